@@ -1,0 +1,1 @@
+"""Learned schedulers, their training, recipes and checkpoints."""

@@ -1,0 +1,17 @@
+"""Earliest deadline first."""
+
+from dysta_gym.policies import Policy
+
+
+def score(queue, size, now, parameters, scores):
+    """Least deadline."""
+    for i in range(size):
+        scores[i] = queue.deadline[i]
+
+
+EDF = Policy(
+    "edf",
+    score,
+    summary="earliest deadline, whatever it costs to meet it",
+    source="Liu and Layland, Scheduling algorithms for multiprogramming, J. ACM 1973",
+)

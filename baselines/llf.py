@@ -1,0 +1,20 @@
+"""Least laxity first."""
+
+from dysta_gym.policies import Policy
+
+
+def score(queue, size, now, parameters, scores):
+    """Least ``S - R``: the time that a request can still wait and meet its deadline.
+
+    ``now`` is the same for all, so ``deadline - R`` ranks alike; the laxity is what is meant.
+    """
+    for i in range(size):
+        scores[i] = (queue.deadline[i] - now) - queue.remaining[i]
+
+
+LLF = Policy(
+    "llf",
+    score,
+    summary="least laxity S - R: least time to spare",
+    source="Mok, Fundamental design problems of distributed systems, MIT 1983",
+)

@@ -1,0 +1,34 @@
+"""PREMA: tokens decide who may run, the shortest of those runs."""
+
+from dysta_gym.policies import Policy
+
+
+def score(queue, size, now, parameters, scores):
+    """Least ``R`` among the requests with enough tokens.
+
+    At the first decision that sees it, a request gets ``priority`` tokens; at every later one it
+    earns ``priority * W / (g * I)`` more. The threshold is the greatest of 9, 3 and 1 that the
+    richest request already seen reaches. The tokens are kept in the queue's ``memory``, which is 0
+    until a decision has seen the request.
+    """
+    tokens = queue.memory
+    richest = 0.0
+    for i in range(size):
+        if tokens[i] == 0.0:
+            tokens[i] = queue.priority[i]
+        else:
+            expected = queue.correction[i] * queue.isolated[i]
+            tokens[i] += queue.priority[i] * (now - queue.last_run[i]) / expected
+            richest = max(richest, tokens[i])
+    threshold = 9.0 if richest >= 9.0 else 3.0 if richest >= 3.0 else 1.0
+    for i in range(size):
+        scores[i] = queue.remaining[i] if tokens[i] >= threshold else float("inf")
+
+
+PREMA = Policy(
+    "prema",
+    score,
+    summary="least R among the requests with enough tokens, earned by priority and waiting",
+    source="Choi and Rhu, PREMA, HPCA 2020, as compared in Sparse-DySta, MICRO 2023",
+)
+PREMA_SPARSE = PREMA.at("monitored")

@@ -1,0 +1,16 @@
+"""Round robin, a layer at a time."""
+
+from dysta_gym.policies import Policy
+
+
+def score(queue, size, now, parameters, scores):
+    """Least ``last_run``: who has waited longest since a layer of theirs ran, or since arrival."""
+    for i in range(size):
+        scores[i] = queue.last_run[i]
+
+
+ROUND_ROBIN = Policy(
+    "round_robin",
+    score,
+    summary="longest wait since its last layer: everyone in turn, a layer each",
+)

@@ -1,0 +1,18 @@
+"""Shortest processing time product."""
+
+from dysta_gym.policies import Policy
+
+
+def score(queue, size, now, parameters, scores):
+    """Least ``R * I``."""
+    for i in range(size):
+        scores[i] = queue.remaining[i] * queue.isolated[i]
+
+
+SPTP = Policy(
+    "sptp",
+    score,
+    summary="least remaining x isolated latency R I: mean slowdown, not mean time",
+    source="Hyytia, Aalto and Penttinen, Minimizing slowdown in heterogeneous size-aware "
+    "dispatching systems, SIGMETRICS 2012",
+)

@@ -1,0 +1,90 @@
+"""Dysta Gym: scheduling sparse neural networks that share one accelerator.
+
+Importing this package registers the environment ``SparseMultiDNN-v0`` with Gymnasium. The names
+below are loaded when they are first used, so that the import stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+if TYPE_CHECKING:
+    from dysta_gym.benchmark import compare
+    from dysta_gym.bounds import antt_lower_bound
+    from dysta_gym.errors import DystaError
+    from dysta_gym.metrics import measure
+    from dysta_gym.policies import Parameter, Policy, find
+    from dysta_gym.simulator import Machine, Queue, Schedule, simulate
+    from dysta_gym.traces import Trace, TraceStore, load_trace, shipped_trace, shipped_traces
+    from dysta_gym.workloads import Scenario, Workload, generate, load_scenario, shipped_scenarios
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "DystaError": "errors",
+    "Machine": "simulator",
+    "Parameter": "policies",
+    "Policy": "policies",
+    "Queue": "simulator",
+    "Scenario": "workloads",
+    "Schedule": "simulator",
+    "Trace": "traces",
+    "TraceStore": "traces",
+    "Workload": "workloads",
+    "antt_lower_bound": "bounds",
+    "compare": "benchmark",
+    "find": "policies",
+    "generate": "workloads",
+    "load_scenario": "workloads",
+    "load_trace": "traces",
+    "measure": "metrics",
+    "shipped_scenarios": "workloads",
+    "shipped_trace": "traces",
+    "shipped_traces": "traces",
+    "simulate": "simulator",
+}
+
+__all__ = [
+    "DystaError",
+    "Machine",
+    "Parameter",
+    "Policy",
+    "Queue",
+    "Scenario",
+    "Schedule",
+    "Trace",
+    "TraceStore",
+    "Workload",
+    "antt_lower_bound",
+    "compare",
+    "find",
+    "generate",
+    "load_scenario",
+    "load_trace",
+    "measure",
+    "shipped_scenarios",
+    "shipped_trace",
+    "shipped_traces",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+gymnasium.register(
+    id="SparseMultiDNN-v0",
+    entry_point="dysta_gym.envs:SparseMultiDNNEnv",
+)

@@ -1,0 +1,177 @@
+"""What a policy is, and finding one by name: ``NAME[@LEVEL][:key=value[,key=value]]``.
+
+A policy is a scoring rule over the queue, ``score(queue, size, now, parameters, scores)``: it
+writes a score for each of the ``size`` requests of the queue (see `dysta_gym.simulator.Queue`), and the
+least score runs next. How a rule ranks is separate from what it knows: any rule runs at any level
+of information (`dysta_gym.information`).
+
+Policies are found through the entry-point group ``dysta_gym.policies``, so that the policies of any
+installed package plug in beside the baselines.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dysta_gym.errors import DystaError, one_of
+from dysta_gym.information import LEVELS
+
+ENTRY_POINTS = "dysta_gym.policies"
+"""Entry-point group in which policies register: ``name = "module:OBJECT"``."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A number that a policy can be tuned by.
+
+    Attributes:
+        default: Its published or usual value.
+        description: What it means, with its unit.
+        low: Least value allowed.
+        positive: Whether it must be above 0.
+    """
+
+    default: float
+    description: str
+    low: float = -math.inf
+    positive: bool = False
+
+    def check(self, field_name: str, value: float) -> float:
+        """The value, if it is allowed; else a `DystaError`."""
+        if not math.isfinite(value) or value < self.low or (self.positive and value <= 0):
+            expected = (
+                "above 0" if self.positive
+                else "finite" if math.isinf(self.low)
+                else f"at least {self.low:g}"
+            )  # fmt: skip
+            raise DystaError(f"{field_name}: {value:g} is not allowed; it must be {expected}")
+        return value
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A scoring rule, the level of information it runs at, and its parameters.
+
+    Attributes:
+        name: Name of the rule.
+        score: ``score(queue, size, now, parameters, scores)``; fills ``scores[:size]``, least runs.
+        level: Level of information.
+        summary: What it runs next, in one line.
+        parameters: Its parameters by name, in the order in which the rule reads them.
+        settings: Values that differ from the defaults.
+        interpreted: Run ``score`` as plain Python instead of compiling it with Numba.
+        source: Where the rule was published.
+    """
+
+    name: str
+    score: Callable[[Any, int, float, NDArray[np.float64], NDArray[np.float64]], None]
+    level: str = "static"
+    summary: str = ""
+    parameters: Mapping[str, Parameter] = field(default_factory=lambda: MappingProxyType({}))
+    settings: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    interpreted: bool = False
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise one_of(f"policy {self.name!r}: level", self.level, LEVELS)
+        for key, value in self.settings.items():
+            if key not in self.parameters:
+                choices = ", ".join(self.parameters) or "none; it has no parameters"
+                raise DystaError(
+                    f"policy {self.name!r}: parameter {key!r} is unknown; choose one of: {choices}"
+                )
+            self.parameters[key].check(f"policy {self.name!r}: parameter {key!r}", value)
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """Values of the parameters in their order, shape ``(max(1, parameters),)``."""
+        values = [self.settings.get(key, p.default) for key, p in self.parameters.items()]
+        return np.array(values or [0.0], np.float64)
+
+    @property
+    def spec(self) -> str:
+        """The name that `find` makes this policy from."""
+        settings = ",".join(f"{key}={value:g}" for key, value in self.settings.items())
+        return f"{self.name}@{self.level}" + (f":{settings}" if settings else "")
+
+    def at(self, level: str, **settings: float) -> Policy:
+        """The same rule at another level, with other parameters."""
+        return replace(self, level=level, settings={**self.settings, **settings})
+
+    def compiled(self) -> Any:
+        """The rule compiled for the event loop, or None if it is interpreted."""
+        return None if self.interpreted else _compile(self.score)
+
+
+@cache
+def _compile(score: Callable[..., None]) -> Any:
+    import numba
+
+    from dysta_gym.simulator import RULE_SIGNATURE
+
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        return numba.njit(RULE_SIGNATURE, cache=True, **options)(score)
+    except RuntimeError:  # written at a prompt: there is no file to keep the compiled code beside
+        return numba.njit(RULE_SIGNATURE, **options)(score)
+
+
+@cache
+def _registered() -> Mapping[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+
+
+def names() -> list[str]:
+    """Names of all installed policies and aliases, sorted."""
+    return sorted(_registered())
+
+
+def expand(spec: str) -> list[str]:
+    """``NAME@*`` as that rule at each level; any other name as itself."""
+    head, colon, tail = spec.partition(":")
+    name, _, level = head.partition("@")
+    return [f"{name}@{each}{colon}{tail}" for each in LEVELS] if level == "*" else [spec]
+
+
+def find(spec: str) -> Policy:
+    """The policy called ``NAME[@LEVEL][:key=value[,key=value]]``.
+
+    ``NAME`` is an installed policy or alias, ``LEVEL`` one of `dysta_gym.information.LEVELS`
+    (default: the policy's own), ``key`` one of the policy's parameters.
+
+    Raises:
+        DystaError: If the policy, the level or a parameter is unknown, or a value is not allowed.
+    """
+    head, colon, tail = spec.partition(":")
+    name, at, level = head.partition("@")
+    registered = _registered()
+    if name not in registered:
+        raise one_of("policy", name, sorted(registered))
+    policy = registered[name].load()
+    if not isinstance(policy, Policy):
+        raise DystaError(
+            f"policy {name!r}: entry point {registered[name].value!r} is a "
+            f"{type(policy).__name__}; it must be a dysta_gym.policies.Policy"
+        )
+    if at and level not in LEVELS:
+        raise one_of(f"policy {spec!r}: level", level, LEVELS)
+    settings = dict(policy.settings)
+    for item in tail.split(",") if colon else ():
+        key, _, text = item.partition("=")
+        try:
+            settings[key.strip()] = float(text)
+        except ValueError:
+            raise DystaError(
+                f"policy {spec!r}: {item!r} is not a parameter; write key=value with a number"
+            ) from None
+    return replace(policy, level=level or policy.level, settings=settings)

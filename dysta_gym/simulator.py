@@ -1,0 +1,400 @@
+"""The accelerator: one compiled event loop over plain arrays.
+
+One accelerator runs one layer at a time and never interrupts a running layer. Whenever it is free
+and requests wait, the policy scores every request of the queue and the one with the least score
+runs its next layer for that layer's true latency; the earliest arrival wins a tie. When the queue
+is empty, time jumps to the next arrival.
+
+`simulate` runs a whole workload. `Machine` is the same machine one decision at a time, for
+environments and for looking inside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numba
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from dysta_gym.errors import DystaError
+from dysta_gym.information import Estimates, estimates
+from dysta_gym.workloads import Workload
+
+if TYPE_CHECKING:
+    from dysta_gym.policies import Policy
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+class Queue(NamedTuple):
+    """The unfinished requests that have arrived, one column a field, in order of arrival.
+
+    A rule is given the queue and its size ``n``; the first ``n`` entries of every column count.
+    ``R``, ``N``, ``I`` and ``g`` are what the policy's level of information knows. Times are in
+    seconds.
+
+    Attributes:
+        request: Index of the request in the workload.
+        arrival: When it arrived.
+        deadline: When it is due.
+        priority: Its priority, greater is more urgent.
+        remaining: ``R``, estimated latency of its remaining layers.
+        next_layer: ``N``, estimated latency of its next layer.
+        isolated: ``I``, estimated latency of all its layers, not corrected by the monitor.
+        correction: ``g``, the monitor's correction factor.
+        last_run: End of its last executed layer; before that, its arrival.
+        executed: Layers that have run.
+        layers: Layers it has in all.
+        memory: Scratch of the policy, 0 on arrival; the machine never touches it afterwards.
+    """
+
+    request: Ints
+    arrival: Floats
+    deadline: Floats
+    priority: Floats
+    remaining: Floats
+    next_layer: Floats
+    isolated: Floats
+    correction: Floats
+    last_run: Floats
+    executed: Ints
+    layers: Ints
+    memory: Floats
+
+
+class Jobs(NamedTuple):
+    """The workload as the machine reads it, a row per request in order of arrival.
+
+    Attributes:
+        arrival: Arrival in seconds.
+        deadline: Deadline in seconds.
+        priority: Priority.
+        first_cell: Cell of the request's first layer in the store's tables.
+        layers: Number of layers.
+    """
+
+    arrival: Floats
+    deadline: Floats
+    priority: Floats
+    first_cell: Ints
+    layers: Ints
+
+
+class Tables(NamedTuple):
+    """Per cell of the trace store: true latency and what the level knows (see `Estimates`)."""
+
+    latency: Floats
+    remaining: Floats
+    next_layer: Floats
+    correction: Floats
+
+
+class State(NamedTuple):
+    """What changes as the machine runs.
+
+    Attributes:
+        clock: ``[now]`` in seconds.
+        counters: Indexed by `SIZE`, `ARRIVED`, `FINISHED`, `RUNNING`, `PREEMPTIONS`, `DECISIONS`.
+        finish: Finish time of each request, NaN before, shape ``(requests,)``.
+        ran: Request that ran in each decision, shape ``(decisions,)``, or empty if not recorded.
+        started: When it started, same shape.
+    """
+
+    clock: Floats
+    counters: Ints
+    finish: Floats
+    ran: Ints
+    started: Floats
+
+
+SIZE, ARRIVED, FINISHED, RUNNING, PREEMPTIONS, DECISIONS = range(6)
+"""Entries of `State.counters`: queue size, requests arrived, requests finished, unfinished request
+that ran last (-1 if none), preemptions so far, decisions so far."""
+
+
+def _columns(record: type, length: int) -> Any:
+    """An instance of a NamedTuple of arrays, each column zeros of its annotated type."""
+    return record(
+        *(
+            np.zeros(length, np.int64 if "Ints" in str(kind) else np.float64)
+            for kind in record.__annotations__.values()
+        )
+    )
+
+
+_FLOATS = types.float64[::1]
+_QUEUE, _JOBS, _TABLES, _STATE = (
+    numba.typeof(_columns(record, 1)) for record in (Queue, Jobs, Tables, State)
+)
+RULE_SIGNATURE = types.void(_QUEUE, types.int64, types.float64, _FLOATS, _FLOATS)
+"""Compiled type of ``score(queue, size, now, parameters, scores)``."""
+
+_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
+
+
+@numba.njit(types.void(_JOBS, _TABLES, _STATE, _QUEUE), **_OPTIONS)
+def admit(jobs: Jobs, tables: Tables, state: State, queue: Queue) -> None:
+    """Let every request with ``arrival <= now`` into the queue; if that is empty, jump in time."""
+    size, arrived = state.counters[SIZE], state.counters[ARRIVED]
+    total = jobs.arrival.size
+    if arrived == total:
+        return
+    if size == 0 and jobs.arrival[arrived] > state.clock[0]:
+        state.clock[0] = jobs.arrival[arrived]
+    now = state.clock[0]
+    while arrived < total and jobs.arrival[arrived] <= now:
+        cell = jobs.first_cell[arrived]
+        queue.request[size] = arrived
+        queue.arrival[size] = jobs.arrival[arrived]
+        queue.deadline[size] = jobs.deadline[arrived]
+        queue.priority[size] = jobs.priority[arrived]
+        queue.remaining[size] = tables.remaining[cell]
+        queue.next_layer[size] = tables.next_layer[cell]
+        queue.isolated[size] = tables.remaining[cell]
+        queue.correction[size] = tables.correction[cell]
+        queue.last_run[size] = jobs.arrival[arrived]
+        queue.executed[size] = 0
+        queue.layers[size] = jobs.layers[arrived]
+        queue.memory[size] = 0.0
+        size += 1
+        arrived += 1
+    state.counters[SIZE] = size
+    state.counters[ARRIVED] = arrived
+
+
+@numba.njit(types.void(_QUEUE, types.int64, types.int64), **_OPTIONS)
+def _remove(queue: Queue, slot: int, size: int) -> None:
+    for i in range(slot, size - 1):
+        queue.request[i] = queue.request[i + 1]
+        queue.executed[i] = queue.executed[i + 1]
+        queue.layers[i] = queue.layers[i + 1]
+    for i in range(slot, size - 1):
+        queue.arrival[i] = queue.arrival[i + 1]
+        queue.deadline[i] = queue.deadline[i + 1]
+        queue.priority[i] = queue.priority[i + 1]
+    for i in range(slot, size - 1):
+        queue.remaining[i] = queue.remaining[i + 1]
+        queue.next_layer[i] = queue.next_layer[i + 1]
+        queue.isolated[i] = queue.isolated[i + 1]
+    for i in range(slot, size - 1):
+        queue.correction[i] = queue.correction[i + 1]
+        queue.last_run[i] = queue.last_run[i + 1]
+        queue.memory[i] = queue.memory[i + 1]
+
+
+@numba.njit(types.void(_JOBS, _TABLES, _STATE, _QUEUE, types.int64), **_OPTIONS)
+def execute(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -> None:
+    """Run the next layer of the request in ``slot`` to its end; does not admit what arrived."""
+    request = queue.request[slot]
+    executed = queue.executed[slot] + 1
+    running = state.counters[RUNNING]
+    decision = state.counters[DECISIONS]
+    if running != request and running >= 0:
+        state.counters[PREEMPTIONS] += 1
+    if state.ran.size:
+        state.ran[decision] = request
+        state.started[decision] = state.clock[0]
+    cell = jobs.first_cell[request] + executed
+    now = state.clock[0] + tables.latency[cell - 1]
+    state.clock[0] = now
+    state.counters[DECISIONS] = decision + 1
+    if executed == queue.layers[slot]:
+        state.finish[request] = now
+        state.counters[FINISHED] += 1
+        state.counters[RUNNING] = -1
+        _remove(queue, slot, state.counters[SIZE])
+        state.counters[SIZE] -= 1
+    else:
+        state.counters[RUNNING] = request
+        queue.remaining[slot] = tables.remaining[cell]
+        queue.next_layer[slot] = tables.next_layer[cell]
+        queue.correction[slot] = tables.correction[cell]
+        queue.last_run[slot] = now
+        queue.executed[slot] = executed
+
+
+@numba.njit(types.int64(_FLOATS, types.int64), **_OPTIONS)
+def first_least(scores: Floats, size: int) -> int:
+    """Index of the first least of ``scores[:size]``; NaN counts as greater than any number."""
+    # Four running minima: one would be a chain of dependent comparisons, four times as slow.
+    a = b = c = d = np.inf
+    whole = size - size % 4
+    for i in range(0, whole, 4):
+        a = scores[i] if scores[i] < a else a
+        b = scores[i + 1] if scores[i + 1] < b else b
+        c = scores[i + 2] if scores[i + 2] < c else c
+        d = scores[i + 3] if scores[i + 3] < d else d
+    for i in range(whole, size):
+        a = scores[i] if scores[i] < a else a
+    a = b if b < a else a
+    c = d if d < c else c
+    a = c if c < a else a
+    for i in range(size):
+        if scores[i] == a:
+            return i
+    return 0  # every score is NaN: the earliest arrival
+
+
+@numba.njit(
+    types.void(
+        _JOBS, _TABLES, _STATE, _QUEUE, types.FunctionType(RULE_SIGNATURE), _FLOATS, _FLOATS
+    ),
+    **_OPTIONS,
+)
+def _run(
+    jobs: Jobs,
+    tables: Tables,
+    state: State,
+    queue: Queue,
+    rule: Any,
+    parameters: Floats,
+    scores: Floats,
+) -> None:
+    """The event loop: decide until every request is finished."""
+    while state.counters[SIZE] > 0:
+        rule(queue, state.counters[SIZE], state.clock[0], parameters, scores)
+        execute(jobs, tables, state, queue, first_least(scores, state.counters[SIZE]))
+        admit(jobs, tables, state, queue)
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """Who ran when.
+
+    Attributes:
+        workload: What was scheduled.
+        finish_s: Finish time of each request in seconds, shape ``(requests,)``.
+        preemptions: How often an unfinished request was set aside for another one.
+        decisions: Layers run.
+        ran: Request that ran in each decision, shape ``(decisions,)``; empty if not recorded.
+        started_s: When that layer started, in seconds, same shape.
+    """
+
+    workload: Workload
+    finish_s: Floats
+    preemptions: int
+    decisions: int
+    ran: Ints
+    started_s: Floats
+
+
+class Machine:
+    """The accelerator with its queue, run one decision at a time or to the end.
+
+    Args:
+        workload: The requests, in order of arrival.
+        level: Level of information of the queue's estimates.
+        record: Whether to keep who ran when.
+
+    Attributes:
+        queue: The queue's columns, the first `size` entries of which count.
+    """
+
+    def __init__(self, workload: Workload, level: str, *, record: bool = False) -> None:
+        self.workload = workload
+        store = workload.store
+        known: Estimates = estimates(store, level, workload.reference)
+        layers = store.layers[workload.trace]
+        self.jobs = Jobs(
+            arrival=workload.arrival_s,
+            deadline=workload.deadline_s,
+            priority=workload.priority,
+            first_cell=store.first_cell[workload.trace] + workload.row * layers,
+            layers=layers,
+        )
+        self.tables = Tables(store.latency_s, *known)
+        total = len(workload)
+        recorded = int(layers.sum()) if record else 0
+        self.state = State(
+            clock=np.zeros(1),
+            counters=np.zeros(6, np.int64),
+            finish=np.full(total, np.nan),
+            ran=np.zeros(recorded, np.int64),
+            started=np.zeros(recorded),
+        )
+        self.state.counters[RUNNING] = -1
+        self.queue: Queue = _columns(Queue, total)
+        admit(self.jobs, self.tables, self.state, self.queue)
+
+    @property
+    def now(self) -> float:
+        """The time in seconds."""
+        return float(self.state.clock[0])
+
+    @property
+    def size(self) -> int:
+        """Requests in the queue; 0 only when every request is finished."""
+        return int(self.state.counters[SIZE])
+
+    @property
+    def arrived(self) -> int:
+        """Requests that have arrived."""
+        return int(self.state.counters[ARRIVED])
+
+    @property
+    def done(self) -> bool:
+        """Whether every request is finished."""
+        return self.size == 0
+
+    def step(self, slot: int) -> None:
+        """Run the next layer of the request at ``slot`` of the queue, then admit what arrived.
+
+        Raises:
+            DystaError: If the slot is not in the queue.
+        """
+        if not 0 <= slot < self.size:
+            raise DystaError(f"slot: {slot} is not in the queue; it must be 0 to {self.size - 1}")
+        execute(self.jobs, self.tables, self.state, self.queue, slot)
+        admit(self.jobs, self.tables, self.state, self.queue)
+
+    def choose(self, policy: Policy) -> int:
+        """The slot that ``policy`` runs next. To be asked once a decision: rules may remember."""
+        scores = np.empty(self.size)
+        policy.score(self.queue, self.size, self.now, policy.values, scores)
+        return int(first_least(scores, self.size))
+
+    def run(self, policy: Policy) -> None:
+        """Let ``policy`` decide until every request is finished."""
+        rule = policy.compiled()
+        if rule is None:
+            while not self.done:
+                self.step(self.choose(policy))
+        else:
+            scores = np.empty(len(self.workload))
+            _run(self.jobs, self.tables, self.state, self.queue, rule, policy.values, scores)
+
+    def schedule(self) -> Schedule:
+        """What has happened so far."""
+        counters = self.state.counters
+        return Schedule(
+            workload=self.workload,
+            finish_s=self.state.finish,
+            preemptions=int(counters[PREEMPTIONS]),
+            decisions=int(counters[DECISIONS]),
+            ran=self.state.ran,
+            started_s=self.state.started,
+        )
+
+
+def simulate(workload: Workload, policy: Policy | str, *, record: bool = False) -> Schedule:
+    """Run a whole workload under a policy.
+
+    Args:
+        workload: The requests.
+        policy: A policy, or a name such as ``"dysta"`` or ``"sjf@monitored"``.
+        record: Whether to keep who ran when (`Schedule.ran`, `Schedule.started_s`).
+
+    Raises:
+        DystaError: If there is no policy of that name.
+    """
+    if isinstance(policy, str):
+        from dysta_gym.policies import find
+
+        policy = find(policy)
+    machine = Machine(workload, policy.level, record=record)
+    machine.run(policy)
+    return machine.schedule()

@@ -1,0 +1,440 @@
+"""What every layer of every network costs, and how sparse it is, on every input.
+
+A `Trace` is one network with one pattern of pruned weights, measured on one accelerator over many
+inputs. A `TraceStore` holds the traces that a workload draws its requests from, flattened so that
+the compiled event loop reads them as plain arrays.
+
+Traces come from three places: the npz files shipped with the package (`shipped_traces`), npz
+files of one's own (`load_trace`), and the CSV files of the Sparse-DySta artifact (`read_artifact_traces`).
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dysta_gym.accelerators import sanger_layer_latency_s
+from dysta_gym.errors import DystaError, one_of
+
+Accelerator = Literal["sanger", "eyerissv2"]
+Split = Literal["train", "test", "all"]
+
+ACCELERATORS: tuple[str, ...] = get_args(Accelerator)
+SPLITS: tuple[str, ...] = get_args(Split)
+
+FORMAT = 1
+"""Version of the npz layout, stored in every file and checked when one is read."""
+
+ARTIFACT_SEQUENCE_LENGTH = 512
+"""Padded sequence length that the artifact's Sanger traces were measured at."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """One network with one sparsity pattern, layer by layer and input by input.
+
+    Attributes:
+        name: Unique name, by which scenarios refer to the trace.
+        model: The network, shared by its patterns; deadlines and static averages are per model.
+        pattern: How its weights were pruned (``dense``, ``unstructured20``, ...).
+        accelerator: ``sanger`` or ``eyerissv2``.
+        latency_s: Latency of each layer in seconds, shape ``(inputs, layers)``.
+        sparsity: What the monitor sees of each layer as it runs, in [0, 1], same shape.
+        train: Which inputs belong to the ``train`` half, shape ``(inputs,)``; the rest is ``test``.
+        sample_ids: Name of each input in recorded request files, shape ``(inputs,)``.
+        layer_names: One name a layer.
+        length: Tokens of each input (attention networks), shape ``(inputs,)``, or None.
+        condition: Data set or capture condition of each input.
+        provenance: Where it comes from: network, packages and their licences, inputs, settings.
+    """
+
+    name: str
+    model: str
+    pattern: str
+    accelerator: str
+    latency_s: NDArray[np.float64]
+    sparsity: NDArray[np.float64]
+    train: NDArray[np.bool_]
+    sample_ids: NDArray[np.int64]
+    layer_names: tuple[str, ...]
+    length: NDArray[np.int64] | None = None
+    condition: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        where = f"trace {self.name!r}"
+        if self.accelerator not in ACCELERATORS:
+            raise one_of(f"{where}: accelerator", self.accelerator, ACCELERATORS)
+        shape = self.latency_s.shape
+        if len(shape) != 2 or 0 in shape:
+            raise DystaError(f"{where}: latency_s has shape {shape}; it must be (inputs, layers)")
+        for label, array, expected in (
+            ("sparsity", self.sparsity, shape),
+            ("train", self.train, shape[:1]),
+            ("sample_ids", self.sample_ids, shape[:1]),
+            ("layer_names", np.asarray(self.layer_names), shape[1:]),
+        ):
+            if array.shape != expected:
+                raise DystaError(f"{where}: {label} has shape {array.shape}, expected {expected}")
+        self._require(
+            np.isfinite(self.latency_s) & (self.latency_s >= 0),
+            "latency_s",
+            self.latency_s,
+            "a finite number of seconds, 0 or more",
+        )
+        self._require(
+            (self.sparsity >= 0) & (self.sparsity <= 1),
+            "sparsity",
+            self.sparsity,
+            "between 0 and 1",
+        )
+        if not (self.latency_s.sum(axis=1) > 0).all():
+            row = int(np.argmin(self.latency_s.sum(axis=1)))
+            raise DystaError(f"{where}: input {self.sample_ids[row]} takes no time in any layer")
+
+    def _require(
+        self, good: NDArray[np.bool_], label: str, values: NDArray[Any], expected: str
+    ) -> None:
+        if not good.all():
+            row, layer = (int(index[0]) for index in np.nonzero(~good))
+            raise DystaError(
+                f"trace {self.name!r}: {label} of input {self.sample_ids[row]}, layer {layer} "
+                f"is {values[row, layer]}; it must be {expected}"
+            )
+
+    @property
+    def isolated_s(self) -> NDArray[np.float64]:
+        """True isolated latency of each input in seconds, shape ``(inputs,)``."""
+        return self.latency_s.sum(axis=1)
+
+    def rows(self, split: str) -> NDArray[np.int64]:
+        """Rows of the inputs in ``split`` (``train``, ``test`` or ``all``).
+
+        Raises:
+            DystaError: If the split is unknown or empty.
+        """
+        if split not in SPLITS:
+            raise one_of("split", split, SPLITS)
+        chosen = np.ones_like(self.train) if split == "all" else self.train == (split == "train")
+        if not chosen.any():
+            raise DystaError(
+                f"trace {self.name!r}: split {split!r} has no inputs; "
+                "a trace needs two or more inputs to be split, use 'all'"
+            )
+        return np.flatnonzero(chosen)
+
+
+class Averages(NamedTuple):
+    """Averages over a store's reference inputs: what is known before a request runs.
+
+    Attributes:
+        latency_s: Per trace, the average latency of each layer, ``(layers,)``.
+        sparsity: Per trace, the average sparsity of each layer, ``(layers,)``.
+        model_latency_s: Per model, the average latency of each layer over inputs and patterns.
+        isolated_s: Per model, the average isolated latency ``A``, shape ``(models,)``.
+    """
+
+    latency_s: tuple[NDArray[np.float64], ...]
+    sparsity: tuple[NDArray[np.float64], ...]
+    model_latency_s: tuple[NDArray[np.float64], ...]
+    isolated_s: NDArray[np.float64]
+
+
+class TraceStore:
+    """The traces of one accelerator, flattened for the event loop.
+
+    The layers of all inputs of all traces stand one after the other in one row of *cells*: layer
+    ``l`` of row ``i`` of trace ``t`` is cell ``first_cell[t] + i * layers[t] + l``.
+
+    Attributes:
+        traces: The traces, in the order given.
+        models: Names of the distinct models.
+        model_of: Index into `models` for each trace, shape ``(traces,)``.
+        layers: Layers of each trace, shape ``(traces,)``.
+        first_cell: First cell of each trace, shape ``(traces,)``.
+        latency_s: True latency of every cell in seconds, shape ``(cells,)``.
+
+    Raises:
+        DystaError: If there is no trace, a name stands twice, accelerators are mixed, or the
+            patterns of one model differ in their number of layers.
+    """
+
+    def __init__(self, traces: Iterable[Trace]) -> None:
+        self.traces = tuple(traces)
+        if not self.traces:
+            raise DystaError("traces: there is none; at least one is needed")
+        names = [trace.name for trace in self.traces]
+        for name in names:
+            if names.count(name) > 1:
+                raise DystaError(f"traces: {name!r} stands more than once; names must be unique")
+        accelerators = sorted({trace.accelerator for trace in self.traces})
+        if len(accelerators) > 1:
+            raise DystaError(f"traces: accelerators {accelerators} are mixed; one is needed")
+        self.accelerator = accelerators[0]
+        self.models = tuple(dict.fromkeys(trace.model for trace in self.traces))
+        self.model_of = np.array([self.models.index(t.model) for t in self.traces], np.int64)
+        self.layers = np.array([t.latency_s.shape[1] for t in self.traces], np.int64)
+        for index, model in enumerate(self.models):
+            counts = set(self.layers[self.model_of == index].tolist())
+            if len(counts) > 1:
+                raise DystaError(
+                    f"model {model!r}: its patterns have {sorted(counts)} layers; "
+                    "they must have the same number"
+                )
+        cells = np.array([t.latency_s.size for t in self.traces], np.int64)
+        self.first_cell = np.concatenate([[0], np.cumsum(cells)[:-1]]).astype(np.int64)
+        self.latency_s = np.concatenate([t.latency_s.ravel() for t in self.traces])
+        self._index = {name: index for index, name in enumerate(names)}
+        self._averages: dict[str, Averages] = {}
+        self.cached: dict[Any, Any] = {}  # tables that others derive from this store
+
+    def index(self, name: str) -> int:
+        """Position of the trace called ``name``.
+
+        Raises:
+            DystaError: If there is none of that name.
+        """
+        if name not in self._index:
+            raise one_of("trace", name, self._index)
+        return self._index[name]
+
+    def averages(self, reference: str) -> Averages:
+        """Averages over the inputs of split ``reference``, patterns weighted by their inputs."""
+        if reference not in self._averages:
+            kept = [
+                (t.latency_s[rows], t.sparsity[rows])
+                for t in self.traces
+                for rows in [t.rows(reference)]
+            ]
+            per_model = tuple(
+                np.concatenate([kept[t][0] for t in np.flatnonzero(self.model_of == index)]).mean(
+                    axis=0
+                )
+                for index in range(len(self.models))
+            )
+            self._averages[reference] = Averages(
+                latency_s=tuple(latency.mean(axis=0) for latency, _ in kept),
+                sparsity=tuple(sparsity.mean(axis=0) for _, sparsity in kept),
+                model_latency_s=per_model,
+                isolated_s=np.array([latency.sum() for latency in per_model]),
+            )
+        return self._averages[reference]
+
+
+def reference_split(split: str) -> str:
+    """Where averages come from when requests are drawn from ``split``: never from ``test``."""
+    if split not in SPLITS:
+        raise one_of("split", split, SPLITS)
+    return "train" if split == "test" else split
+
+
+# --- npz files -----------------------------------------------------------------------------------
+
+
+def load_trace(path: str | Path) -> Trace:
+    """Read a trace written by the profiler.
+
+    Raises:
+        DystaError: If the file is missing, truncated, of another version or inconsistent.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            content = {key: file[key] for key in file.files}
+    except FileNotFoundError:
+        raise DystaError(f"trace file {str(path)!r} does not exist") from None
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise DystaError(
+            f"trace file {str(path)!r} is damaged or not an npz file ({error}); rebuild it"
+        ) from None
+    needed = ("meta", "latency_s", "sparsity", "train", "layer_name")
+    missing = [key for key in needed if key not in content]
+    if missing:
+        raise DystaError(f"trace file {str(path)!r}: array {missing[0]!r} is missing")
+    try:
+        meta = json.loads(str(content["meta"]))
+        version = meta["format"]
+        identity = {key: str(meta[key]) for key in ("name", "model", "pattern", "accelerator")}
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise DystaError(f"trace file {str(path)!r}: meta is not valid ({error!r})") from None
+    if version != FORMAT:
+        raise DystaError(
+            f"trace file {str(path)!r}: format is {version!r}; "
+            f"this version reads {FORMAT}, rebuild it"
+        )
+    try:
+        return Trace(
+            **identity,
+            latency_s=np.ascontiguousarray(content["latency_s"], np.float64),
+            sparsity=np.ascontiguousarray(content["sparsity"], np.float64),
+            train=content["train"].astype(bool),
+            sample_ids=np.arange(len(content["latency_s"]), dtype=np.int64),
+            layer_names=tuple(content["layer_name"].tolist()),
+            length=content["length"].astype(np.int64) if "length" in content else None,
+            condition=tuple(content["condition"].tolist()) if "condition" in content else (),
+            provenance=meta,
+        )
+    except (TypeError, ValueError) as error:
+        if isinstance(error, DystaError):
+            raise DystaError(f"trace file {str(path)!r}: {error}") from None
+        raise DystaError(f"trace file {str(path)!r}: an array has a wrong type ({error})") from None
+
+
+def shipped_traces() -> dict[str, Path]:
+    """Name and file of every trace in the package, sorted by name."""
+    folder = Path(str(resources.files("dysta_gym"))) / "data" / "traces"
+    return {path.stem: path for path in sorted(folder.glob("*.npz"))}
+
+
+@cache
+def shipped_trace(name: str) -> Trace:
+    """The trace called ``name`` of the package, read once.
+
+    Raises:
+        DystaError: If there is none of that name.
+    """
+    files = shipped_traces()
+    if name not in files:
+        raise one_of("trace", name, files)
+    return load_trace(files[name])
+
+
+# --- CSV files of the Sparse-DySta artifact ------------------------------------------------------
+
+_ARTIFACT_COLUMNS: Mapping[str, Sequence[str]] = {
+    "sanger": ("overall-sparsity", "50%-skip"),
+    "eyerissv2": ("sim_lat", "overall-sparsity"),
+}
+
+
+def read_artifact_trace(path: str | Path, accelerator: str) -> Trace:
+    """Read one CSV of the Sparse-DySta artifact: a row per (input, layer).
+
+    ``batch-indx`` is the input and ``layer-indx`` the layer. For Sanger, ``overall-sparsity`` is
+    the *density* in spite of its name and ``50%-skip`` the load balance, at sequence length 512; for
+    Eyeriss-V2, ``sim_lat`` is the latency in seconds and ``overall-sparsity`` the sparsity of the
+    layer's input. The file's name up to the first ``_`` is the model and the rest the pattern, but
+    for Sanger, whose files have one pattern a model: there the whole name is the model.
+
+    Raises:
+        DystaError: If a column or a layer is missing, a row stands twice, or a value is not usable.
+    """
+    import pandas as pd
+
+    path = Path(path)
+    where = f"trace file {str(path)!r}"
+    if accelerator not in ACCELERATORS:
+        raise one_of("accelerator", accelerator, ACCELERATORS)
+    try:
+        frame = pd.read_csv(path)
+    except FileNotFoundError:
+        raise DystaError(f"{where} does not exist") from None
+    except (ValueError, OSError) as error:
+        raise DystaError(f"{where} is not a CSV file ({error})") from None
+    columns = (*_ARTIFACT_COLUMNS[accelerator], "batch-indx", "layer-indx")
+    values = {name: numeric_column(frame, name, where) for name in columns}
+    if not len(frame):
+        raise DystaError(f"{where} has no rows")
+    for name in ("batch-indx", "layer-indx"):
+        bad = np.flatnonzero((values[name] < 0) | (values[name] != np.floor(values[name])))
+        if bad.size:
+            raise DystaError(
+                f"{where}: column {name!r}, row {bad[0] + 1} is "
+                f"{values[name][bad[0]]:g}; it must be a whole number"
+            )
+    sample_ids, row = np.unique(values["batch-indx"].astype(np.int64), return_inverse=True)
+    layer = values["layer-indx"].astype(np.int64)
+    shape = (len(sample_ids), int(layer.max()) + 1)
+    if shape[0] * shape[1] > 100 * len(frame):  # a stray index, before a table of that size is made
+        raise DystaError(
+            f"{where}: column 'layer-indx' reaches {shape[1] - 1} with only "
+            f"{len(frame)} rows; layers must be numbered from 0"
+        )
+    count = np.zeros(shape, np.int64)
+    np.add.at(count, (row, layer), 1)
+    if (count != 1).any():
+        at, which = (int(index[0]) for index in np.nonzero(count != 1))
+        raise DystaError(
+            f"{where}: layer {which} of input {sample_ids[at]} stands "
+            f"{count[at, which]} times; every input needs each layer once"
+        )
+
+    def table(name: str) -> NDArray[np.float64]:
+        result = np.empty(shape)
+        result[row, layer] = values[name]
+        return result
+
+    if accelerator == "sanger":
+        model, pattern = path.stem, "dense"
+        for name, low in (("overall-sparsity", 0.0), ("50%-skip", np.nextafter(0, 1))):
+            outside = np.flatnonzero((values[name] < low) | (values[name] > 1))
+            if outside.size:
+                raise DystaError(
+                    f"{where}: column {name!r}, row {outside[0] + 1} is "
+                    f"{values[name][outside[0]]:g}; it must be "
+                    f"{'above' if low else 'at least'} 0 and at most 1"
+                )
+        density, balance = table("overall-sparsity"), table("50%-skip")
+        latency_s = sanger_layer_latency_s(density, balance, ARTIFACT_SEQUENCE_LENGTH)
+        sparsity = 1 - density
+    else:
+        model, _, pattern = path.stem.partition("_")
+        latency_s, sparsity = table("sim_lat"), table("overall-sparsity")
+    try:
+        return Trace(
+            name=path.stem,
+            model=model,
+            pattern=pattern or "dense",
+            accelerator=accelerator,
+            latency_s=latency_s,
+            sparsity=sparsity,
+            train=np.arange(shape[0]) % 2 == 0,
+            sample_ids=sample_ids,
+            layer_names=tuple(f"layer {index}" for index in range(shape[1])),
+            provenance={"network": path.stem, "inputs": f"artifact CSV {path.name}"},
+        )
+    except DystaError as error:
+        raise DystaError(f"{where}: {error}") from None
+
+
+def read_artifact_traces(folder: str | Path, accelerator: str) -> TraceStore:
+    """Read every CSV in ``folder`` (see `read_artifact_trace`), sorted by name.
+
+    Raises:
+        DystaError: If the folder is missing or holds no CSV, or a file in it is not usable.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DystaError(f"traces: {str(folder)!r} is not a folder")
+    files = sorted(folder.glob("*.csv"))
+    if not files:
+        raise DystaError(f"traces: folder {str(folder)!r} holds no CSV file")
+    return TraceStore(read_artifact_trace(path, accelerator) for path in files)
+
+
+def numeric_column(frame: Any, name: str, where: str) -> NDArray[np.float64]:
+    """Column ``name`` of a data frame as finite float64, or a `DystaError` naming the first fault.
+
+    The file named in ``where`` is quoted in the message; rows are counted from 1, without header.
+    """
+    import pandas as pd
+
+    if name not in frame.columns:
+        raise DystaError(f"{where}: column {name!r} is missing")
+    values = pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64)
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        raise DystaError(
+            f"{where}: column {name!r}, row {bad[0] + 1} is "
+            f"{frame[name].iloc[bad[0]]!r}; it must be a finite number"
+        )
+    return values
