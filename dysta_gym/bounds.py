@@ -12,11 +12,11 @@ def antt_lower_bound(arrival_s: NDArray[np.float64], isolated_s: NDArray[np.floa
     """A lower bound on the ANTT of any schedule of these requests on one accelerator.
 
     The mean-busy-time relaxation of ``1 | r_j | sum w_j C_j`` (Goemans, Queyranne, Schulz,
-    Skutella and Wang, Single machine scheduling with release dates, SIAM J. Discrete Math. 15, 2002): in any
-    schedule, preemptive or not, a job of length ``p`` completes no earlier than ``M + p / 2``, where
-    ``M`` is the mean time at which it is being processed; and ``sum w M`` is least when the machine
-    always works on the released job of greatest ``w / p``. ANTT weighs a job by ``w = 1 / p``, so
-    that is the job of least isolated latency.
+    Skutella and Wang, Single machine scheduling with release dates, SIAM J. Discrete Math. 15,
+    2002): in any schedule, preemptive or not, a job of length ``p`` completes no earlier than
+    ``M + p / 2``, where ``M`` is the mean time at which it is being processed; and ``sum w M`` is
+    least when the machine always works on the released job of greatest ``w / p``. ANTT weighs a job
+    by ``w = 1 / p``, so that is the job of least isolated latency.
 
     Args:
         arrival_s: Arrivals in seconds, never decreasing, shape ``(requests,)``.

@@ -1,9 +1,9 @@
 """How well a schedule served its requests.
 
 A request's *normalised turnaround* is its turnaround over its isolated latency,
-``(finish - arrival) / isolated``: how many times slower it was than alone on the accelerator. Its inverse is its
-*normalised progress* (Eyerman and Eeckhout, System-level performance metrics for multiprogram
-workloads, IEEE Micro 28, 2008).
+``(finish - arrival) / isolated``: how many times slower it was than alone on the accelerator. Its
+inverse is its *normalised progress* (Eyerman and Eeckhout, System-level performance metrics for
+multiprogram workloads, IEEE Micro 28, 2008).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What a policy is, and finding one by name: ``NAME[@LEVEL][:key=value[,key=value]]``.
 
 A policy is a scoring rule over the queue, ``score(queue, size, now, parameters, scores)``: it
-writes a score for each of the ``size`` requests of the queue (see `dysta_gym.simulator.Queue`), and the
-least score runs next. How a rule ranks is separate from what it knows: any rule runs at any level
-of information (`dysta_gym.information`).
+writes a score for each of the ``size`` requests of the queue (see `dysta_gym.simulator.Queue`), and
+the least score runs next. How a rule ranks is separate from what it knows: any rule runs at any
+level of information (`dysta_gym.information`).
 
 Policies are found through the entry-point group ``dysta_gym.policies``, so that the policies of any
 installed package plug in beside the baselines.

@@ -127,16 +127,16 @@ def _columns(record: type, length: int) -> Any:
 
 
 _FLOATS = types.float64[::1]
-_QUEUE, _JOBS, _TABLES, _STATE = (
+QUEUE_TYPE, JOBS_TYPE, TABLES_TYPE, STATE_TYPE = (
     numba.typeof(_columns(record, 1)) for record in (Queue, Jobs, Tables, State)
 )
-RULE_SIGNATURE = types.void(_QUEUE, types.int64, types.float64, _FLOATS, _FLOATS)
+RULE_SIGNATURE = types.void(QUEUE_TYPE, types.int64, types.float64, _FLOATS, _FLOATS)
 """Compiled type of ``score(queue, size, now, parameters, scores)``."""
 
-_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
+COMPILE_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
-@numba.njit(types.void(_JOBS, _TABLES, _STATE, _QUEUE), **_OPTIONS)
+@numba.njit(types.void(JOBS_TYPE, TABLES_TYPE, STATE_TYPE, QUEUE_TYPE), **COMPILE_OPTIONS)
 def admit(jobs: Jobs, tables: Tables, state: State, queue: Queue) -> None:
     """Let every request with ``arrival <= now`` into the queue; if that is empty, jump in time."""
     size, arrived = state.counters[SIZE], state.counters[ARRIVED]
@@ -166,7 +166,7 @@ def admit(jobs: Jobs, tables: Tables, state: State, queue: Queue) -> None:
     state.counters[ARRIVED] = arrived
 
 
-@numba.njit(types.void(_QUEUE, types.int64, types.int64), **_OPTIONS)
+@numba.njit(types.void(QUEUE_TYPE, types.int64, types.int64), **COMPILE_OPTIONS)
 def _remove(queue: Queue, slot: int, size: int) -> None:
     for i in range(slot, size - 1):
         queue.request[i] = queue.request[i + 1]
@@ -186,7 +186,9 @@ def _remove(queue: Queue, slot: int, size: int) -> None:
         queue.memory[i] = queue.memory[i + 1]
 
 
-@numba.njit(types.void(_JOBS, _TABLES, _STATE, _QUEUE, types.int64), **_OPTIONS)
+@numba.njit(
+    types.void(JOBS_TYPE, TABLES_TYPE, STATE_TYPE, QUEUE_TYPE, types.int64), **COMPILE_OPTIONS
+)
 def execute(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -> None:
     """Run the next layer of the request in ``slot`` to its end; does not admit what arrived."""
     request = queue.request[slot]
@@ -217,7 +219,7 @@ def execute(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -
         queue.executed[slot] = executed
 
 
-@numba.njit(types.int64(_FLOATS, types.int64), **_OPTIONS)
+@numba.njit(types.int64(_FLOATS, types.int64), **COMPILE_OPTIONS)
 def first_least(scores: Floats, size: int) -> int:
     """Index of the first least of ``scores[:size]``; NaN counts as greater than any number."""
     # Four running minima: one would be a chain of dependent comparisons, four times as slow.
@@ -241,9 +243,15 @@ def first_least(scores: Floats, size: int) -> int:
 
 @numba.njit(
     types.void(
-        _JOBS, _TABLES, _STATE, _QUEUE, types.FunctionType(RULE_SIGNATURE), _FLOATS, _FLOATS
+        JOBS_TYPE,
+        TABLES_TYPE,
+        STATE_TYPE,
+        QUEUE_TYPE,
+        types.FunctionType(RULE_SIGNATURE),
+        _FLOATS,
+        _FLOATS,
     ),
-    **_OPTIONS,
+    **COMPILE_OPTIONS,
 )
 def _run(
     jobs: Jobs,
@@ -351,11 +359,17 @@ class Machine:
         execute(self.jobs, self.tables, self.state, self.queue, slot)
         admit(self.jobs, self.tables, self.state, self.queue)
 
-    def choose(self, policy: Policy) -> int:
-        """The slot that ``policy`` runs next. To be asked once a decision: rules may remember."""
+    def choose(self, policy: Policy, among: int | None = None) -> int:
+        """The slot that ``policy`` runs next. To be asked once a decision: rules may remember.
+
+        Args:
+            policy: The policy; it sees the queue at this machine's level of information.
+            among: Choose among the first ``among`` slots only; None for the whole queue.
+        """
         scores = np.empty(self.size)
-        policy.score(self.queue, self.size, self.now, policy.values, scores)
-        return int(first_least(scores, self.size))
+        rule = policy.compiled() or policy.score
+        rule(self.queue, self.size, self.now, policy.values, scores)
+        return int(first_least(scores, min(self.size, among or self.size)))
 
     def run(self, policy: Policy) -> None:
         """Let ``policy`` decide until every request is finished."""

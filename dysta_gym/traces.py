@@ -4,8 +4,9 @@ A `Trace` is one network with one pattern of pruned weights, measured on one acc
 inputs. A `TraceStore` holds the traces that a workload draws its requests from, flattened so that
 the compiled event loop reads them as plain arrays.
 
-Traces come from three places: the npz files shipped with the package (`shipped_traces`), npz
-files of one's own (`load_trace`), and the CSV files of the Sparse-DySta artifact (`read_artifact_traces`).
+Traces come from three places: the npz files shipped with the package (`shipped_traces`), npz files
+of one's own (`load_trace`), and the CSV files of the Sparse-DySta artifact
+(`read_artifact_traces`).
 """
 
 from __future__ import annotations
@@ -320,9 +321,9 @@ def read_artifact_trace(path: str | Path, accelerator: str) -> Trace:
     """Read one CSV of the Sparse-DySta artifact: a row per (input, layer).
 
     ``batch-indx`` is the input and ``layer-indx`` the layer. For Sanger, ``overall-sparsity`` is
-    the *density* in spite of its name and ``50%-skip`` the load balance, at sequence length 512; for
-    Eyeriss-V2, ``sim_lat`` is the latency in seconds and ``overall-sparsity`` the sparsity of the
-    layer's input. The file's name up to the first ``_`` is the model and the rest the pattern, but
+    the *density* in spite of its name and ``50%-skip`` the load balance, at sequence length 512;
+    for Eyeriss-V2, ``sim_lat`` is the latency in seconds and ``overall-sparsity`` the sparsity of
+    the layer's input. The file's name up to the first ``_`` is the model and the rest the pattern, but
     for Sanger, whose files have one pattern a model: there the whole name is the model.
 
     Raises:

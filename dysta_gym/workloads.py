@@ -90,6 +90,27 @@ class Scenario(_Strict):
             raise ValueError(f"load, rate: {given} is given; give one of the two")
         return self
 
+    def varied(
+        self,
+        *,
+        load: float | None = None,
+        rate: float | None = None,
+        slo_multiplier: float | None = None,
+        requests: int | None = None,
+    ) -> Scenario:
+        """This scenario with another load or rate, SLO multiplier or number of requests.
+
+        What is None stays. A load replaces the scenario's rate, and a rate its load.
+
+        Raises:
+            DystaError: If a value is not allowed, or both load and rate are given.
+        """
+        given = {"load": load, "rate": rate, "slo_multiplier": slo_multiplier, "requests": requests}
+        changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        if "load" in changes or "rate" in changes:
+            changes = {"load": None, "rate": None, **changes}
+        return _checked({**self.model_dump(), **changes}, f"scenario {self.name!r}", None)
+
     def store(self) -> TraceStore:
         """The traces that this scenario draws from.
 

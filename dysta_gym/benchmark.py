@@ -1,0 +1,193 @@
+"""Policies x scenarios x loads x seeds: one tidy table, and what it says.
+
+Every policy is run on the same workloads (common random numbers), so differences between policies
+are taken seed by seed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dysta_gym.errors import DystaError
+from dysta_gym.information import estimates
+from dysta_gym.metrics import measure, workload_bounds
+from dysta_gym.policies import Policy, find
+from dysta_gym.simulator import simulate
+from dysta_gym.workloads import Scenario, arrival_rate, generate, load_scenario, mean_isolated_s
+
+PAPER_POLICIES = ("fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta", "dysta_oracle")
+"""The seven schedulers of the published comparison (Sparse-DySta, MICRO'23, Table 5)."""
+
+DEFAULT_SCENARIOS = ("multi-attnn", "multi-cnn")
+
+CELL = ["scenario", "load", "rate", "slo"]
+"""Columns that say under which conditions a row was measured."""
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One workload: a scenario at one load and SLO multiplier with one seed."""
+
+    scenario: Scenario
+    seed: int
+    split: str
+
+    def rows(self, policies: Mapping[str, Policy]) -> list[dict[str, Any]]:
+        workload = generate(self.scenario, self.seed, split=self.split)
+        bounds = workload_bounds(workload)
+        rate = arrival_rate(self.scenario, self.split)
+        load = self.scenario.load or rate * mean_isolated_s(self.scenario, self.split)
+        where = {
+            "scenario": self.scenario.name,
+            "load": load,
+            "rate": rate,
+            "slo": self.scenario.slo_multiplier,
+            "seed": self.seed,
+        }
+        return [
+            {**where, "policy": name, **measure(simulate(workload, policy), bounds)}
+            for name, policy in policies.items()
+        ]
+
+
+def compare(
+    scenarios: Sequence[str | Path | Mapping[str, Any] | Scenario] = DEFAULT_SCENARIOS,
+    policies: Sequence[str | Policy] = PAPER_POLICIES,
+    *,
+    loads: Sequence[float] = (),
+    rates: Sequence[float] = (),
+    slos: Sequence[float] = (),
+    seeds: Iterable[int] = range(5),
+    requests: int | None = None,
+    split: str = "test",
+    jobs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Run every policy on the same workloads of every scenario, load or rate, SLO and seed.
+
+    Args:
+        scenarios: Names, YAML files, mappings or `Scenario` objects.
+        policies: Policies by name, or `Policy` objects, which are called by their ``spec``.
+        loads: Loads to run each scenario at; without loads and rates, the scenario's own.
+        rates: Arrival rates in requests a second to run each scenario at.
+        slos: SLO multipliers to run each scenario at; without any, the scenario's own.
+        seeds: Seeds of the workloads.
+        requests: Requests a workload; None for the scenario's own number.
+        split: Inputs that requests are drawn from, ``train``, ``test`` or ``all``.
+        jobs: Workloads run at a time, None for one a core. The result does not depend on it.
+        progress: Called with workloads done and workloads in all, after each.
+
+    Returns:
+        A row per scenario, load or rate, SLO multiplier, seed and policy, with the columns
+        ``scenario``, ``load``, ``rate``, ``slo``, ``policy``, ``seed`` and one a metric (see
+        `dysta_gym.metrics.measure`). Load and rate both say at what load the row was measured.
+
+    Raises:
+        DystaError: If an argument is not usable.
+    """
+    chosen = [load_scenario(source) for source in scenarios]
+    _unique("scenario", [scenario.name for scenario in chosen])
+    named = [(p.spec, p) if isinstance(p, Policy) else (p, find(p)) for p in policies]
+    _unique("policy", [name for name, _ in named])
+    seeds = list(seeds)
+    for name, given in (("scenario", chosen), ("policy", named), ("seeds", seeds)):
+        if not given:
+            raise DystaError(f"{name}: there is none; at least one is needed")
+    if jobs is not None and jobs < 1:
+        raise DystaError(f"jobs: {jobs} is not allowed; it must be 1 or more")
+    offered: list[dict[str, float]] = [{"load": load} for load in loads]
+    offered += [{"rate": rate} for rate in rates]
+    cells = [
+        _Cell(scenario.varied(requests=requests, slo_multiplier=slo, **offer), seed, split)
+        for scenario, offer, slo, seed in product(chosen, offered or [{}], slos or [None], seeds)
+    ]
+    by_name = dict(named)
+    for scenario, policy in product(chosen, by_name.values()):
+        # Made once, before the workers share it.
+        policy.compiled()
+        estimates(scenario.store(), policy.level, "train" if split == "test" else split)
+    rows: list[dict[str, Any]] = []
+    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+        try:
+            for done, part in enumerate(pool.map(lambda cell: cell.rows(by_name), cells), 1):
+                rows += part
+                if progress:
+                    progress(done, len(cells))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    frame = pd.DataFrame(rows)
+    first = [*CELL, "policy", "seed"]
+    return frame[[*first, *(name for name in frame.columns if name not in first)]]
+
+
+def _unique(field: str, names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise DystaError(f"{field}: {name!r} is given more than once; give it once")
+
+
+def bootstrap_interval(
+    values: NDArray[np.float64], *, confidence: float = 0.95, resamples: int = 10_000
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of ``values``, shape ``(seeds,)``.
+
+    NaN for a single value, whose spread is unknown (Efron and Tibshirani, An Introduction to the
+    Bootstrap, 1993, Section 13.3). The resampling is the same at each call.
+    """
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    draws = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
+    tail = 100 * (1 - confidence) / 2
+    low, high = np.percentile(values[draws].mean(axis=1), [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def summarise(
+    results: pd.DataFrame, metrics: Sequence[str], reference: str | None = None
+) -> pd.DataFrame:
+    """Means over seeds with their intervals, and paired differences to a reference policy.
+
+    Args:
+        results: What `compare` returns.
+        metrics: Metrics to summarise.
+        reference: Policy to take differences to, seed by seed; None for no differences.
+
+    Returns:
+        A row per condition (`CELL`) and policy, in the order of ``results``; for each metric ``M``
+        the columns ``M``, ``M_low``, ``M_high``, and ``M_diff``, ``M_diff_low``, ``M_diff_high``.
+
+    Raises:
+        DystaError: If the reference is not among the policies.
+    """
+    if reference is not None and reference not in set(results["policy"]):
+        raise DystaError(
+            f"reference: {reference!r} was not run; choose one of: "
+            + ", ".join(results["policy"].unique())
+        )
+    rows = []
+    for condition, group in results.groupby(CELL, sort=False):
+        base = group[group["policy"] == reference].set_index("seed")
+        for policy, mine in group.groupby("policy", sort=False):
+            row = {**dict(zip(CELL, condition, strict=True)), "policy": policy}
+            for metric in metrics:
+                values = mine.set_index("seed")[metric]
+                row[metric] = values.mean()
+                row[f"{metric}_low"], row[f"{metric}_high"] = bootstrap_interval(values.to_numpy())
+                if reference is not None:
+                    difference = (values - base[metric]).to_numpy()
+                    row[f"{metric}_diff"] = difference.mean()
+                    low, high = bootstrap_interval(difference)
+                    row[f"{metric}_diff_low"], row[f"{metric}_diff_high"] = low, high
+            rows.append(row)
+    return pd.DataFrame(rows)

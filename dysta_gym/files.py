@@ -1,0 +1,37 @@
+"""Writing files so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dysta_gym.errors import DystaError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A scratch file beside ``path`` that takes its place when the block ends without an error.
+
+    Raises:
+        DystaError: If the folder cannot be made or written to.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
+        )
+    except OSError as error:
+        raise DystaError(f"{str(path)!r} cannot be written ({error.strerror})") from None
+    os.close(descriptor)
+    scratch = Path(name)
+    try:
+        yield scratch
+        scratch.chmod(0o644)  # scratch files are for their owner alone
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
