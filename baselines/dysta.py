@@ -1,15 +1,19 @@
 """Dysta: remaining latency, slack and waiting, corrected by the measured sparsity."""
 
 from dysta_gym.policies import Parameter, Policy
+from dysta_gym.simulator import Floats, Queue
 
 
-def score(queue, size, now, parameters, scores):
+def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
     """Least ``R + beta * (max(0, S - R) + W / (I * Q))``, times counted in ``time_unit``.
+
+    Waiting counts against a request: the one that ran last has waited nothing and tends to go on,
+    which spares preemptions.
 
     The sum adds seconds to a ratio, so what ``beta`` means depends on how long the networks take.
     ``time_unit`` divides the times: at 1 s the rule is the published one; at the mean isolated
     latency it no longer depends on the unit. Since ``R`` and ``S`` scale alike, only the weight of
-    waiting moves: it grows ``time_unit`` times against the rest.
+    waiting moves: against the rest it is ``time_unit`` times the published one.
     """
     beta = parameters[0]
     per_unit = 1.0 / parameters[1]
@@ -25,7 +29,7 @@ DYSTA = Policy(
     "dysta",
     score,
     level="monitored",
-    summary="least R + beta (max(0, S - R) + W / (I Q)): shortest, most urgent, longest waiting",
+    summary="least R + beta (max(0, S - R) + W / (I Q)): short, urgent, just run",
     parameters={
         "beta": Parameter(0.01, "weight of slack and waiting", low=0.0),
         "time_unit": Parameter(1.0, "unit in which R and S are counted, in seconds", positive=True),

@@ -1,9 +1,10 @@
 """First come, first served."""
 
 from dysta_gym.policies import Policy
+from dysta_gym.simulator import Floats, Queue
 
 
-def score(queue, size, now, parameters, scores):
+def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
     """Least arrival time."""
     for i in range(size):
         scores[i] = queue.arrival[i]

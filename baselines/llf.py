@@ -1,9 +1,10 @@
 """Least laxity first."""
 
 from dysta_gym.policies import Policy
+from dysta_gym.simulator import Floats, Queue
 
 
-def score(queue, size, now, parameters, scores):
+def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
     """Least ``S - R``: the time that a request can still wait and meet its deadline.
 
     ``now`` is the same for all, so ``deadline - R`` ranks alike; the laxity is what is meant.

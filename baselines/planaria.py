@@ -1,9 +1,10 @@
 """Planaria's score for one shared accelerator."""
 
 from dysta_gym.policies import Policy
+from dysta_gym.simulator import Floats, Queue
 
 
-def score(queue, size, now, parameters, scores):
+def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
     """Greatest ``priority / S``.
 
     An overdue request keeps the formula and so ranks low. At ``S = 0`` the division gives infinity,

@@ -1,9 +1,10 @@
 """PREMA: tokens decide who may run, the shortest of those runs."""
 
 from dysta_gym.policies import Policy
+from dysta_gym.simulator import Floats, Queue
 
 
-def score(queue, size, now, parameters, scores):
+def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
     """Least ``R`` among the requests with enough tokens.
 
     At the first decision that sees it, a request gets ``priority`` tokens; at every later one it

@@ -3,9 +3,10 @@
 import numpy as np
 
 from dysta_gym.policies import Parameter, Policy
+from dysta_gym.simulator import Floats, Queue
 
 
-def score(queue, size, now, parameters, scores):
+def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
     """A hash of seed, request and time, uniform in [0, 1): the same schedule for the same seed.
 
     The mixing steps are those of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).

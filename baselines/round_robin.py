@@ -1,9 +1,10 @@
 """Round robin, a layer at a time."""
 
 from dysta_gym.policies import Policy
+from dysta_gym.simulator import Floats, Queue
 
 
-def score(queue, size, now, parameters, scores):
+def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
     """Least ``last_run``: who has waited longest since a layer of theirs ran, or since arrival."""
     for i in range(size):
         scores[i] = queue.last_run[i]

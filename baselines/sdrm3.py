@@ -1,9 +1,10 @@
 """SDRM3: urgency plus fairness."""
 
 from dysta_gym.policies import Parameter, Policy
+from dysta_gym.simulator import Floats, Queue
 
 
-def score(queue, size, now, parameters, scores):
+def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
     """Greatest ``min(1, R / S) + alpha * W / N``.
 
     An overdue request (``S < 0``) keeps the formula and so ranks low; ``S = 0`` counts as the limit

@@ -107,9 +107,10 @@ def compare(
         raise DystaError(f"jobs: {jobs} is not allowed; it must be 1 or more")
     offered: list[dict[str, float]] = [{"load": load} for load in loads]
     offered += [{"rate": rate} for rate in rates]
+    multipliers: Sequence[float | None] = slos or (None,)
     cells = [
         _Cell(scenario.varied(requests=requests, slo_multiplier=slo, **offer), seed, split)
-        for scenario, offer, slo, seed in product(chosen, offered or [{}], slos or [None], seeds)
+        for scenario, offer, slo, seed in product(chosen, offered or [{}], multipliers, seeds)
     ]
     by_name = dict(named)
     for scenario, policy in product(chosen, by_name.values()):

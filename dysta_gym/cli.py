@@ -24,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-TABLE_METRICS = ("violation_rate", "antt", "antt_lower_bound", "ntt_p99", "throughput")
+TABLE_METRICS = ("violation_rate", "antt", "antt_lower_bound", "ntt_p99")
 
 
 def main() -> None:
@@ -321,8 +321,15 @@ def _comparison_tables(
     """Title, head and rows of one table a scenario, load and SLO multiplier."""
     from dysta_gym.benchmark import CELL
 
-    head = ["policy", "violations (%)", "difference", "ANTT", "difference", "ANTT / bound",
-            "p99 NTT", "requests/s"]  # fmt: skip
+    head = [
+        "policy",
+        "violations (%)",
+        "difference",
+        "ANTT",
+        "difference",
+        "ANTT / bound",
+        "p99 NTT",
+    ]
     for (scenario, load, rate, slo), panel in summary.groupby(CELL, sort=False):
         rows = []
         for row in panel.to_dict("records"):
@@ -336,7 +343,6 @@ def _comparison_tables(
                     "" if same else _interval(row, "antt_diff", "+.2f"),
                     f"{row['antt'] / row['antt_lower_bound']:.2f}",
                     f"{row['ntt_p99']:.1f}",
-                    f"{row['throughput']:.4g}",
                 ]
             )
         yield f"{scenario}: load {load:.3g} ({rate:.4g} requests/s), SLO x {slo:g}", head, rows

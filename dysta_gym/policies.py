@@ -115,15 +115,13 @@ class Policy:
 
 @cache
 def _compile(score: Callable[..., None]) -> Any:
-    import numba
-
+    from dysta_gym.compiling import compiled
     from dysta_gym.simulator import RULE_SIGNATURE
 
-    options = {"nogil": True, "error_model": "numpy"}
     try:
-        return numba.njit(RULE_SIGNATURE, cache=True, **options)(score)
+        return compiled(RULE_SIGNATURE)(score)
     except RuntimeError:  # written at a prompt: there is no file to keep the compiled code beside
-        return numba.njit(RULE_SIGNATURE, **options)(score)
+        return compiled(RULE_SIGNATURE, cache=False)(score)
 
 
 @cache

@@ -14,11 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numba
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from dysta_gym.compiling import borrow, compiled, type_of
 from dysta_gym.errors import DystaError
 from dysta_gym.information import Estimates, estimates
 from dysta_gym.workloads import Workload
@@ -128,15 +128,13 @@ def _columns(record: type, length: int) -> Any:
 
 _FLOATS = types.float64[::1]
 QUEUE_TYPE, JOBS_TYPE, TABLES_TYPE, STATE_TYPE = (
-    numba.typeof(_columns(record, 1)) for record in (Queue, Jobs, Tables, State)
+    type_of(_columns(record, 1)) for record in (Queue, Jobs, Tables, State)
 )
 RULE_SIGNATURE = types.void(QUEUE_TYPE, types.int64, types.float64, _FLOATS, _FLOATS)
 """Compiled type of ``score(queue, size, now, parameters, scores)``."""
 
-COMPILE_OPTIONS = {"cache": True, "nogil": True, "error_model": "numpy"}
 
-
-@numba.njit(types.void(JOBS_TYPE, TABLES_TYPE, STATE_TYPE, QUEUE_TYPE), **COMPILE_OPTIONS)
+@compiled(types.void(JOBS_TYPE, TABLES_TYPE, STATE_TYPE, QUEUE_TYPE), inline=True)
 def admit(jobs: Jobs, tables: Tables, state: State, queue: Queue) -> None:
     """Let every request with ``arrival <= now`` into the queue; if that is empty, jump in time."""
     size, arrived = state.counters[SIZE], state.counters[ARRIVED]
@@ -166,7 +164,7 @@ def admit(jobs: Jobs, tables: Tables, state: State, queue: Queue) -> None:
     state.counters[ARRIVED] = arrived
 
 
-@numba.njit(types.void(QUEUE_TYPE, types.int64, types.int64), **COMPILE_OPTIONS)
+@compiled(types.void(QUEUE_TYPE, types.int64, types.int64))
 def _remove(queue: Queue, slot: int, size: int) -> None:
     for i in range(slot, size - 1):
         queue.request[i] = queue.request[i + 1]
@@ -186,9 +184,7 @@ def _remove(queue: Queue, slot: int, size: int) -> None:
         queue.memory[i] = queue.memory[i + 1]
 
 
-@numba.njit(
-    types.void(JOBS_TYPE, TABLES_TYPE, STATE_TYPE, QUEUE_TYPE, types.int64), **COMPILE_OPTIONS
-)
+@compiled(types.void(JOBS_TYPE, TABLES_TYPE, STATE_TYPE, QUEUE_TYPE, types.int64), inline=True)
 def execute(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -> None:
     """Run the next layer of the request in ``slot`` to its end; does not admit what arrived."""
     request = queue.request[slot]
@@ -219,7 +215,7 @@ def execute(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -
         queue.executed[slot] = executed
 
 
-@numba.njit(types.int64(_FLOATS, types.int64), **COMPILE_OPTIONS)
+@compiled(types.int64(_FLOATS, types.int64), inline=True)
 def first_least(scores: Floats, size: int) -> int:
     """Index of the first least of ``scores[:size]``; NaN counts as greater than any number."""
     # Four running minima: one would be a chain of dependent comparisons, four times as slow.
@@ -241,7 +237,7 @@ def first_least(scores: Floats, size: int) -> int:
     return 0  # every score is NaN: the earliest arrival
 
 
-@numba.njit(
+@compiled(
     types.void(
         JOBS_TYPE,
         TABLES_TYPE,
@@ -250,8 +246,7 @@ def first_least(scores: Floats, size: int) -> int:
         types.FunctionType(RULE_SIGNATURE),
         _FLOATS,
         _FLOATS,
-    ),
-    **COMPILE_OPTIONS,
+    )
 )
 def _run(
     jobs: Jobs,
@@ -263,6 +258,8 @@ def _run(
     scores: Floats,
 ) -> None:
     """The event loop: decide until every request is finished."""
+    jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
+    parameters, scores = borrow(parameters), borrow(scores)
     while state.counters[SIZE] > 0:
         rule(queue, state.counters[SIZE], state.clock[0], parameters, scores)
         execute(jobs, tables, state, queue, first_least(scores, state.counters[SIZE]))

@@ -323,8 +323,8 @@ def read_artifact_trace(path: str | Path, accelerator: str) -> Trace:
     ``batch-indx`` is the input and ``layer-indx`` the layer. For Sanger, ``overall-sparsity`` is
     the *density* in spite of its name and ``50%-skip`` the load balance, at sequence length 512;
     for Eyeriss-V2, ``sim_lat`` is the latency in seconds and ``overall-sparsity`` the sparsity of
-    the layer's input. The file's name up to the first ``_`` is the model and the rest the pattern, but
-    for Sanger, whose files have one pattern a model: there the whole name is the model.
+    the layer's input. The file's name up to the first ``_`` is the model and the rest the pattern,
+    but for Sanger, whose files have one pattern a model: there the whole name is the model.
 
     Raises:
         DystaError: If a column or a layer is missing, a row stands twice, or a value is not usable.

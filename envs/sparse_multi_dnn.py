@@ -6,19 +6,18 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, SupportsFloat, SupportsInt
 
 import gymnasium as gym
-import numba
 import numpy as np
 from gymnasium import spaces
 from numba import types
 from numpy.typing import NDArray
 
+from dysta_gym.compiling import borrow, compiled, type_of
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.information import LEVELS
 from dysta_gym.metrics import measure
 from dysta_gym.policies import Policy, find
 from dysta_gym.simulator import (
     ARRIVED,
-    COMPILE_OPTIONS,
     FINISHED,
     JOBS_TYPE,
     QUEUE_TYPE,
@@ -344,21 +343,22 @@ class Ledger(NamedTuple):
     priority_scale: NDArray[np.float64]
 
 
-_LEDGER_TYPE = numba.typeof(
+_LEDGER_TYPE = type_of(
     Ledger(np.zeros(1), np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1), np.zeros(1))
 )
 
 
-@numba.njit(
+@compiled(
     types.UniTuple(types.float64, 2)(
         JOBS_TYPE, TABLES_TYPE, STATE_TYPE, QUEUE_TYPE, _LEDGER_TYPE, types.int64
-    ),
-    **COMPILE_OPTIONS,
+    )
 )
 def _advance(
     jobs: Jobs, tables: Tables, state: State, queue: Queue, ledger: Ledger, slot: int
 ) -> tuple[float, float]:
     """Run one layer; the ANTT and the violation rate that accrue until it ends."""
+    jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
+    ledger = borrow(ledger)
     request = queue.request[slot]
     finished, arrived = state.counters[FINISHED], state.counters[ARRIVED]
     start = state.clock[0]
@@ -384,26 +384,24 @@ def _advance(
     return turnaround, violations / jobs.deadline.size
 
 
-@numba.njit(types.float64(types.float64), **COMPILE_OPTIONS)
+@compiled(types.float64(types.float64), inline=True)
 def _soft(x: float) -> float:
     return x / (1.0 + abs(x))
 
 
-@numba.njit(types.float64(types.float64, types.float64), **COMPILE_OPTIONS)
+@compiled(types.float64(types.float64, types.float64), inline=True)
 def _clipped(x: float, low: float) -> float:
     return min(1.0, max(low, x))
 
 
-@numba.njit(
-    types.void(
-        QUEUE_TYPE, STATE_TYPE, _LEDGER_TYPE, types.float64, types.int64, types.float32[::1]
-    ),
-    **COMPILE_OPTIONS,
+@compiled(
+    types.void(QUEUE_TYPE, STATE_TYPE, _LEDGER_TYPE, types.float64, types.int64, types.float32[::1])
 )
 def _observe(
     queue: Queue, state: State, ledger: Ledger, unit_s: float, slots: int, out: NDArray[np.float32]
 ) -> None:
     """Fill ``out``, zeros before, with the features of the class docstring."""
+    queue, state, ledger, out = borrow(queue), borrow(state), borrow(ledger), borrow(out)
     now, size = state.clock[0], state.counters[SIZE]
     tiny = 1e-30
     overdue = late = 0
