@@ -18,8 +18,10 @@ def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Float
         if tokens[i] == 0.0:
             tokens[i] = queue.priority[i]
         else:
+            waited = now - queue.last_run[i]
             expected = queue.correction[i] * queue.isolated[i]
-            tokens[i] += queue.priority[i] * (now - queue.last_run[i]) / expected
+            if waited > 0.0:  # layers of zeros only make it expect nothing: no 0 / 0
+                tokens[i] += queue.priority[i] * waited / expected
             richest = max(richest, tokens[i])
     threshold = 9.0 if richest >= 9.0 else 3.0 if richest >= 3.0 else 1.0
     for i in range(size):

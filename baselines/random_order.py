@@ -25,5 +25,5 @@ RANDOM = Policy(
     "random",
     score,
     summary="any request, with equal chance",
-    parameters={"seed": Parameter(0.0, "seed of the draws, a whole number", low=0.0)},
+    parameters={"seed": Parameter(0.0, "seed of the draws, a whole number", low=0.0, whole=True)},
 )

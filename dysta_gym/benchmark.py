@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -148,10 +149,15 @@ def bootstrap_interval(
     """
     if len(values) < 2:
         return float("nan"), float("nan")
-    draws = np.random.default_rng(0).integers(len(values), size=(resamples, len(values)))
+    draws = _draws(len(values), resamples)
     tail = 100 * (1 - confidence) / 2
     low, high = np.percentile(values[draws].mean(axis=1), [tail, 100 - tail])
     return float(low), float(high)
+
+
+@cache
+def _draws(total: int, resamples: int) -> NDArray[np.int64]:
+    return np.random.default_rng(0).integers(total, size=(resamples, total))
 
 
 def summarise(

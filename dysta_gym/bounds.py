@@ -28,7 +28,9 @@ def antt_lower_bound(arrival_s: NDArray[np.float64], isolated_s: NDArray[np.floa
     total = len(arrival_s)
     arrival, length = arrival_s.tolist(), isolated_s.tolist()
     left = list(length)
-    moment = [0.0] * total  # integral of the time over which each request is processed
+    # Integral over the time in which each request is processed, of the time since its arrival:
+    # late in a long workload the times themselves would cancel.
+    moment = [0.0] * total
     waiting: list[tuple[float, int]] = []
     now, following = 0.0, 0
     while waiting or following < total:
@@ -44,7 +46,8 @@ def antt_lower_bound(arrival_s: NDArray[np.float64], isolated_s: NDArray[np.floa
             left[request] -= until - now
         else:
             heapq.heappop(waiting)
-        moment[request] += 0.5 * (until - now) * (until + now)
+        age = (now - arrival[request]) + (until - arrival[request])
+        moment[request] += 0.5 * (until - now) * age
         now = until
-    busy = np.array(moment) / isolated_s
-    return float(np.mean((busy + isolated_s / 2 - arrival_s) / isolated_s))
+    mean_busy = np.array(moment) / isolated_s
+    return float(np.mean((mean_busy + isolated_s / 2) / isolated_s))

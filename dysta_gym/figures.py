@@ -16,6 +16,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, then darker shades of them.
 _COLOURS = (
@@ -67,18 +68,24 @@ def trade_off(results: pd.DataFrame) -> Figure:
                 markeredgewidth=0.6,
                 elinewidth=0.7,
                 alpha=0.9,
+                clip_on=False,
             )  # fmt: skip
         bound = panel["antt_lower_bound"].iloc[0]
         axis.axhline(bound, color="0.4", linestyle="--", linewidth=0.9)
         axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_minor_locator(NullLocator())
         axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter("{x:g}")
-        axis.tick_params(axis="y", which="both", labelsize=8)
-        axis.set_xlim(left=min(0, axis.get_xlim()[0]))
+        # Good policies crowd at a few percent: linear up to 1 %, logarithmic above.
+        axis.set_xscale("symlog", linthresh=1, linscale=0.5)
+        axis.set_xlim(0, 100)
+        axis.set_xticks([0, 1, 2, 5, 10, 20, 50, 100], minor=False)
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.xaxis.set_major_formatter("{x:g}")
         axis.set_title(f"{scenario}, load {load:.3g}, SLO x {slo:g}", fontsize=10)
         axis.grid(alpha=0.25, linewidth=0.6)
-        axis.set_xlabel("SLO violation rate (%)")
-        axis.set_ylabel("ANTT (log scale)")
+        axis.set_xlabel("SLO violation rate (%), logarithmic above 1 %")
+        axis.set_ylabel("ANTT, logarithmic")
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     levels = [level for level in LEVELS if level in {policy.level for policy in policies.values()}]

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -38,22 +37,26 @@ class Parameter:
         description: What it means, with its unit.
         low: Least value allowed.
         positive: Whether it must be above 0.
+        whole: Whether it must be a whole number.
     """
 
     default: float
     description: str
     low: float = -math.inf
     positive: bool = False
+    whole: bool = False
 
     def check(self, field_name: str, value: float) -> float:
         """The value, if it is allowed; else a `DystaError`."""
-        if not math.isfinite(value) or value < self.low or (self.positive and value <= 0):
-            expected = (
-                "above 0" if self.positive
-                else "finite" if math.isinf(self.low)
-                else f"at least {self.low:g}"
+        fits = math.isfinite(value) and value >= self.low
+        if not fits or (self.positive and value <= 0) or (self.whole and value % 1):
+            bound = (
+                " above 0" if self.positive
+                else "" if math.isinf(self.low)
+                else f", at least {self.low:g}"
             )  # fmt: skip
-            raise DystaError(f"{field_name}: {value:g} is not allowed; it must be {expected}")
+            kind = "a whole number" if self.whole else "a finite number"
+            raise DystaError(f"{field_name}: {value:g} is not allowed; it must be {kind}{bound}")
         return value
 
 
@@ -76,8 +79,8 @@ class Policy:
     score: Callable[[Any, int, float, NDArray[np.float64], NDArray[np.float64]], None]
     level: str = "static"
     summary: str = ""
-    parameters: Mapping[str, Parameter] = field(default_factory=lambda: MappingProxyType({}))
-    settings: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    settings: Mapping[str, float] = field(default_factory=dict)
     interpreted: bool = False
     source: str = ""
 
@@ -92,6 +95,9 @@ class Policy:
                 )
             self.parameters[key].check(f"policy {self.name!r}: parameter {key!r}", value)
 
+    def __hash__(self) -> int:
+        return hash(self.spec)
+
     @property
     def values(self) -> NDArray[np.float64]:
         """Values of the parameters in their order, shape ``(max(1, parameters),)``."""
@@ -101,7 +107,7 @@ class Policy:
     @property
     def spec(self) -> str:
         """The name that `find` makes this policy from."""
-        settings = ",".join(f"{key}={value:g}" for key, value in self.settings.items())
+        settings = ",".join(f"{key}={value!r}" for key, value in self.settings.items())
         return f"{self.name}@{self.level}" + (f":{settings}" if settings else "")
 
     def at(self, level: str, **settings: float) -> Policy:

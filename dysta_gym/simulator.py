@@ -272,7 +272,7 @@ class Schedule:
 
     Attributes:
         workload: What was scheduled.
-        finish_s: Finish time of each request in seconds, shape ``(requests,)``.
+        finish_s: Finish time of each request in seconds, NaN if unfinished, shape ``(requests,)``.
         preemptions: How often an unfinished request was set aside for another one.
         decisions: Layers run.
         ran: Request that ran in each decision, shape ``(decisions,)``; empty if not recorded.
@@ -351,6 +351,8 @@ class Machine:
         Raises:
             DystaError: If the slot is not in the queue.
         """
+        if self.done:
+            raise DystaError(f"slot: {slot} cannot run; every request is finished")
         if not 0 <= slot < self.size:
             raise DystaError(f"slot: {slot} is not in the queue; it must be 0 to {self.size - 1}")
         execute(self.jobs, self.tables, self.state, self.queue, slot)
@@ -379,15 +381,16 @@ class Machine:
             _run(self.jobs, self.tables, self.state, self.queue, rule, policy.values, scores)
 
     def schedule(self) -> Schedule:
-        """What has happened so far."""
+        """What has happened so far; a copy, which the machine leaves alone as it goes on."""
         counters = self.state.counters
+        decisions = int(counters[DECISIONS])
         return Schedule(
             workload=self.workload,
-            finish_s=self.state.finish,
+            finish_s=self.state.finish.copy(),
             preemptions=int(counters[PREEMPTIONS]),
-            decisions=int(counters[DECISIONS]),
-            ran=self.state.ran,
-            started_s=self.state.started,
+            decisions=decisions,
+            ran=self.state.ran[:decisions].copy(),
+            started_s=self.state.started[:decisions].copy(),
         )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -82,7 +83,9 @@ class Trace:
             ("sparsity", self.sparsity, shape),
             ("train", self.train, shape[:1]),
             ("sample_ids", self.sample_ids, shape[:1]),
-            ("layer_names", np.asarray(self.layer_names), shape[1:]),
+            ("layer_name", np.asarray(self.layer_names), shape[1:]),
+            ("length", self.train if self.length is None else self.length, shape[:1]),
+            ("condition", np.asarray(self.condition) if self.condition else self.train, shape[:1]),
         ):
             if array.shape != expected:
                 raise DystaError(f"{where}: {label} has shape {array.shape}, expected {expected}")
@@ -248,46 +251,50 @@ def load_trace(path: str | Path) -> Trace:
         DystaError: If the file is missing, truncated, of another version or inconsistent.
     """
     path = Path(path)
+    where = f"trace file {str(path)!r}"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            if isinstance(file, np.ndarray):
+                raise ValueError("it holds a single array")
             content = {key: file[key] for key in file.files}
     except FileNotFoundError:
-        raise DystaError(f"trace file {str(path)!r} does not exist") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise DystaError(
-            f"trace file {str(path)!r} is damaged or not an npz file ({error}); rebuild it"
-        ) from None
-    needed = ("meta", "latency_s", "sparsity", "train", "layer_name")
-    missing = [key for key in needed if key not in content]
-    if missing:
-        raise DystaError(f"trace file {str(path)!r}: array {missing[0]!r} is missing")
+        raise DystaError(f"{where} does not exist") from None
+    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DystaError(f"{where} is damaged or not an npz file ({error}); rebuild it") from None
     try:
-        meta = json.loads(str(content["meta"]))
+        meta = json.loads(str(content.get("meta", "{}")))
         version = meta["format"]
         identity = {key: str(meta[key]) for key in ("name", "model", "pattern", "accelerator")}
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise DystaError(f"trace file {str(path)!r}: meta is not valid ({error!r})") from None
+        missing = "" if "meta" in content else "missing or "
+        raise DystaError(f"{where}: meta is {missing}not valid ({error!r}); rebuild it") from None
     if version != FORMAT:
-        raise DystaError(
-            f"trace file {str(path)!r}: format is {version!r}; "
-            f"this version reads {FORMAT}, rebuild it"
-        )
+        raise DystaError(f"{where}: format is {version!r}; this version reads {FORMAT}, rebuild it")
+
+    def array(name: str, kind: Any) -> NDArray[Any]:
+        if name not in content:
+            raise DystaError(f"array {name!r} is missing")
+        try:
+            return np.ascontiguousarray(content[name], kind)
+        except (TypeError, ValueError) as error:
+            raise DystaError(f"array {name!r} has a wrong type ({error})") from None
+
     try:
+        latency_s = array("latency_s", np.float64)
         return Trace(
             **identity,
-            latency_s=np.ascontiguousarray(content["latency_s"], np.float64),
-            sparsity=np.ascontiguousarray(content["sparsity"], np.float64),
-            train=content["train"].astype(bool),
-            sample_ids=np.arange(len(content["latency_s"]), dtype=np.int64),
-            layer_names=tuple(content["layer_name"].tolist()),
-            length=content["length"].astype(np.int64) if "length" in content else None,
-            condition=tuple(content["condition"].tolist()) if "condition" in content else (),
+            latency_s=latency_s,
+            sparsity=array("sparsity", np.float64),
+            train=array("train", np.bool_),
+            sample_ids=np.arange(len(latency_s), dtype=np.int64),
+            layer_names=tuple(array("layer_name", np.str_).tolist()),
+            length=array("length", np.int64) if "length" in content else None,
+            condition=tuple(array("condition", np.str_).tolist()) if "condition" in content else (),
             provenance=meta,
         )
-    except (TypeError, ValueError) as error:
-        if isinstance(error, DystaError):
-            raise DystaError(f"trace file {str(path)!r}: {error}") from None
-        raise DystaError(f"trace file {str(path)!r}: an array has a wrong type ({error})") from None
+    except DystaError as error:
+        raise DystaError(f"{where}: {error}") from None
 
 
 def shipped_traces() -> dict[str, Path]:
@@ -336,17 +343,18 @@ def read_artifact_trace(path: str | Path, accelerator: str) -> Trace:
     if accelerator not in ACCELERATORS:
         raise one_of("accelerator", accelerator, ACCELERATORS)
     try:
-        frame = pd.read_csv(path)
+        frame = pd.read_csv(path, index_col=False)
     except FileNotFoundError:
         raise DystaError(f"{where} does not exist") from None
     except (ValueError, OSError) as error:
-        raise DystaError(f"{where} is not a CSV file ({error})") from None
+        raise DystaError(f"{where} is not a CSV file ({str(error).strip()})") from None
     columns = (*_ARTIFACT_COLUMNS[accelerator], "batch-indx", "layer-indx")
     values = {name: numeric_column(frame, name, where) for name in columns}
     if not len(frame):
         raise DystaError(f"{where} has no rows")
     for name in ("batch-indx", "layer-indx"):
-        bad = np.flatnonzero((values[name] < 0) | (values[name] != np.floor(values[name])))
+        whole = (values[name] == np.floor(values[name])) & (values[name] < 2**53)
+        bad = np.flatnonzero((values[name] < 0) | ~whole)
         if bad.size:
             raise DystaError(
                 f"{where}: column {name!r}, row {bad[0] + 1} is "
@@ -436,6 +444,6 @@ def numeric_column(frame: Any, name: str, where: str) -> NDArray[np.float64]:
     if bad.size:
         raise DystaError(
             f"{where}: column {name!r}, row {bad[0] + 1} is "
-            f"{frame[name].iloc[bad[0]]!r}; it must be a finite number"
+            f"{frame[name].tolist()[bad[0]]!r}; it must be a finite number"
         )
     return values

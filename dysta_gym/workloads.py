@@ -31,7 +31,7 @@ from dysta_gym.traces import (
     shipped_trace,
 )
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
 PAPER_PRIORITIES = (1.0, 3.0, 9.0)
 """Priorities of the published comparison, drawn uniformly (Sparse-DySta, after PREMA)."""
@@ -80,7 +80,7 @@ class Scenario(_Strict):
     rate: Positive | None = None
     slo_multiplier: Positive = 10.0
     priorities: tuple[Positive, ...] = Field(PAPER_PRIORITIES, min_length=1)
-    requests: int = Field(1000, gt=0)
+    requests: int = Field(1000, gt=0, strict=True)
     sources: tuple[str, ...] = ()
 
     @pydantic.model_validator(mode="after")
@@ -240,12 +240,11 @@ class Workload:
             ("row", np.int64),
             ("priority", np.float64),
         ):
-            column = np.array(getattr(self, name), kind, order="C")  # own and writable, as compiled
-            if column.shape != (total,):
-                raise DystaError(f"workload: {name} has shape {column.shape}, expected ({total},)")
-            object.__setattr__(self, name, column)
-        if not np.isfinite(self.arrival_s).all() or self.arrival_s[0] < 0:
-            raise DystaError("workload: arrival_s must be finite and not negative")
+            object.__setattr__(self, name, _column(name, getattr(self, name), kind, total))
+        _require(np.isfinite(self.arrival_s) & (self.arrival_s >= 0), "arrival_s", self.arrival_s,
+                 "finite and not negative")  # fmt: skip
+        _require(np.isfinite(self.priority) & (self.priority > 0), "priority", self.priority,
+                 "finite and above 0")  # fmt: skip
         late = np.flatnonzero(np.diff(self.arrival_s) < 0)
         if late.size:
             at = int(late[0]) + 1
@@ -253,23 +252,21 @@ class Workload:
                 f"workload: arrival_s of request {at + 1} is {self.arrival_s[at]:g}, before "
                 f"request {at} at {self.arrival_s[at - 1]:g}; sort the requests by arrival"
             )
-        outside = (self.trace < 0) | (self.trace >= len(self.store.traces))
-        if outside.any():
+        traces = len(self.store.traces)
+        _require((self.trace >= 0) & (self.trace < traces), "trace", self.trace,
+                 f"0 to {traces - 1}, a trace of the store")  # fmt: skip
+        inputs = np.array([len(trace.train) for trace in self.store.traces])[self.trace]
+        outside = np.flatnonzero((self.row < 0) | (self.row >= inputs))
+        if outside.size:
+            at = int(outside[0])
             raise DystaError(
-                f"workload: trace {self.trace[outside][0]} is not in the store; "
-                f"it must be 0 to {len(self.store.traces) - 1}"
+                f"workload: row of request {at + 1} is {self.row[at]}; it must be "
+                f"0 to {inputs[at] - 1}, an input of {self.store.traces[self.trace[at]].name!r}"
             )
-        inputs = np.array([len(trace.train) for trace in self.store.traces])
-        outside = (self.row < 0) | (self.row >= inputs[self.trace])
-        if outside.any():
-            name = self.store.traces[self.trace[outside][0]].name
+        if not (np.isfinite(self.slo_multiplier) and self.slo_multiplier > 0):
             raise DystaError(
-                f"workload: row {self.row[outside][0]} is not an input of trace {name!r}; "
-                f"it must be 0 to {inputs[self.trace[outside][0]] - 1}"
+                f"workload: slo_multiplier is {self.slo_multiplier}; it must be finite and above 0"
             )
-        for name, value in (("priority", self.priority), ("slo_multiplier", self.slo_multiplier)):
-            if not (np.isfinite(value) & (np.asarray(value) > 0)).all():
-                raise DystaError(f"workload: {name} must be finite and above 0")
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -297,6 +294,28 @@ class Workload:
     def with_slo(self, multiplier: float) -> Workload:
         """The same requests with other deadlines."""
         return replace(self, slo_multiplier=multiplier)
+
+
+def _column(name: str, values: Any, kind: type[np.generic], total: int) -> NDArray[Any]:
+    """A column of a workload as an array of its own, writable and contiguous as compiled."""
+    try:
+        column = np.array(values, np.float64)
+    except (TypeError, ValueError) as error:
+        raise DystaError(f"workload: {name} does not hold numbers ({error})") from None
+    if column.shape != (total,):
+        raise DystaError(f"workload: {name} has shape {column.shape}, expected ({total},)")
+    if kind is np.int64:
+        whole = np.isfinite(column) & (column == np.floor(column))
+        _require(whole, name, column, "a whole number")
+    return column.astype(kind)
+
+
+def _require(good: NDArray[np.bool_], name: str, values: NDArray[Any], expected: str) -> None:
+    if not good.all():
+        at = int(np.flatnonzero(~good)[0])
+        raise DystaError(
+            f"workload: {name} of request {at + 1} is {values[at]:g}; it must be {expected}"
+        )
 
 
 def mean_isolated_s(scenario: Scenario, split: str = "test") -> float:
@@ -377,11 +396,11 @@ def read_requests(path: str | Path, store: TraceStore, slo_multiplier: float) ->
 
     where = f"request file {str(path)!r}"
     try:
-        frame = pd.read_csv(path, dtype={"model": str}, float_precision="round_trip")
+        frame = pd.read_csv(path, dtype={"model": str}, index_col=False)
     except FileNotFoundError:
         raise DystaError(f"{where} does not exist") from None
     except (ValueError, OSError) as error:
-        raise DystaError(f"{where} is not a CSV file ({error})") from None
+        raise DystaError(f"{where} is not a CSV file ({str(error).strip()})") from None
     arrival_s, sample, priority = (
         numeric_column(frame, name, where) for name in ("arrival_s", "sample", "priority")
     )
@@ -419,17 +438,12 @@ def requests_from(
     for name in ("arrival_s", "trace", "row", "priority"):
         if name not in columns:
             raise DystaError(f"workload: column {name!r} is missing")
-    try:
-        return Workload(
-            store=store,
-            reference=reference,
-            arrival_s=np.asarray(columns["arrival_s"], np.float64),
-            trace=np.array([store.index(name) for name in columns["trace"]], np.int64),
-            row=np.asarray(columns["row"], np.int64),
-            priority=np.asarray(columns["priority"], np.float64),
-            slo_multiplier=slo_multiplier,
-        )
-    except (TypeError, ValueError) as error:
-        if isinstance(error, DystaError):
-            raise
-        raise DystaError(f"workload: a column has a wrong type ({error})") from None
+    return Workload(
+        store=store,
+        reference=reference,
+        arrival_s=columns["arrival_s"],  # type: ignore[arg-type]  # Workload converts and checks
+        trace=np.array([store.index(name) for name in columns["trace"]], np.int64),
+        row=columns["row"],  # type: ignore[arg-type]
+        priority=columns["priority"],  # type: ignore[arg-type]
+        slo_multiplier=slo_multiplier,
+    )
