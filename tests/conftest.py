@@ -1,0 +1,123 @@
+"""Small made-up networks and workloads that the tests run on."""
+
+from contextlib import contextmanager
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+
+from dysta_gym import DystaError, Trace, TraceStore, Workload
+
+hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("tests")
+
+
+def _trace(model, latency_s, sparsity=None, *, pattern="dense", train=None, name=None):
+    latency_s = np.array(latency_s, np.float64)
+    inputs, layers = latency_s.shape
+    return Trace(
+        name=name or f"{model}_{pattern}",
+        model=model,
+        pattern=pattern,
+        accelerator="eyerissv2",
+        latency_s=latency_s,
+        sparsity=np.full(latency_s.shape, 0.5) if sparsity is None else np.array(sparsity, float),
+        train=np.arange(inputs) % 2 == 0 if train is None else np.array(train, bool),
+        sample_ids=np.arange(inputs),
+        layer_names=tuple(f"layer {index}" for index in range(layers)),
+    )
+
+
+@pytest.fixture(scope="session")
+def make_trace():
+    """``make_trace(model, latency_s, sparsity, pattern=..., train=..., name=...)``."""
+    return _trace
+
+
+@pytest.fixture(scope="session")
+def store():
+    """Two networks, ``small`` with two patterns; every input has its own latency and sparsity."""
+    return TraceStore(
+        [
+            _trace("small", [[1, 2], [3, 2], [2, 4]], [[0.5, 0.2], [0.1, 0.3], [0.4, 0.7]]),
+            _trace("small", [[1, 1], [2, 1]], [[0.9, 0.6], [0.5, 0.8]], pattern="block20"),
+            _trace("large", [[4, 5, 6], [6, 5, 4]], [[0.1, 0.2, 0.3], [0.3, 0.2, 0.6]]),
+        ]
+    )
+
+
+@pytest.fixture(scope="session")
+def workload(store):
+    """Six requests, two of them at once and one for each input of ``small_dense``."""
+    return Workload(
+        store=store,
+        reference="all",
+        arrival_s=np.array([0.0, 1.0, 1.0, 2.5, 4.0, 40.0]),
+        trace=np.array([2, 0, 1, 0, 2, 0]),
+        row=np.array([0, 0, 1, 1, 1, 2]),
+        priority=np.array([1.0, 3.0, 9.0, 1.0, 3.0, 9.0]),
+        slo_multiplier=2.0,
+    )
+
+
+@st.composite
+def _workloads(draw, max_requests=12, idle_layers=False):
+    """Any small workload.
+
+    On the grid, times are multiples of 1/8 and so exact: many requests arrive together or exactly
+    when a layer ends, many are alike, and many scores tie. Off the grid, nothing ties.
+    """
+    on_grid = draw(st.booleans())
+    models = draw(st.integers(1, 3))
+    requests = draw(st.integers(1, max_requests))
+    spacing = draw(st.sampled_from([0.0, 0.5, 1.0, 3.0]))  # gaps, in mean isolated latencies
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+
+    def latencies(shape):
+        if not on_grid:
+            return rng.exponential(0.02, shape) + 1e-4
+        drawn = rng.integers(0 if idle_layers else 1, 5, shape) / 8
+        drawn[:, -1] = np.maximum(drawn[:, -1], 1 / 8)  # every input takes some time
+        return drawn
+
+    traces = []
+    for model in range(models):
+        layers = rng.integers(1, 5)
+        for pattern in range(rng.integers(1, 3)):
+            shape = (rng.integers(2, 5), layers)
+            sparsity = rng.integers(0, 4, shape) / 4 if on_grid else rng.uniform(0, 0.95, shape)
+            traces.append(_trace(f"net{model}", latencies(shape), sparsity, pattern=f"p{pattern}"))
+    gaps = spacing * np.mean([t.isolated_s.mean() for t in traces]) * rng.exponential(1, requests)
+    trace = rng.integers(0, len(traces), requests)
+    return Workload(
+        store=TraceStore(traces),
+        reference=draw(st.sampled_from(["all", "train"])),
+        arrival_s=np.cumsum(np.round(gaps * 8) / 8 if on_grid else gaps),
+        trace=trace,
+        row=rng.integers(0, [len(traces[t].train) for t in trace]),
+        priority=rng.choice([1.0, 3.0, 9.0], requests),
+        slo_multiplier=draw(st.sampled_from([1.0, 2.0, 10.0])),
+    )
+
+
+@pytest.fixture(scope="session")
+def workloads():
+    """``workloads(max_requests=..., idle_layers=...)``: a Hypothesis strategy of `Workload`."""
+    return _workloads
+
+
+@pytest.fixture(scope="session")
+def refused():
+    """``with refused(*words)``: a `DystaError` of one line that has all the words in it."""
+
+    @contextmanager
+    def check(*words):
+        with pytest.raises(DystaError) as caught:
+            yield
+        message = str(caught.value)
+        assert len(message.splitlines()) == 1, message
+        for word in words:
+            assert word in message, message
+
+    return check

@@ -1,0 +1,102 @@
+"""Metrics and the lower bound, by hand."""
+
+import numpy as np
+import pytest
+
+from dysta_gym import TraceStore, Workload, antt_lower_bound, measure, simulate
+from dysta_gym.metrics import DESCRIPTIONS, workload_bounds
+
+
+@pytest.fixture
+def three(make_trace):
+    """A long request, then two short ones while it runs; deadlines are 1.5 latencies away."""
+    store = TraceStore([make_trace("long", [[2.0, 2.0]]), make_trace("short", [[1.0]])])
+    return Workload(
+        store,
+        reference="all",
+        arrival_s=np.array([1.0, 2.0, 2.0]),
+        trace=np.array([0, 1, 1]),
+        row=np.zeros(3),
+        priority=np.array([1.0, 9.0, 1.0]),
+        slo_multiplier=1.5,
+    )
+
+
+def test_by_hand(three):
+    # The long one runs its first layer from 1 to 3, the short ones to 4 and 5, the rest to 7.
+    schedule = simulate(three, "sjf")
+    assert schedule.finish_s.tolist() == [7, 4, 5]
+    slowdown = np.array([6 / 4, 2 / 1, 3 / 1])  # due at 7, 3.5 and 3.5
+    progress = 1 / slowdown
+    expected = {
+        "violation_rate": 2 / 3,
+        "antt": 6.5 / 3,
+        # shortest first, even within a layer: the long one is at work from 1 to 2 and 4 to 7, on
+        # average at 4.5, and so ends at 6.5 or later; the short ones end at 3 and 4
+        "antt_lower_bound": (5.5 / 4 + 1 + 2) / 3,
+        "throughput": 3 / 6,
+        "system_throughput": progress.sum(),
+        "ntt_p50": 2,
+        "ntt_p95": 2.9,
+        "ntt_p99": 2.98,
+        "fairness": progress.sum() ** 2 / (3 * (progress**2).sum()),
+        "preemptions": 1,
+        "violation_rate_priority_1": 1 / 2,
+        "violation_rate_priority_9": 1,
+        "violation_rate_model_long": 0,
+        "violation_rate_model_short": 1,
+    }
+    metrics = measure(schedule)
+    assert metrics == pytest.approx(expected, rel=1e-12)
+    assert list(metrics)[: len(DESCRIPTIONS)] == list(DESCRIPTIONS)
+    assert all(type(value) is float for value in metrics.values())
+    assert measure(schedule, workload_bounds(three)) == metrics
+
+
+def test_first_come_first_served_by_hand(three):
+    schedule = simulate(three, "fcfs")
+    assert schedule.finish_s.tolist() == [5, 6, 7]
+    metrics = measure(schedule)
+    assert metrics["antt"] == pytest.approx((1 + 4 + 5) / 3)
+    assert metrics["preemptions"] == 0
+    # alike for all is 1; here progress is 1, 1/4, 1/5
+    assert metrics["fairness"] == pytest.approx(1.45**2 / (3 * (1 + 1 / 16 + 1 / 25)))
+
+
+def test_alone_everything_is_perfect(make_trace):
+    store = TraceStore([make_trace("net", [[1.0, 2.0]])])
+    workload = Workload(store, "all", [5.0, 50.0], [0, 0], [0, 0], [1, 1], slo_multiplier=1.0)
+    metrics = measure(simulate(workload, "dysta"))
+    for name in ("antt", "antt_lower_bound", "fairness", "ntt_p50", "ntt_p99"):
+        assert metrics[name] == 1, name
+    assert metrics["violation_rate"] == 0  # finishing on the deadline is in time
+    assert metrics["throughput"] == 2 / 48
+    assert metrics["system_throughput"] == 2
+    assert "violation_rate_priority_3" not in metrics
+
+
+@pytest.mark.parametrize(
+    ("arrival_s", "isolated_s", "bound"),
+    [
+        ([7.0], [0.3], 1),
+        # at once: shortest first, ends at 1 and 3, which is the optimum
+        ([0.0, 0.0], [2.0, 1.0], (3 / 2 + 1) / 2),
+        ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0], 2),
+        # a short one in the middle: the long one is at work from 0 to 5 and 6 to 11, on average at
+        # 5.5, and so ends at 10.5 or later, although no schedule ends it before 11
+        ([0.0, 5.0], [10.0, 1.0], (10.5 / 10 + 1) / 2),
+        # what has begun gives way only to what is shorter in all, not to what has less left
+        ([0.0, 3.0], [4.0, 2.0], ((1.5 * 3 + 5.5 * 1) / 4 + 2) / 4 / 2 + 1 / 2),
+        # a gap between two busy periods
+        ([0.0, 100.0], [1.0, 1.0], 1),
+    ],
+)
+def test_bound_by_hand(arrival_s, isolated_s, bound):
+    arrival_s, isolated_s = np.array(arrival_s), np.array(isolated_s)
+    assert antt_lower_bound(arrival_s, isolated_s) == pytest.approx(bound, rel=1e-12)
+    for factor in (1e-3, 1e3):
+        scaled = antt_lower_bound(arrival_s * factor, isolated_s * factor)
+        assert scaled == pytest.approx(bound, rel=1e-9)
+    # after a day of requests of tens of milliseconds: cancellation must not reach the figures
+    late = antt_lower_bound(arrival_s / 100 + 86400, isolated_s / 100)
+    assert late == pytest.approx(bound, rel=1e-6)

@@ -1,0 +1,171 @@
+"""Finding a policy by name, and writing one's own."""
+
+from dataclasses import replace
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from dysta_gym import Machine, Parameter, Policy, TraceStore, Workload, find, simulate
+from dysta_gym.information import LEVELS
+from dysta_gym.policies import expand, names
+
+ALIASES = {
+    "sjf_sparse": "sjf@monitored",
+    "prema_sparse": "prema@monitored",
+    "sdrm3_sparse": "sdrm3@monitored",
+    "dysta_naive": "dysta@static",
+    "dysta_oracle": "dysta@clairvoyant",
+}
+PUBLISHED = {"dysta": "monitored", "sjf": "static", "prema": "static", "sdrm3": "static"}
+
+
+def same(one, other):
+    """Whether two policies are the same rule at the same level with the same parameters."""
+    return (one.name, one.score, one.level, one.values.tolist()) == (
+        other.name, other.score, other.level, other.values.tolist(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_installed_policy(name):
+    policy = find(name)
+    assert policy.summary and "\n" not in policy.summary
+    assert all(parameter.description for parameter in policy.parameters.values())
+    assert same(find(policy.spec), policy)
+    for level in LEVELS:
+        assert same(find(f"{name}@{level}"), policy.at(level))
+
+
+@pytest.mark.parametrize(("alias", "spec"), ALIASES.items())
+def test_aliases_are_points_of_the_grid(alias, spec):
+    assert same(find(alias), find(spec))
+
+
+def test_published_levels_and_parameters():
+    assert {name: find(name).level for name in PUBLISHED} == PUBLISHED
+    assert find("dysta").values.tolist() == [0.01, 1.0]
+    assert find("sdrm3").values.tolist() == [1.0]
+    assert find("dysta:time_unit=0.5,beta=2").values.tolist() == [2.0, 0.5]
+    assert find("dysta_oracle:beta=0").level == "clairvoyant"
+    assert find("dysta@pattern: beta = 1e-3").values.tolist() == [1e-3, 1.0]
+    assert same(find("dysta").at("static", beta=0.5), find("dysta@static:beta=0.5"))
+
+
+@given(
+    beta=st.floats(0, 1e6),
+    time_unit=st.floats(1e-9, 1e3),
+    seed=st.integers(0, 2**31),
+    level=st.sampled_from(LEVELS),
+)
+def test_the_spec_of_a_policy_finds_it_again(beta, time_unit, seed, level):
+    for policy in (
+        find("dysta").at(level, beta=beta, time_unit=time_unit),
+        find("random").at(level, seed=seed),
+    ):
+        assert same(find(policy.spec), policy), policy.spec
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("dista", ["policy", "'dista'", "dysta", "sjf_sparse"]),
+        ("", ["policy", "''", "dysta"]),
+        ("dysta@oracle", ["level", "'oracle'", *LEVELS]),
+        ("dysta@", ["level", "''", *LEVELS]),
+        ("dysta@*", ["level", "'*'", *LEVELS]),
+        ("dysta:gamma=1", ["'gamma'", "beta", "time_unit"]),
+        ("fcfs:beta=1", ["'beta'", "no parameters"]),
+        ("dysta:beta", ["'beta'", "key=value"]),
+        ("dysta:beta=", ["'beta='", "key=value"]),
+        ("dysta:", ["key=value"]),
+        ("dysta:beta=1,", ["key=value"]),
+        ("dysta:beta=big", ["'beta=big'", "number"]),
+        ("dysta:beta=-1", ["'beta'", "-1", "at least 0"]),
+        ("dysta:beta=nan", ["'beta'", "nan", "at least 0"]),
+        ("dysta:beta=inf", ["'beta'", "inf", "finite"]),
+        ("dysta:time_unit=0", ["'time_unit'", "0", "above 0"]),
+        ("random:seed=-1", ["'seed'", "-1", "at least 0"]),
+        ("random:seed=0.5", ["'seed'", "0.5", "whole"]),
+    ],
+)
+def test_specs_that_find_nothing(refused, spec, words):
+    with refused(*words):
+        find(spec)
+
+
+def test_policies_that_cannot_be(refused):
+    with refused("'mine'", "level", "'psychic'", *LEVELS):
+        Policy("mine", longest, level="psychic")
+    with refused("'mine'", "'weight'", "no parameters"):
+        Policy("mine", longest, settings={"weight": 1.0})
+    with refused("'dysta'", "'beta'", "-1"):
+        find("dysta").at("static", beta=-1)
+
+
+def test_expand():
+    assert expand("dysta@*") == [f"dysta@{level}" for level in LEVELS]
+    assert expand("dysta@*:beta=1,time_unit=2") == [
+        f"dysta@{level}:beta=1,time_unit=2" for level in LEVELS
+    ]
+    for spec in ("dysta", "dysta@static", "sdrm3:alpha=2"):
+        assert expand(spec) == [spec]
+
+
+@settings(max_examples=50)
+@given(data=st.data(), exponent=st.integers(-20, 20), beta=st.sampled_from([0.01, 0.3, 2.0]))
+def test_dysta_does_not_depend_on_the_unit_of_time(workloads, data, exponent, beta):
+    workload = data.draw(workloads())
+    unit = 2.0**exponent  # a power of two scales exactly, and keeps ties
+    scaled = Workload(
+        TraceStore(replace(t, latency_s=t.latency_s * unit) for t in workload.store.traces),
+        workload.reference,
+        workload.arrival_s * unit,
+        workload.trace,
+        workload.row,
+        workload.priority,
+        workload.slo_multiplier,
+    )
+    for level in LEVELS:
+        policy = find("dysta").at(level, beta=beta)
+        one = simulate(workload, policy, record=True)
+        other = simulate(scaled, policy.at(level, time_unit=unit), record=True)
+        assert one.ran.tolist() == other.ran.tolist()
+
+
+# --- policies of one's own -----------------------------------------------------------------------
+
+
+def longest(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = -parameters[0] * queue.remaining[i]
+
+
+WEIGHT = {"weight": Parameter(1.0, "weight of the remaining latency")}
+
+
+@pytest.mark.parametrize("interpreted", [False, True])
+def test_own_policy(workload, interpreted):
+    policy = Policy("longest", longest, parameters=WEIGHT, interpreted=interpreted)
+    shortest = policy.at("clairvoyant", weight=-1.0)
+    one, other, reversed_, usual = (
+        simulate(workload, each).finish_s.tolist()
+        for each in (shortest, "sjf@clairvoyant", policy, "sjf@static")
+    )
+    assert one == other
+    assert reversed_ != usual
+
+
+def test_own_policy_in_plain_numpy_keeps_notes_in_memory(workload):
+    def least_served(queue, size, now, parameters, scores):
+        scores[:size] = queue.memory[:size]
+        queue.memory[np.argmin(scores[:size])] += 1
+
+    policy = Policy("least_served", least_served, interpreted=True)
+    machine = Machine(workload, policy.level)
+    while not machine.done:
+        served = machine.queue.executed[: machine.size].tolist()
+        slot = machine.choose(policy)
+        assert served[slot] == min(served)
+        machine.step(slot)

@@ -1,0 +1,430 @@
+"""The machine: invariants of every schedule, and a plain reference for what each rule may pick."""
+
+from dataclasses import replace
+from functools import cache
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from dysta_gym import Machine, Policy, TraceStore, Workload, antt_lower_bound, measure, simulate
+from dysta_gym.information import LEVELS
+from dysta_gym.policies import find, names
+
+# Every installed rule at every level; aliases are points of this grid.
+RULES = sorted({find(name).name for name in names()})
+GRID = [f"{rule}@{level}" for rule in RULES for level in LEVELS]
+
+
+def layer_latencies(workload):
+    """True latencies of each request's layers, in order."""
+    return [
+        workload.store.traces[t].latency_s[r].tolist()
+        for t, r in zip(workload.trace, workload.row, strict=True)
+    ]
+
+
+def one_trace_workload(trace, requests, arrival_s=0.0, **fields):
+    """``requests`` requests for the inputs of one trace in turn."""
+    columns = {
+        "store": TraceStore([trace]),
+        "reference": "all",
+        "arrival_s": np.broadcast_to(arrival_s, requests),
+        "trace": np.zeros(requests),
+        "row": np.arange(requests) % len(trace.train),
+        "priority": np.ones(requests),
+        "slo_multiplier": 10.0,
+    }
+    return Workload(**(columns | fields))
+
+
+# --- invariants ----------------------------------------------------------------------------------
+
+
+def busy_periods(workload, schedule):
+    """Check that a recorded schedule is one that the machine can run; return its busy periods."""
+    arrival, layers = workload.arrival_s.tolist(), layer_latencies(workload)
+    executed, finish = [0] * len(workload), [None] * len(workload)
+    preemptions, periods, end = 0, [], None
+    ran, started = schedule.ran.tolist(), schedule.started_s.tolist()
+    assert len(ran) == schedule.decisions == sum(map(len, layers))
+    for at, (request, start) in enumerate(zip(ran, started, strict=True)):
+        assert arrival[request] <= start
+        waiting = [a for a, f in zip(arrival, finish, strict=True) if f is None]
+        # busy as soon as the last layer has ended and a request is there
+        assert start == (min(waiting) if end is None else max(end, min(waiting)))
+        if start != end:
+            periods.append([start, start])
+        end = start + layers[request][executed[request]]
+        periods[-1][1] = end
+        executed[request] += 1
+        if executed[request] == len(layers[request]):
+            finish[request] = end
+        elif at + 1 < len(ran) and ran[at + 1] != request:
+            preemptions += 1
+    assert executed == [len(each) for each in layers]
+    assert schedule.finish_s.tolist() == finish
+    assert schedule.preemptions == preemptions
+    return periods
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_every_policy_runs_a_possible_schedule(workloads, data):
+    workload = data.draw(workloads(idle_layers=True))
+    lower = antt_lower_bound(workload.arrival_s, workload.isolated_s)
+    assert lower >= 1 - 1e-12
+    reference = None
+    for spec in GRID:
+        schedule = simulate(workload, spec, record=True)
+        periods = np.array(busy_periods(workload, schedule))
+        # work is conserved: what is left to do at any time does not depend on the policy
+        reference = periods if reference is None else reference
+        np.testing.assert_allclose(periods, reference, rtol=1e-9, err_msg=spec)
+        assert measure(schedule)["antt"] >= lower * (1 - 1e-9), spec
+        unrecorded = simulate(workload, spec)
+        assert unrecorded.finish_s.tolist() == schedule.finish_s.tolist()
+        assert unrecorded.ran.size == unrecorded.started_s.size == 0
+
+
+def least_antt(workload):
+    """Least ANTT over all orders of layers on a machine that is never idle while work waits."""
+    arrival, isolated = workload.arrival_s.tolist(), workload.isolated_s.tolist()
+    layers = layer_latencies(workload)
+
+    @cache
+    def best(now, executed):
+        left = [i for i, done in enumerate(executed) if done < len(layers[i])]
+        if not left:
+            return 0.0
+        now = max(now, min(arrival[i] for i in left))
+        costs = []
+        for i in left:
+            if arrival[i] <= now:
+                end = now + layers[i][executed[i]]
+                after = (*executed[:i], executed[i] + 1, *executed[i + 1 :])
+                finished = after[i] == len(layers[i])
+                cost = (end - arrival[i]) / isolated[i] if finished else 0.0
+                costs.append(cost + best(end, after))
+        return min(costs)
+
+    return best(0.0, (0,) * len(layers)) / len(layers)
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_bound_optimum_and_policies_stand_in_this_order(workloads, data):
+    workload = data.draw(workloads(max_requests=4))
+    optimum = least_antt(workload)
+    bound = antt_lower_bound(workload.arrival_s, workload.isolated_s)
+    assert bound <= optimum * (1 + 1e-9)
+    for spec in GRID:
+        assert optimum <= measure(simulate(workload, spec))["antt"] * (1 + 1e-9), spec
+
+
+@settings(max_examples=30)
+@given(data=st.data())
+def test_plain_python_and_single_steps_give_the_compiled_schedule(workloads, data):
+    workload = data.draw(workloads(idle_layers=True))
+    for spec in GRID:
+        policy = find(spec)
+        plain = replace(policy, interpreted=True)
+        compiled = simulate(workload, policy, record=True)
+        with np.errstate(over="ignore"):  # the hash of `random` wraps around
+            assert simulate(workload, plain, record=True).ran.tolist() == compiled.ran.tolist()
+            machine = Machine(workload, policy.level, record=True)
+            while not machine.done:
+                scores = np.empty(machine.size)
+                memory = machine.queue.memory.copy()  # PREMA remembers: ask it once a decision
+                plain.score(machine.queue, machine.size, machine.now, plain.values, scores)
+                machine.queue.memory[:] = memory
+                slot = machine.choose(plain)
+                # the least score; among equals the earliest arrival
+                arrival = machine.queue.arrival[: machine.size]
+                assert slot == min(range(machine.size), key=lambda i: (scores[i], arrival[i], i))
+                machine.step(slot)
+        stepped = machine.schedule()
+        assert stepped.ran.tolist() == compiled.ran.tolist()
+        assert stepped.finish_s.tolist() == compiled.finish_s.tolist()
+        assert stepped.preemptions == compiled.preemptions
+
+
+def test_equal_requests_are_served_in_order_of_arrival(make_trace):
+    trace = make_trace("net", [[0.1, 0.2, 0.3], [0.3, 0.1, 0.7]])  # inexact sums
+    workload = one_trace_workload(trace, 12, np.arange(12) / 100)
+    expected = simulate(workload, "fcfs").finish_s.tolist()
+    for spec in ("sjf@static", "sjf@pattern", "sptp@static", "dysta@static:beta=0"):
+        assert simulate(workload, spec).finish_s.tolist() == expected, spec
+
+
+def test_a_time_of_arrival_at_the_end_of_a_layer_is_in_time(make_trace):
+    store = TraceStore([make_trace("long", [[1.0, 1.0]]), make_trace("short", [[0.5]])])
+    for late, order in ((0.0, [0, 1, 0]), (1e-9, [0, 0, 1])):
+        workload = Workload(store, "all", [0.0, 1.0 + late], [0, 1], [0, 0], [1.0, 1.0], 10.0)
+        assert simulate(workload, "sjf", record=True).ran.tolist() == order
+
+
+def test_random_is_one_schedule_a_seed(make_trace):
+    workload = one_trace_workload(make_trace("net", [[1.0] * 5]), 30, np.arange(30) / 2)
+    runs = {
+        seed: [simulate(workload, f"random:seed={seed}", record=True).ran.tolist() for _ in "ab"]
+        for seed in range(5)
+    }
+    assert all(first == again for first, again in runs.values())
+    assert len({tuple(first) for first, _ in runs.values()}) == 5
+
+
+# --- choosing and stepping -----------------------------------------------------------------------
+
+
+@given(scores=st.lists(st.sampled_from([np.nan, np.inf, -np.inf, -1.0, 0.0, 0.5]) | st.floats(0, 1),
+                       min_size=1, max_size=13))  # fmt: skip
+def test_chooses_the_first_least_score_and_nan_never(make_trace, scores):
+    def given_scores(queue, size, now, parameters, out):
+        out[:size] = scores
+
+    workload = one_trace_workload(make_trace("net", [[1.0]]), len(scores))
+    slot = Machine(workload, "static").choose(Policy("given", given_scores, interpreted=True))
+    numbers = [(score, i) for i, score in enumerate(scores) if score == score]
+    assert slot == (min(numbers)[1] if numbers else 0)  # all NaN: the earliest arrival
+
+
+def no_scores(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = np.nan
+
+
+def test_compiled_rule_without_scores_serves_the_earliest_arrival(workload):
+    expected = simulate(workload, "fcfs").finish_s.tolist()
+    assert simulate(workload, Policy("no_scores", no_scores)).finish_s.tolist() == expected
+
+
+@pytest.mark.parametrize("slot", [-1, 1, 6])
+def test_slot_outside_the_queue(workload, refused, slot):
+    machine = Machine(workload, "static")
+    assert (machine.size, machine.arrived, machine.now) == (1, 1, 0.0)
+    with refused("slot", str(slot), "must be 0 to 0"):
+        machine.step(slot)
+    assert (machine.size, machine.arrived, machine.now) == (1, 1, 0.0)
+
+
+def test_step_after_the_last_layer(workload, refused):
+    machine = Machine(workload, "static")
+    machine.run(find("fcfs"))
+    assert machine.done and not np.isnan(machine.schedule().finish_s).any()
+    with refused("slot", "0", "finished"):
+        machine.step(0)
+
+
+def test_schedule_of_an_unfinished_machine(workload):
+    machine = Machine(workload, "static", record=True)
+    machine.step(0)
+    so_far = machine.schedule()
+    machine.step(0)
+    assert so_far.decisions == 1
+    assert so_far.ran.tolist() == [0] and so_far.started_s.tolist() == [0.0]
+    assert np.isnan(so_far.finish_s).all()
+    machine.run(find("fcfs"))
+    assert np.isnan(so_far.finish_s).all()
+
+
+def test_overdue_requests_rank_low_and_no_time_left_ranks_first(make_trace):
+    # Deadlines are one second after arrival. At 1 s, request 1 has no time left; at 2 s, request 2
+    # is overdue in spite of its priority and request 3 is not.
+    workload = one_trace_workload(
+        make_trace("net", [[1.0]]), 4, np.array([0.0, 0.0, 0.5, 1.5]),
+        priority=np.array([1.0, 1.0, 9.0, 1.0]), slo_multiplier=1.0,
+    )  # fmt: skip
+    for spec in ("planaria", "sdrm3:alpha=0"):
+        assert simulate(workload, spec, record=True).ran.tolist() == [0, 1, 3, 2], spec
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "priorities", "order"),
+    [
+        # At 1 s the first has just run and keeps its 3 (9) tokens, a threshold that the new one
+        # does not reach; at 2 s the second has waited twice its latency and just reaches it.
+        ("long", "short", (3.0, 1.0), [0, 0, 1, 0]),
+        ("long", "short", (9.0, 3.0), [0, 0, 1, 0]),
+        # The tokens of the new one set no threshold.
+        ("pair", "long", (1.0, 9.0), [0, 0, 1, 1, 1]),
+    ],
+)
+def test_prema_tokens_by_hand(make_trace, first, second, priorities, order):
+    latencies = {"long": [[1.0, 1.0, 1.0]], "pair": [[1.0, 1.0]], "short": [[0.5]]}
+    store = TraceStore([make_trace(name, latencies[name]) for name in (first, second)])
+    workload = Workload(store, "all", [0.0, 1.0], [0, 1], [0, 0], priorities, 10.0)
+    for level in LEVELS:
+        assert simulate(workload, f"prema@{level}", record=True).ran.tolist() == order
+
+
+def test_prema_runs_a_request_whose_layers_were_all_zeros_so_far(make_trace):
+    # After its first layer, request 0 has g = 0: nothing is expected to remain, and it has not
+    # waited, so it earns no token (0 / 0) and stays the least R.
+    trace = make_trace("net", np.ones((2, 3)), [[1.0, 0.5, 0.5], [0.0, 0.5, 0.5]])
+    workload = one_trace_workload(trace, 2, priority=np.array([9.0, 9.0]))
+    assert simulate(workload, "prema_sparse", record=True).ran.tolist()[:2] == [0, 0]
+
+
+# --- reference -----------------------------------------------------------------------------------
+
+CLOSE = 1e-9
+FORMULAS = (
+    *("fcfs", "edf", "llf", "sjf", "sptp", "round_robin"),
+    *("prema", "planaria", "sdrm3", "dysta"),
+)
+
+
+class Reference:
+    """The queue in dicts and the rules of policies.md in formulas, one request at a time.
+
+    It decides nothing: it is told what ran, and says whether that was a least score.
+    """
+
+    def __init__(self, workload, level):
+        self.now, self.workload = 0.0, workload
+        traces = workload.store.traces
+        inputs = [t.rows(workload.reference) for t in traces]
+        self.queue, self.future = {}, []
+        for number in range(len(workload)):
+            trace, row = int(workload.trace[number]), int(workload.row[number])
+            mine = traces[trace]
+            of_model = [i for i, t in enumerate(traces) if t.model == mine.model]
+
+            def average(table, over, layer):
+                values = [table(traces[t])[i][layer] for t in over for i in inputs[t]]
+                return sum(values) / len(values)
+
+            layers = range(mine.latency_s.shape[1])
+            static = [average(lambda t: t.latency_s, of_model, layer) for layer in layers]
+            pattern = [average(lambda t: t.latency_s, [trace], layer) for layer in layers]
+            true = mine.latency_s[row].tolist()
+            arrival = float(workload.arrival_s[number])
+            self.future.append(
+                {
+                    "arrival": arrival,
+                    "deadline": arrival + workload.slo_multiplier * sum(static),
+                    "priority": float(workload.priority[number]),
+                    "true": true,
+                    "e": {"static": static, "clairvoyant": true}.get(level, pattern),
+                    "s": mine.sparsity[row].tolist() if level == "monitored" else None,
+                    "avg_s": [average(lambda t: t.sparsity, [trace], layer) for layer in layers],
+                    "executed": 0,
+                    "last_run": arrival,
+                    "token": None,
+                }
+            )
+        self.future = dict(enumerate(self.future))
+        self.admit()
+
+    def admit(self):
+        if not self.queue and self.future:
+            self.now = max(self.now, min(r["arrival"] for r in self.future.values()))
+        for number in [n for n, r in self.future.items() if r["arrival"] <= self.now]:
+            self.queue[number] = self.future.pop(number)
+
+    def run(self, number):
+        request = self.queue[number]
+        self.now += request["true"][request["executed"]]
+        request["executed"] += 1
+        request["last_run"] = self.now
+        if request["executed"] == len(request["true"]):
+            del self.queue[number]
+        self.admit()
+
+    def known(self, r):
+        """``R, N, I, W, S, g`` of a request."""
+        done = r["executed"]
+        g = 1.0
+        if r["s"] is not None and done:
+            g = sum((1 - r["s"][i]) / (1 - r["avg_s"][i]) for i in range(done)) / done
+        remaining = g * sum(r["e"][done:])
+        next_layer = g * r["e"][done]
+        waited = self.now - r["last_run"]
+        return remaining, next_layer, sum(r["e"]), waited, r["deadline"] - self.now, g
+
+    def score(self, rule, r):
+        remaining, next_layer, isolated, waited, slack, _ = self.known(r)
+        if rule == "fcfs":
+            return r["arrival"]
+        if rule == "edf":
+            return r["deadline"]
+        if rule == "llf":
+            return slack - remaining
+        if rule == "sjf":
+            return remaining
+        if rule == "sptp":
+            return remaining * isolated
+        if rule == "round_robin":
+            return r["last_run"]
+        if rule == "planaria":
+            return -r["priority"] / slack if slack else -np.inf
+        if rule == "sdrm3":
+            return -((min(1, remaining / slack) if slack else 1) + waited / next_layer)
+        assert rule == "dysta"
+        fair = waited / (isolated * len(self.queue))
+        return remaining + 0.01 * (max(0, slack - remaining) + fair)
+
+    def allows(self, rule, chosen):
+        """Whether ``chosen`` has a least score, as far as rounding lets one say."""
+        if rule == "prema":
+            return self.prema_allows(chosen)
+        if rule in ("planaria", "sdrm3"):  # these jump where the slack changes its sign
+            slacks = [r["deadline"] - self.now for r in self.queue.values()]
+            if any(0 < abs(slack) < CLOSE for slack in slacks):
+                return True
+        scores = {number: self.score(rule, r) for number, r in self.queue.items()}
+        least = min(scores.values())
+        return scores[chosen] == least or scores[chosen] <= least + CLOSE * (1 + abs(least))
+
+    def prema_allows(self, chosen):
+        richest = 0.0
+        for r in self.queue.values():
+            if r["token"] is None:
+                r["token"] = r["priority"]
+            else:
+                _, _, isolated, waited, _, g = self.known(r)
+                r["token"] += r["priority"] * waited / (g * isolated)
+                richest = max(richest, r["token"])
+
+        def allowed(richest):
+            threshold = 9 if richest >= 9 else 3 if richest >= 3 else 1
+            remaining = {number: self.known(r)[0] for number, r in self.queue.items()}
+            sure = [n for n, r in self.queue.items() if r["token"] >= threshold * (1 + CLOSE)]
+            sure += [n for n, r in self.queue.items() if r["token"] == threshold]
+            least = min((remaining[n] for n in sure), default=np.inf)
+            enough = self.queue[chosen]["token"] >= threshold * (1 - CLOSE)
+            return enough and remaining[chosen] <= least * (1 + CLOSE)
+
+        return any(allowed(richest * (1 + nudge)) for nudge in (-CLOSE, 0, CLOSE))
+
+
+@settings(max_examples=30)
+@given(data=st.data())
+def test_every_decision_is_the_one_that_the_formulas_make(workloads, data):
+    workload = data.draw(workloads(max_requests=16))
+    for rule in FORMULAS:
+        for level in LEVELS:
+            schedule = simulate(workload, f"{rule}@{level}", record=True)
+            reference = Reference(workload, level)
+            for decision, chosen in enumerate(schedule.ran.tolist()):
+                at = f"{rule}@{level}, decision {decision}, request {chosen}"
+                assert schedule.started_s[decision] == pytest.approx(reference.now), at
+                assert chosen in reference.queue, at
+                assert reference.allows(rule, chosen), at
+                reference.run(chosen)
+            assert not reference.queue and not reference.future
+
+
+def test_the_reference_refuses_the_schedules_of_chance(workload):
+    """Guards the test above: a rule that picked at random would be found out."""
+    for rule in FORMULAS:
+        refused = 0
+        for seed in range(10):
+            schedule = simulate(workload, f"random:seed={seed}", record=True)
+            reference = Reference(workload, "static")
+            for chosen in schedule.ran.tolist():
+                refused += not reference.allows(rule, chosen)
+                reference.run(chosen)
+        assert refused, rule

@@ -1,0 +1,352 @@
+"""Scenarios, the workloads drawn from them, and recorded requests."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dysta_gym import Workload, generate, load_scenario, shipped_scenarios
+from dysta_gym.information import LEVELS
+from dysta_gym.simulator import simulate
+from dysta_gym.traces import read_artifact_traces
+from dysta_gym.workloads import (
+    arrival_rate,
+    mean_isolated_s,
+    read_requests,
+    requests_from,
+)
+
+GOLDEN = Path(__file__).parent / "golden"
+TINY = {
+    "name": "tiny",
+    "accelerator": "sanger",
+    "traces": {"bert": 1, "gpt2": 2},
+    "trace_dir": str(GOLDEN / "sanger"),
+    "load": 0.8,
+    "requests": 200,
+}
+
+
+def scenario(**changes):
+    """`TINY` with other fields; a field that is None is left out."""
+    return load_scenario({k: v for k, v in (TINY | changes).items() if v is not None})
+
+
+# --- scenarios -----------------------------------------------------------------------------------
+
+
+def test_scenarios_of_the_paper_are_shipped():
+    assert {"multi-attnn", "multi-cnn"} <= set(shipped_scenarios())
+
+
+@pytest.mark.parametrize("name", shipped_scenarios())
+def test_shipped_scenario_is_sound(name):
+    loaded = load_scenario(name)
+    assert loaded.name == name and loaded.description and loaded.sources
+    assert loaded == load_scenario(shipped_scenarios()[name])
+    workload = generate(loaded, seed=0)
+    assert len(workload) == loaded.requests
+    assert set(workload.trace) == set(range(len(loaded.traces)))
+    assert all(np.isfinite(simulate(workload, f"dysta@{level}").finish_s).all() for level in LEVELS)
+
+
+def test_defaults_are_those_of_the_published_comparison():
+    assert scenario(requests=None).requests == 1000
+    assert scenario().slo_multiplier == 10
+    assert scenario().priorities == (1, 3, 9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"slo_multiplyer": 5}, ["'slo_multiplyer'", "slo_multiplier"]),
+        ({"arrivals": {"proces": "poisson"}}, ["'arrivals.proces'", "process"]),
+        ({"arrivals": {"process": "bursty"}}, ["arrivals.process", "'bursty'", "'poisson'"]),
+        ({"load": None, "rate": -3}, ["rate", "-3", "greater than 0"]),
+        ({"load": 0}, ["load", "0", "greater than 0"]),
+        ({"load": float("nan")}, ["load", "nan", "finite"]),
+        ({"load": "heavy"}, ["load", "'heavy'", "number"]),
+        ({"rate": 3}, ["load, rate", "both", "one of the two"]),
+        ({"load": None}, ["load, rate", "neither", "one of the two"]),
+        ({"traces": {"bert": 1, "gpt2": -2}}, ["traces.gpt2", "-2", "greater than 0"]),
+        ({"traces": {}}, ["traces", "at least 1"]),
+        ({"traces": ["bert"]}, ["traces", "dictionary"]),
+        ({"traces": None}, ["'traces'", "missing"]),
+        ({"name": None}, ["'name'", "missing"]),
+        ({"accelerator": "tpu"}, ["accelerator", "'tpu'", "'sanger'", "'eyerissv2'"]),
+        ({"requests": 0}, ["requests", "0", "greater than 0"]),
+        ({"requests": 1.5}, ["requests", "1.5", "integer"]),
+        ({"slo_multiplier": -1}, ["slo_multiplier", "-1", "greater than 0"]),
+        ({"priorities": []}, ["priorities", "at least 1"]),
+        ({"priorities": [1, -3]}, ["priorities.1", "-3", "greater than 0"]),
+    ],
+)
+def test_scenario_that_does_not_fit(refused, changes, words):
+    with refused("'tiny'", *words) if "name" not in changes else refused(*words):
+        scenario(**changes)
+
+
+def test_scenario_of_absent_traces(refused, tmp_path):
+    with refused("traces", "roberta.npz"):
+        scenario(traces={"bert": 1, "roberta": 1}).store()
+    with refused("trace", "'no_such_net'"):
+        scenario(traces={"no_such_net": 1}, trace_dir=None).store()
+    with refused("bert.csv", "'sim_lat'", "missing"):  # a trace of another accelerator
+        scenario(accelerator="eyerissv2").store()
+
+
+def test_scenario_of_another_accelerator(refused, tmp_path):
+    meta = '{"format": 1, "name": "n", "model": "n", "pattern": "dense", "accelerator": "sanger"}'
+    np.savez(
+        tmp_path / "n.npz",
+        meta=np.array(meta),
+        latency_s=np.ones((2, 1)),
+        sparsity=np.zeros((2, 1)),
+        train=np.array([True, False]),
+        layer_name=np.array(["attention"]),
+    )
+    fields = {"traces": {"n": 1}, "trace_dir": str(tmp_path)}
+    assert scenario(**fields).store().accelerator == "sanger"
+    with refused("traces", "'n'", "'sanger'", "'eyerissv2'"):
+        scenario(**fields, accelerator="eyerissv2").store()
+
+
+def test_scenario_files(tmp_path, refused):
+    path = tmp_path / "mine.yaml"
+    (tmp_path / "traces").symlink_to(GOLDEN / "sanger")
+    path.write_text(
+        "name: mine\naccelerator: sanger\ntrace_dir: traces\ntraces: {bert: 1}\nload: 0.5\n"
+    )
+    for source in (path, str(path)):  # the folder is relative to the file
+        assert load_scenario(source).store().models == ("bert",)
+    assert load_scenario(load_scenario(path)) == load_scenario(path)
+
+    for text, words in (
+        ("- bert\n- gpt2\n", ["list", "mapping"]),
+        ("", ["mapping"]),
+        ("bert", ["str", "mapping"]),
+        ("name: {", ["YAML"]),
+        ("name: a\n\tload: 1\n", ["YAML"]),
+        ("name: mine\nload: 0.5\n", ["'accelerator'", "missing"]),
+    ):
+        path.write_text(text)
+        with refused("mine.yaml", *words):
+            load_scenario(path)
+    path.write_bytes(b"name: \xff\xfe\n")
+    with refused("mine.yaml"):
+        load_scenario(path)
+    with refused("absent.yaml", "does not exist"):
+        load_scenario(tmp_path / "absent.yaml")
+    with refused("scenario", "'multi-atnn'", "multi-attnn", "YAML"):
+        load_scenario("multi-atnn")
+
+
+# --- drawn workloads -----------------------------------------------------------------------------
+
+
+def drawn(workload, *fields):
+    return [getattr(workload, field).tolist() for field in fields]
+
+
+def test_same_seed_draws_the_same_requests_at_every_load_and_deadline():
+    low, high = (generate(scenario(load=load), seed=3) for load in (0.5, 1.1))
+    tight = generate(scenario(load=0.5, slo_multiplier=2), seed=3)
+    what = ("trace", "row", "priority")
+    assert drawn(low, *what) == drawn(high, *what) == drawn(tight, *what)
+    np.testing.assert_allclose(low.arrival_s * 0.5, high.arrival_s * 1.1, rtol=1e-12)
+    assert tight.arrival_s.tolist() == low.arrival_s.tolist()
+    relative = (tight.deadline_s - tight.arrival_s) / (low.deadline_s - low.arrival_s)
+    np.testing.assert_allclose(relative, 2 / 10, rtol=1e-9)
+    assert drawn(tight, "deadline_s") == drawn(low.with_slo(2), "deadline_s")
+
+    assert drawn(generate(scenario(), seed=3), *what, "arrival_s") == drawn(
+        generate(scenario(), seed=3), *what, "arrival_s"
+    )
+    other = generate(scenario(load=0.5), seed=4)
+    for field in (*what, "arrival_s"):
+        assert drawn(other, field) != drawn(low, field)
+
+
+def test_streams_are_independent():
+    base = generate(scenario(), seed=0)
+    ranked = generate(scenario(priorities=[1, 2]), seed=0)
+    assert drawn(ranked, "arrival_s", "trace", "row") == drawn(base, "arrival_s", "trace", "row")
+    longer = generate(scenario(requests=300), seed=0)
+    for field in ("arrival_s", "trace", "row", "priority"):
+        assert drawn(longer, field)[0][:200] == drawn(base, field)[0]
+    weighed = generate(scenario(load=None, rate=20, traces={"bert": 5, "gpt2": 1}), seed=0)
+    assert drawn(weighed, "priority") == drawn(base, "priority")
+    same = weighed.trace == base.trace
+    assert 0 < same.sum() < 200
+    assert weighed.row[same].tolist() == base.row[same].tolist()
+
+
+def test_load_weights_and_priorities_on_average():
+    workloads = [generate(scenario(requests=1000), seed) for seed in range(40)]
+    load = np.mean([w.isolated_s.sum() / w.arrival_s[-1] for w in workloads])
+    assert load == pytest.approx(0.8, rel=0.02)
+    share = np.mean([(w.trace == 1).mean() for w in workloads])  # gpt2 weighs 2 of 3
+    assert share == pytest.approx(2 / 3, rel=0.02)
+    for priority in (1, 3, 9):
+        rank = np.mean([(w.priority == priority).mean() for w in workloads])
+        assert rank == pytest.approx(1 / 3, rel=0.03)
+
+
+def test_load_is_isolated_latency_times_rate():
+    traces = scenario().store().traces
+    bert, gpt2 = (trace.isolated_s[trace.rows("test")].mean() for trace in traces)
+    assert mean_isolated_s(scenario()) == pytest.approx((bert + 2 * gpt2) / 3)
+    assert arrival_rate(scenario()) == pytest.approx(0.8 / ((bert + 2 * gpt2) / 3))
+    assert arrival_rate(scenario(load=None, rate=7)) == 7
+
+
+@pytest.mark.parametrize(
+    ("split", "reference"), [("train", "train"), ("test", "train"), ("all", "all")]
+)
+def test_requests_stay_in_their_split(split, reference):
+    workload = generate(scenario(requests=2000), seed=0, split=split)
+    assert workload.reference == reference
+    for index, trace in enumerate(workload.store.traces):
+        assert set(workload.row[workload.trace == index]) == set(trace.rows(split))
+
+
+def test_draws_that_cannot_be(refused):
+    with refused("seed", "-1", "0 or more"):
+        generate(scenario(), seed=-1)
+    with refused("split", "'tset'", "train", "test", "all"):
+        generate(scenario(), seed=0, split="tset")
+
+
+# --- recorded requests ---------------------------------------------------------------------------
+
+REQUESTS = """arrival_s,model,sample,priority
+0.5,bert,3,1
+0.5,gpt2,15,9
+2.0,bart,0,0.5
+"""
+
+
+@pytest.fixture(scope="module")
+def sanger():
+    return read_artifact_traces(GOLDEN / "sanger", "sanger")
+
+
+def test_recorded_requests(tmp_path, sanger):
+    path = tmp_path / "requests.csv"
+    path.write_text(REQUESTS)
+    workload = read_requests(path, sanger, slo_multiplier=5.0)
+    assert workload.arrival_s.tolist() == [0.5, 0.5, 2.0]
+    assert [sanger.traces[t].name for t in workload.trace] == ["bert", "gpt2", "bart"]
+    assert workload.row.tolist() == [3, 15, 0]
+    assert workload.priority.tolist() == [1, 9, 0.5]
+    expected = [
+        arrival + 5 * sanger.traces[t].isolated_s.mean()
+        for arrival, t in zip(workload.arrival_s, workload.trace, strict=True)
+    ]
+    np.testing.assert_allclose(workload.deadline_s, expected, rtol=1e-12)
+
+    path.write_text("arrival_s,model,sample,priority\n0.12345678901234567,bert,3,1\n")
+    assert read_requests(path, sanger, 5.0).arrival_s[0] == 0.12345678901234567
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("2.0,bart", "0.25,bart", ["arrival_s", "request 3", "0.25", "0.5", "sort"]),
+        ("0.5,bert", "-0.5,bert", ["arrival_s", "-0.5", "not negative"]),
+        ("gpt2", "gpt3", ["row 2", "model", "'gpt3'", "bart, bert, gpt2"]),
+        ("gpt2", "", ["row 2", "model", "bart, bert, gpt2"]),
+        (",15,", ",99,", ["row 2", "sample 99", "'gpt2'", "0 to 15"]),
+        (",15,", ",1.5,", ["row 2", "sample 1.5", "'gpt2'", "0 to 15"]),
+        (",15,", ",,", ["'sample'", "row 2 is nan", "finite"]),
+        (",9\n", ",high\n", ["'priority'", "row 2 is 'high'", "finite"]),
+        (",9\n", ",inf\n", ["'priority'", "row 2 is inf", "finite"]),
+        (",9\n", ",-9\n", ["priority", "request 2", "-9", "above 0"]),
+        (",9\n", ",0\n", ["priority", "request 2", "0", "above 0"]),
+        (",9\n", ",9,7,7\n", ["CSV"]),
+        ("arrival_s", "arrival", ["'arrival_s'", "missing"]),
+        ("model", "net", ["'model'", "missing"]),
+        ("sample", "input", ["'sample'", "missing"]),
+        ("priority", "rank", ["'priority'", "missing"]),
+        (REQUESTS, "", ["CSV"]),
+        (REQUESTS, "arrival_s,model,sample,priority\n", ["no request"]),
+    ],
+)
+def test_recorded_requests_that_do_not_fit(tmp_path, sanger, refused, old, new, words):
+    path = tmp_path / "requests.csv"
+    path.write_text(REQUESTS.replace(old, new))
+    with refused("requests.csv", *words):
+        read_requests(path, sanger, slo_multiplier=5.0)
+
+
+def test_recorded_requests_that_are_absent(tmp_path, sanger, refused):
+    with refused("absent.csv", "does not exist"):
+        read_requests(tmp_path / "absent.csv", sanger, slo_multiplier=5.0)
+
+
+# --- requests from columns -----------------------------------------------------------------------
+
+COLUMNS = {
+    "arrival_s": [0.0, 1.0, 1.0],
+    "trace": ["small_dense", "large_dense", "small_block20"],
+    "row": [2, 1, 0],
+    "priority": [1, 3, 9],
+}
+
+
+def test_requests_from_columns(store):
+    workload = requests_from(COLUMNS, store, "train", slo_multiplier=3.0)
+    assert len(workload) == 3
+    assert drawn(workload, "arrival_s", "trace", "row", "priority") == [
+        [0, 1, 1], [0, 2, 1], [2, 1, 0], [1, 3, 9],
+    ]  # fmt: skip
+    assert workload.isolated_s.tolist() == [6, 15, 2]
+    assert workload.model.tolist() == [0, 1, 0]
+    # `train` holds inputs 0 and 2 of small_dense, 0 of the others: A is (3 + 6 + 2) / 3 and 15
+    np.testing.assert_allclose(workload.deadline_s, [11, 46, 12], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"arrival_s": [0.0, 2.0, 1.0]}, ["arrival_s", "request 3", "1", "2", "sort"]),
+        ({"arrival_s": [-1.0, 2.0, 3.0]}, ["arrival_s", "-1", "not negative"]),
+        ({"arrival_s": [0.0, 2.0, np.nan]}, ["arrival_s", "nan", "finite"]),
+        ({"arrival_s": [0.0, 2.0, "soon"]}, ["arrival_s", "soon"]),
+        ({"arrival_s": [0.0, 1.0]}, ["trace", "(3,)", "(2,)"]),
+        ({"trace": ["small_dense", "huge", "large_dense"]}, ["trace", "'huge'", "small_block20"]),
+        ({"row": [0, 2, 0]}, ["row", "2", "'large_dense'", "0 to 1"]),
+        ({"row": [-1, 0, 0]}, ["row", "-1", "'small_dense'", "0 to 2"]),
+        ({"row": [0.5, 0, 0]}, ["row", "0.5", "whole"]),
+        ({"row": [0, 0]}, ["row", "(2,)", "(3,)"]),
+        ({"priority": [1, 0, 1]}, ["priority", "0", "above 0"]),
+        ({"priority": [1, -3, 1]}, ["priority", "-3", "above 0"]),
+        ({"priority": [1, np.inf, 1]}, ["priority", "inf", "finite"]),
+        ({"priority": [[1, 1, 1]]}, ["priority", "(1, 3)", "(3,)"]),
+        ({name: [] for name in COLUMNS}, ["no request"]),
+    ],
+)
+def test_columns_that_do_not_fit(store, refused, changes, words):
+    with refused("workload", *words) if "huge" not in str(changes) else refused(*words):
+        requests_from(COLUMNS | changes, store, "all", slo_multiplier=3.0)
+
+
+@pytest.mark.parametrize("missing", COLUMNS)
+def test_columns_that_are_missing(store, refused, missing):
+    columns = {name: column for name, column in COLUMNS.items() if name != missing}
+    with refused("workload", repr(missing), "missing"):
+        requests_from(columns, store, "all", slo_multiplier=3.0)
+
+
+@pytest.mark.parametrize("slo_multiplier", [0.0, -1.0, np.nan, np.inf])
+def test_slo_multiplier_that_does_not_fit(store, refused, slo_multiplier):
+    with refused("slo_multiplier", f"{slo_multiplier:g}", "above 0"):
+        requests_from(COLUMNS, store, "all", slo_multiplier)
+
+
+def test_workload_keeps_its_own_columns(store):
+    arrival_s = np.zeros(2)
+    workload = Workload(store, "all", arrival_s, [0, 0], [0, 1], [1, 1], 10.0)
+    arrival_s[:] = 7
+    assert workload.arrival_s.tolist() == [0, 0]
+    assert workload.row.dtype == np.int64 and workload.priority.dtype == np.float64
