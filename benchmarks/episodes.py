@@ -146,8 +146,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="compiled runs; the fastest counts")
     arguments = parser.parse_args()
     print(
-        f"{arguments.scenario}, {arguments.requests} requests, one core of "
-        f"{platform.machine()}, Python {platform.python_version()}\n"
+        "# Whole-episode speed\n\nDecisions per second of the compiled event loop, and of a "
+        "straightforward pure-Python version of the\nsame loop with the same schedule, in one run "
+        f"(`make benchmark`):\n{arguments.scenario}, {arguments.requests} requests, one core of "
+        f"{platform.machine()}, Python {platform.python_version()}.\n"
     )
     print("| policy | load | mean queue | decisions | compiled /s | plain Python /s | ratio |")
     print("|---|---:|---:|---:|---:|---:|---:|")

@@ -1,0 +1,62 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: run test lint results readme benchmark traces clean
+
+## run: the main job: the comparison of the published schedulers, as a table and a picture
+run: $(VENV)/run.done
+	$(BIN)/dysta-gym compare --out results
+
+## test: the whole test suite
+test: $(VENV)/test.done
+	$(BIN)/python -m pytest
+
+## lint: style and types, of the package as it is installed
+lint: $(VENV)/test.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf build/types
+	$(PIP) --no-deps --target build/types .
+	MYPYPATH=build/types $(BIN)/mypy -p dysta_gym
+
+## results: docs/results/: every policy at every level of information on the shipped traces
+results: $(VENV)/run.done
+	$(BIN)/dysta-gym compare --load 0.8 --load 0.95 --load 1.05 --seeds 20 --out docs/results \
+	  --policy fcfs --policy edf --policy round_robin --policy random --policy planaria \
+	  --policy 'llf@*' --policy 'sjf@*' --policy 'sptp@*' --policy 'prema@*' --policy 'sdrm3@*' \
+	  --policy 'dysta@*' --reference dysta@monitored
+
+## readme: the README's table and picture
+readme: $(VENV)/run.done
+	$(BIN)/dysta-gym compare --out docs/paper
+	$(BIN)/python benchmarks/readme.py README.md docs/paper/results.md
+
+## benchmark: docs/speed.md: decisions per second, against plain Python in the same run
+benchmark: $(VENV)/run.done
+	$(BIN)/python benchmarks/episodes.py > docs/speed.md.new
+	mv docs/speed.md.new docs/speed.md
+
+## traces: measure the shipped traces again, from the packages that carry the networks
+traces: $(VENV)/profile.done
+	$(BIN)/dysta-gym profile --out dysta_gym/data/traces --force
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Each set of packages is installed once, and again when what it is made of changes.
+$(VENV)/run.done: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/test.done: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[agents,dev]'
+	touch $@ $(VENV)/run.done
+
+$(VENV)/profile.done: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[profile]'
+	touch $@ $(VENV)/run.done
+
+clean:
+	rm -rf $(VENV) build results
