@@ -33,8 +33,7 @@ def type_of(value: Any) -> Any:
     return numba.typeof(value)
 
 
-@intrinsic
-def borrow(typingctx: Any, value: Any) -> Any:
+def _borrow(typingctx: Any, value: Any) -> Any:
     """An array, or a NamedTuple of arrays, whose references are not counted; for compiled code.
 
     Counting the references of every column at every call is an atomic operation each, which costs
@@ -56,3 +55,6 @@ def borrow(typingctx: Any, value: Any) -> Any:
         return record
 
     return value(value), codegen
+
+
+borrow: Any = intrinsic(_borrow)
