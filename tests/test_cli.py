@@ -1,0 +1,756 @@
+"""The command line, run as users run it."""
+
+import csv
+import io
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from matplotlib import image
+
+from dysta_gym import (
+    cli,
+    generate,
+    load_scenario,
+    measure,
+    shipped_scenarios,
+    shipped_traces,
+    simulate,
+)
+from dysta_gym.benchmark import PAPER_POLICIES, compare
+from dysta_gym.information import LEVELS
+from dysta_gym.metrics import DESCRIPTIONS
+from dysta_gym.policies import names
+
+GOLDEN = Path(__file__).parent / "golden"
+CASES = sorted(path.name.removesuffix(".requests.csv") for path in GOLDEN.glob("*.requests.csv"))
+CONDITION = ["scenario", "load", "rate", "slo", "policy", "seed"]
+
+
+def shell(*arguments, cwd):
+    """The installed command in a process of its own: status, standard output, standard error."""
+    command = Path(sysconfig.get_path("scripts")) / "dysta-gym"
+    done = subprocess.run(
+        [command, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """``run(*arguments)``: the same in this process."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dysta-gym", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def refuses(run):
+    """``refuses(*arguments)``: the one line that bad input gets, with status 2 and nothing else."""
+
+    def refuses(*arguments):
+        status, output, errors = run(*arguments)
+        assert status == 2, errors
+        assert output == ""
+        assert errors.startswith("dysta-gym: error: ")
+        assert errors.endswith("\n") and len(errors.splitlines()) == 1, errors
+        return errors
+
+    return refuses
+
+
+def read(path):
+    """A table, with every number exactly as it stands in the file."""
+
+    def value(text):
+        for kind in (int, float):
+            try:
+                return kind(text)
+            except ValueError:
+                pass
+        return text or np.nan
+
+    with path.open(newline="") as file:
+        return pd.DataFrame(
+            [{name: value(text) for name, text in row.items()} for row in csv.DictReader(file)]
+        )
+
+
+def files(folder):
+    """Everything in a folder, by path, with its content."""
+    return {
+        path.relative_to(folder): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+# --- compare -------------------------------------------------------------------------------------
+
+POLICIES = ("fcfs", "dysta", "dysta:beta=0.05", "sjf@monitored", "dysta_oracle")
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory):
+    """A comparison over all axes by the installed command: its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("comparison")
+    options = [
+        *("--scenario", "multi-attnn", "--scenario", "multi-cnn"),
+        *(part for policy in POLICIES for part in ("--policy", policy)),
+        *("--load", 0.8, "--load", 1.05, "--rate", 3, "--slo", 5, "--slo", 10),
+        *("--seeds", 2, "--first-seed", 7, "--requests", 100, "--jobs", 2, "--out", "new/results"),
+    ]
+    status, output, errors = shell("compare", *options, cwd=folder)
+    assert (status, errors) == (0, "")
+    return folder / "new" / "results", output, options[:-3]
+
+
+def test_compare_writes_one_row_per_combination(comparison):
+    folder, _, _ = comparison
+    assert set(files(folder)) == {Path("results.csv"), Path("results.md"), Path("trade-off.png")}
+    frame = read(folder / "results.csv")
+    assert list(frame.columns[:6]) == CONDITION
+    assert list(frame.columns[6 : 6 + len(DESCRIPTIONS)]) == list(DESCRIPTIONS)
+    assert frame[[*CONDITION, *DESCRIPTIONS]].notna().all(axis=None)
+    assert len(frame) == 2 * 3 * 2 * 2 * len(POLICIES)
+    assert not frame.duplicated(CONDITION).any()
+    assert set(frame["policy"]) == set(POLICIES)
+    assert set(frame["seed"]) == {7, 8}
+    assert set(frame["slo"]) == {5, 10}
+
+    cells = frame.groupby(["scenario", "load", "rate", "slo"]).ngroups
+    assert cells == 2 * 3 * 2
+    given = frame[frame["load"].isin([0.8, 1.05])]
+    asked = frame[frame["rate"] == 3]
+    assert len(given) + len(asked) == len(frame) and len(asked) * 2 == len(given)
+    # load and rate say the same, whichever of them was given
+    for _, panel in frame.groupby("scenario"):
+        work = panel["load"] / panel["rate"]
+        np.testing.assert_allclose(work, work.iloc[0])
+
+
+def test_compare_runs_every_policy_on_the_same_workloads(comparison):
+    frame = read(comparison[0] / "results.csv")
+    cells = frame.groupby(["scenario", "load", "rate", "slo", "seed"])
+    assert (cells["antt_lower_bound"].nunique() == 1).all()
+    assert (frame["antt"] >= frame["antt_lower_bound"] * (1 - 1e-9)).all()
+    bounds = frame.drop_duplicates(["scenario", "load", "rate", "seed"])["antt_lower_bound"]
+    assert bounds.is_unique and (bounds >= 1).all()  # but other seeds and loads are other workloads
+
+
+def test_compare_measures_what_the_simulator_does(comparison):
+    frame = read(comparison[0] / "results.csv")
+    picked = frame.sample(12, random_state=0)
+    for row in picked.to_dict("records"):
+        offer = {"rate": 3} if row["rate"] == 3 else {"load": row["load"]}
+        scenario = load_scenario(row["scenario"]).varied(
+            slo_multiplier=row["slo"], requests=100, **offer
+        )
+        workload = generate(scenario, row["seed"], split="test")
+        expected = measure(simulate(workload, row["policy"]))
+        assert {name: row[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_compare_does_not_depend_on_the_jobs(comparison, run, tmp_path, jobs):
+    folder, output, options = comparison
+    options = [*options[: options.index("--jobs")], "--jobs", jobs, "--out", tmp_path]
+    status, again, _ = run("compare", *options)
+    assert status == 0
+    for name in ("results.csv", "results.md"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+    assert again.split("Wrote")[0] == output.split("Wrote")[0]
+
+
+def cells_of(row):
+    return [cell.strip() for cell in row.strip("|│").replace("│", "|").split("|")]
+
+
+def test_compare_prints_means_intervals_and_paired_differences(comparison):
+    folder, output, _ = comparison
+    frame = read(folder / "results.csv")
+    tables = (folder / "results.md").read_text().split("### ")[1:]
+    panels = list(frame.groupby(["scenario", "load", "rate", "slo"], sort=False))
+    assert len(tables) == len(panels) == 12
+    for table, ((scenario, load, rate, slo), panel) in zip(tables, panels, strict=True):
+        title, _, head, rule, *rows = table.rstrip("\n").split("\n")
+        for part in (scenario, f"{load:.3g}", f"{rate:.4g}", f"{slo:g}"):
+            assert part in title
+        assert title in output
+        assert len(cells_of(head)) == len(cells_of(rule)) == 7
+        base = panel[panel["policy"] == "dysta"].set_index("seed")
+        assert [cells_of(row)[0] for row in rows] == list(POLICIES)
+        for row in rows:
+            policy, violations, violations_diff, antt, antt_diff, ratio, p99 = cells_of(row)
+            mine = panel[panel["policy"] == policy].set_index("seed")
+            for cell, metric, scale in ((violations, "violation_rate", 100), (antt, "antt", 1)):
+                mean, low, high = (float(part.strip("[],")) for part in cell.split())
+                values = scale * mine[metric]
+                assert mean == pytest.approx(values.mean(), abs=0.06)
+                # with two seeds, the interval spans from one to the other
+                assert [low, high] == pytest.approx([values.min(), values.max()], abs=0.06)
+            for cell, metric, scale in (
+                (violations_diff, "violation_rate", 100),
+                (antt_diff, "antt", 1),
+            ):
+                if policy == "dysta":
+                    assert cell == ""
+                    continue
+                difference = scale * (mine[metric] - base[metric]).mean()
+                assert float(cell.split(" ")[0]) == pytest.approx(difference, abs=0.06)
+            bound = mine["antt_lower_bound"].mean()
+            assert float(ratio) == pytest.approx(mine["antt"].mean() / bound, abs=0.006)
+            assert float(p99) == pytest.approx(mine["ntt_p99"].mean(), abs=0.06)
+
+
+def test_compare_draws_the_trade_off(comparison):
+    path = comparison[0] / "trade-off.png"
+    assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    picture = (255 * image.imread(path)).astype(int)
+    height, width = picture.shape[:2]
+    assert height > 500 and width > 500
+    colours, count = np.unique(picture[..., :3] @ [1, 256, 256**2], return_counts=True)
+    assert len(colours) > 50 and count.max() < 0.98 * height * width
+
+
+def test_compare_without_options(tmp_path):
+    status, output, errors = shell("compare", cwd=tmp_path)
+    assert (status, errors) == (0, "")
+    assert files(tmp_path) == {}
+    for name in ("multi-attnn", "multi-cnn"):
+        assert f"{name}: load" in output
+    rows = [cells_of(line)[0] for line in output.splitlines() if line.startswith("│")]
+    assert rows == 2 * list(PAPER_POLICIES)
+    assert {*rows} == {"fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta", "dysta_oracle"}
+    assert "5 seeds" in output
+
+
+def test_compare_reaches_every_policy_at_every_level(run, tmp_path):
+    specs = [f"{name}@*" for name in names()]
+    arguments = [part for spec in [*specs, "dysta@*:beta=0.05"] for part in ("--policy", spec)]
+    arguments += ["--scenario", "multi-attnn", "--requests", 60, "--seeds", 1]
+    status, output, errors = run("compare", *arguments, "--out", tmp_path)
+    assert (status, errors) == (0, "")
+    frame = read(tmp_path / "results.csv")
+    assert list(frame["policy"]) == [
+        *(f"{name}@{level}" for name in names() for level in LEVELS),
+        *(f"dysta@{level}:beta=0.05" for level in LEVELS),
+    ]
+    by_policy = frame.set_index("policy")["antt"]
+    assert by_policy["dysta_oracle@static"] == by_policy["dysta@static"]
+    assert by_policy["sjf@static"] != by_policy["sjf@clairvoyant"]
+    assert by_policy["dysta@monitored:beta=0.05"] != by_policy["dysta@monitored"]
+    assert "[" not in output.split("Mean over")[0]  # one seed has no interval
+
+
+def test_compare_reference_and_split(run, tmp_path):
+    arguments = ["--policy", "fcfs", "--policy", "sjf", "--requests", 50, "--seeds", 2]
+    frames = {}
+    for split in ("train", "test", "all"):
+        status, output, _ = run(
+            "compare", *arguments, "--split", split, "--reference", "sjf", "--out", tmp_path / split
+        )
+        assert status == 0 and "differences to sjf" in output and f"split {split}" in output
+        frames[split] = read(tmp_path / split / "results.csv")
+    assert len({tuple(frame["antt"]) for frame in frames.values()}) == 3
+    pd.testing.assert_frame_equal(
+        frames["train"],
+        compare(policies=["fcfs", "sjf"], requests=50, seeds=range(2), split="train"),
+        check_exact=True,
+        check_like=True,
+    )
+
+
+def write_scenario(folder, **changes):
+    fields = {
+        "name": "mine",
+        "accelerator": "sanger",
+        "trace_dir": "traces",
+        "traces": {"bert": 1, "gpt2": 2},
+        "load": 0.9,
+        "requests": 50,
+    } | changes
+    path = folder / "mine.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in fields.items() if v is not None}))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["sanger", "eyerissv2", "npz"])
+def test_compare_on_a_scenario_of_ones_own(run, tmp_path, monkeypatch, kind):
+    folder = tmp_path / "deployment"
+    if kind == "npz":
+        (folder / "traces").mkdir(parents=True)
+        for name in ("minilm", "mpnet"):
+            shutil.copy(shipped_traces()[name], folder / "traces")
+        path = write_scenario(folder, traces={"minilm": 1, "mpnet": 3})
+        models = {"minilm", "mpnet"}
+    elif kind == "sanger":
+        shutil.copytree(GOLDEN / "sanger", folder / "traces")
+        path = write_scenario(folder)
+        models = {"bert", "gpt2"}
+    else:
+        shutil.copytree(GOLDEN / "eyerissv2", folder / "traces")
+        patterns = [f"mobilenet_{p}_sparse20" for p in ("filter", "block4")]
+        traces = dict.fromkeys([*patterns, "vgg16_filter_sparse20"], 1)
+        path = write_scenario(folder, traces=traces, accelerator="eyerissv2")
+        models = {"mobilenet", "vgg16"}
+    monkeypatch.chdir(tmp_path)  # the folder of traces is relative to the scenario's
+    status, _, errors = run(
+        "compare", "--scenario", path.relative_to(tmp_path), "--seeds", 1, "--out", "results"
+    )
+    assert (status, errors) == (0, "")
+    frame = read(tmp_path / "results" / "results.csv")
+    assert set(frame["scenario"]) == {"mine"} and list(frame["policy"]) == list(PAPER_POLICIES)
+    prefix = "violation_rate_model_"
+    assert {name.removeprefix(prefix) for name in frame if name.startswith(prefix)} == models
+
+
+# --- replay --------------------------------------------------------------------------------------
+
+
+def replay_arguments(case, policy, out):
+    folder = "sanger" if case.startswith("attnn") else "eyerissv2"
+    return (
+        "replay",
+        *("--traces", GOLDEN / folder, "--accelerator", folder),
+        *("--requests", GOLDEN / f"{case}.requests.csv", "--policy", policy),
+        *("--slo", case.partition("slo")[2], "--out", out),
+    )
+
+
+def check_replay(case, policy, out, output):
+    finish = read(out)
+    assert list(finish.columns) == ["finish_s"]
+    expected = read(GOLDEN / f"{case}.finish.csv")[policy]
+    np.testing.assert_allclose(finish["finish_s"], expected, rtol=1e-9, atol=0)
+    summary = read(GOLDEN / f"{case.partition('_')[0]}.summary.csv")
+    (wanted,) = summary[(summary["case"] == case) & (summary["policy"] == policy)].to_dict(
+        "records"
+    )
+    shown = dict(cells_of(line) for line in output.splitlines() if line.startswith("│"))
+    for name, column in (
+        ("violation_rate", "violation_rate"),
+        ("antt", "antt"),
+        ("throughput", "stp_per_s"),
+    ):
+        assert float(shown[name]) == pytest.approx(wanted[column], rel=1e-5), name
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_replay_matches_the_artifact(run, tmp_path, case):
+    policies = list(read(GOLDEN / f"{case}.finish.csv"))
+    assert len(policies) == 11
+    for policy in policies:
+        status, output, errors = run(*replay_arguments(case, policy, tmp_path / "finish.csv"))
+        assert (status, errors) == (0, "")
+        check_replay(case, policy, tmp_path / "finish.csv", output)
+
+
+def test_replay_by_the_installed_command(tmp_path):
+    assert len(CASES) == 8
+    for case, policy, column in (
+        (CASES[0], "dysta_oracle", "dysta_oracle"),
+        (CASES[-1], "prema@monitored", "prema_sparse"),
+    ):
+        out = tmp_path / "new" / f"{case}.csv"
+        status, output, errors = shell(*replay_arguments(case, policy, out), cwd=tmp_path)
+        assert (status, errors) == (0, "")
+        check_replay(case, column, out, output)
+    assert len(files(tmp_path / "new")) == 2
+
+
+# --- listings ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["traces", "policies", "scenarios"])
+def test_listings(run, what):
+    status, text, errors = run(what, "--json")
+    assert (status, errors) == (0, "")
+    listed = json.loads(text)
+    assert isinstance(listed, list) and all(isinstance(item, dict) for item in listed)
+    found = [item["name"] for item in listed]
+    assert found == list(
+        {"traces": shipped_traces, "policies": names, "scenarios": shipped_scenarios}[what]()
+    )
+    status, table, errors = run(what)
+    assert (status, errors) == (0, "")
+    assert [cell for line in table.splitlines() if (cell := cells_of(line)[0]) in found] == found
+
+
+def test_listed_traces_are_the_promised_ones(run):
+    listed = {item["name"]: item for item in json.loads(run("traces", "--json")[1])}
+    networks = {"sanger": set(), "eyerissv2": set()}
+    for trace in listed.values():
+        networks[trace["accelerator"]].add(trace["model"])
+        assert trace["inputs"] >= 100 and trace["layers"] > 1
+        assert trace["mean_isolated_s"] > 0 and trace["isolated_spread"] > 0
+        assert 0 < trace["mean_sparsity"] < 1
+        assert {"network", "inputs"} <= set(trace["provenance"])
+    assert len(networks["sanger"]) >= 3 and len(networks["eyerissv2"]) >= 2
+    for model in networks["eyerissv2"]:
+        patterns = {t["pattern"] for t in listed.values() if t["model"] == model}
+        assert {"dense", "unstructured20"} <= patterns
+
+
+def test_listed_policies_are_the_promised_ones(run):
+    listed = {item["name"]: item for item in json.loads(run("policies", "--json")[1])}
+    published = {"fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta"}
+    others = {"edf", "llf", "sptp", "round_robin", "random"}
+    aliases = {"sjf_sparse", "prema_sparse", "sdrm3_sparse", "dysta_naive", "dysta_oracle"}
+    assert published | others | aliases <= set(listed)
+    assert all(listed[name]["summary"] for name in published | others)
+    assert listed["dysta_oracle"]["alias_of"] == "dysta@clairvoyant"
+    assert listed["dysta"]["parameters"]["beta"]["default"] == 0.01
+
+
+OPTIONS = {
+    "compare": (
+        *("--scenario", "--policy", "--load", "--rate", "--slo", "--seeds", "--first-seed"),
+        *("--requests", "--split", "--jobs", "--out"),
+    ),
+    "replay": ("--traces", "--accelerator", "--requests", "--policy", "--slo", "--out"),
+    "traces": ("--json",),
+    "policies": ("--json",),
+    "scenarios": ("--json",),
+}
+
+
+def test_help(run):
+    for arguments in ((), ("--help",)):
+        status, text, errors = run(*arguments)
+        assert (status, errors) == (0, "")
+        assert all(f"  {command} " in text for command in OPTIONS)
+    for command, options in OPTIONS.items():
+        status, text, errors = run(command, "--help")
+        assert (status, errors) == (0, "")
+        assert all(f"  {option} " in text for option in options)
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--scenario", "multi-atnn"], ["scenario", "'multi-atnn'", "multi-attnn"]),
+        (["--scenario", "absent.yaml"], ["scenario", "'absent.yaml'", "does not exist"]),
+        (["--scenario", "multi-cnn", "--scenario", "multi-cnn"], ["scenario", "once"]),
+        (["--policy", "dista"], ["policy", "'dista'", "dysta"]),
+        (["--policy", "dysta@oracle"], ["level", "'oracle'", *LEVELS]),
+        (["--policy", "dysta:gamma=1"], ["'gamma'", "beta"]),
+        (["--policy", "dysta:beta=big"], ["'beta=big'", "number"]),
+        (["--policy", "dysta:beta=-1"], ["'beta'", "-1", "at least 0"]),
+        (["--policy", "dysta", "--policy", "dysta@*", "--policy", "dysta"], ["policy", "once"]),
+        (["--policy", "fcfs", "--reference", "sjf"], ["reference", "'sjf'", "fcfs"]),
+        (["--split", "validation"], ["split", "'validation'", "train", "test", "all"]),
+        (["--load", "-1"], ["load", "-1", "greater than 0"]),
+        (["--load", "0"], ["load", "0", "greater than 0"]),
+        (["--load", "nan"], ["load", "nan", "finite"]),
+        (["--load", "heavy"], ["--load"]),
+        (["--load", "0.8", "--load", "0.8"], ["load", "0.8", "once"]),
+        (["--rate", "-3"], ["rate", "-3", "greater than 0"]),
+        (["--rate", "inf"], ["rate", "inf", "finite"]),
+        (["--rate", "3", "--rate", "3"], ["rate", "3", "once"]),
+        (["--slo", "-1"], ["slo", "-1", "greater than 0"]),
+        (["--slo", "nan"], ["slo", "nan", "finite"]),
+        (["--slo", "5", "--slo", "5"], ["slo", "5", "once"]),
+        (["--seeds", "0"], ["seeds", "0", "1 or more"]),
+        (["--seeds", "-2"], ["seeds", "-2", "1 or more"]),
+        (["--seeds", "2.5"], ["--seeds", "integer"]),
+        (["--first-seed", "-1"], ["seed", "-1", "0 or more"]),
+        (["--requests", "0"], ["requests", "0", "greater than 0"]),
+        (["--jobs", "0"], ["jobs", "0", "1 or more"]),
+        (["--jobs", "-1"], ["jobs", "-1", "1 or more"]),
+        (["--polcy", "dysta"], ["--polcy", "--policy"]),
+        (["--policy"], ["--policy", "argument"]),
+        (["dysta"], ["dysta", "argument"]),
+    ],
+    ids=lambda value: " ".join(value) if value[0].startswith("--") else "",
+)
+def test_compare_refuses(refuses, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    defaults = {"--requests": "20", "--seeds": "1", "--out": "results"}
+    given = [p for o, v in defaults.items() if o not in arguments for p in (o, v)]
+    message = refuses("compare", *given, *arguments)
+    for word in words:
+        assert word in message, message
+    assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize("out", ["occupied", "occupied/results", "folders"])
+def test_compare_refuses_a_folder_it_cannot_write(run, tmp_path, out):
+    (tmp_path / "occupied").touch()  # a file where a folder should be, and the other way round
+    (tmp_path / "folders" / "results.csv").mkdir(parents=True)
+    before = files(tmp_path)
+    arguments = ["--policy", "sjf", "--requests", 20, "--seeds", 1, "--out", tmp_path / out]
+    status, _, errors = run("compare", *arguments)
+    assert status == 2
+    assert errors.startswith("dysta-gym: error: ") and len(errors.splitlines()) == 1
+    assert out in errors
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"slo_multiplyer": 5}, ["'slo_multiplyer'", "slo_multiplier"]),
+        ({"load": None, "rate": -3}, ["rate", "-3", "greater than 0"]),
+        ({"rate": 3}, ["load", "rate", "both"]),
+        ({"load": None}, ["load", "rate", "neither"]),
+        ({"traces": {"bert": 1, "roberta": 1}}, ["traces", "roberta"]),
+        ({"traces": {"bert": 1, "gpt2": -1}}, ["traces.gpt2", "-1", "greater than 0"]),
+        ({"trace_dir": "nowhere"}, ["traces", "nowhere", "bert"]),
+        ({"trace_dir": None}, ["trace", "'bert'", "mpnet"]),
+        ({"accelerator": "tpu"}, ["accelerator", "'tpu'", "sanger", "eyerissv2"]),
+        ({"accelerator": "eyerissv2"}, ["bert.csv", "'sim_lat'", "missing"]),
+    ],
+    ids=str,
+)
+def test_compare_refuses_a_scenario(refuses, tmp_path, changes, words):
+    shutil.copytree(GOLDEN / "sanger", tmp_path / "traces")
+    path = write_scenario(tmp_path, **changes)
+    before = files(tmp_path)
+    message = refuses("compare", "--scenario", path, "--out", tmp_path / "results")
+    for word in words:
+        assert word in message, message
+    assert files(tmp_path) == before
+
+
+def truncated(content):
+    return content[: len(content) // 2]
+
+
+def scrambled(content):
+    noise = np.random.default_rng(0).integers(256, size=1000, dtype=np.uint8).tobytes()
+    middle = len(content) // 2
+    return content[:middle] + noise + content[middle + len(noise) :]
+
+
+@pytest.mark.parametrize(
+    "damage", [truncated, scrambled, lambda content: b"", lambda content: b"hello"]
+)
+def test_compare_refuses_a_damaged_trace(refuses, tmp_path, damage):
+    (tmp_path / "traces").mkdir()
+    content = shipped_traces()["mpnet"].read_bytes()
+    (tmp_path / "traces" / "mpnet.npz").write_bytes(damage(content))
+    path = write_scenario(tmp_path, traces={"mpnet": 1})
+    message = refuses("compare", "--scenario", path, "--out", tmp_path / "results")
+    assert "mpnet.npz" in message and "damaged" in message
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """A folder with traces and requests, and the options of `replay` over them."""
+    shutil.copytree(GOLDEN / "sanger", tmp_path / "traces")
+    shutil.copy(GOLDEN / f"{CASES[0]}.requests.csv", tmp_path / "requests.csv")
+    return {
+        "--traces": tmp_path / "traces",
+        "--accelerator": "sanger",
+        "--requests": tmp_path / "requests.csv",
+        "--policy": "dysta",
+        "--slo": "10",
+        "--out": tmp_path / "finish.csv",
+    }
+
+
+def edit(path, change):
+    """Change a CSV: a function of its list of rows, each a dict."""
+    with path.open(newline="") as file:
+        rows = change(list(csv.DictReader(file)))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    path.write_text(text.getvalue())
+
+
+def at(index, **values):
+    """Set values of one row; dashes in a column's name are written as underscores."""
+
+    def change(rows):
+        for name, value in values.items():
+            rows[index][name.replace("_", "-") if name not in rows[index] else name] = value
+        return rows
+
+    return change
+
+
+def without(column):
+    return lambda rows: [{k: v for k, v in row.items() if k != column} for row in rows]
+
+
+def refuse_replay(refuses, tmp_path, options, words):
+    (tmp_path / "finish.csv").write_text("the result of yesterday")
+    before = files(tmp_path)
+    message = refuses("replay", *(part for option in options.items() for part in option))
+    for word in words:
+        assert word in message, message
+    assert files(tmp_path) == before
+    return message
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"--accelerator": "tpu"}, ["accelerator", "'tpu'", "sanger", "eyerissv2"]),
+        ({"--accelerator": "eyerissv2"}, ["'sim_lat'", "missing"]),
+        ({"--policy": "dista"}, ["policy", "'dista'", "dysta"]),
+        ({"--policy": "dysta@all"}, ["level", "'all'", *LEVELS]),
+        ({"--policy": "dysta:b=1"}, ["'b'", "beta"]),
+        ({"--slo": "-1"}, ["slo", "-1"]),
+        ({"--slo": "0"}, ["slo", "0"]),
+        ({"--slo": "nan"}, ["slo", "nan"]),
+        ({"--slo": "tight"}, ["--slo"]),
+        ({"--traces": "nowhere"}, ["traces", "'nowhere'"]),
+        ({"--requests": "nowhere.csv"}, ["'nowhere.csv'", "does not exist"]),
+        ({"--requests": "{folder}/traces"}, ["traces"]),
+        ({"--traces": "{folder}/requests.csv"}, ["traces", "requests.csv", "folder"]),
+        ({"--traces": "{folder}"}, [".csv", "'overall-sparsity'", "missing"]),
+        ({"--out": "{folder}/requests.csv/finish.csv"}, ["requests.csv/finish.csv"]),
+        ({"--out": "{folder}/traces"}, ["traces"]),
+    ],
+    ids=str,
+)
+def test_replay_refuses(refuses, tmp_path, recorded, options, words):
+    given = {option: value.format(folder=tmp_path) for option, value in options.items()}
+    message = refuse_replay(refuses, tmp_path, recorded | given, words)
+    if "--slo" in options:
+        assert "requests.csv" not in message  # it is not the file's fault
+
+
+@pytest.mark.parametrize("option", OPTIONS["replay"])
+def test_replay_needs_every_option(refuses, tmp_path, recorded, option):
+    del recorded[option]
+    refuse_replay(refuses, tmp_path, recorded, [f"'{option}'", "Missing"])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (without("overall-sparsity"), ["'overall-sparsity'", "missing"]),
+        (without("50%-skip"), ["'50%-skip'", "missing"]),
+        (without("layer-indx"), ["'layer-indx'", "missing"]),
+        (lambda rows: rows[:5] + rows[6:], ["layer 5", "input 0", "once"]),
+        (lambda rows: rows[:-1], ["layer", "once"]),
+        (lambda rows: [*rows, rows[3]], ["layer 3", "input 0", "2 times", "once"]),
+        (at(4, overall_sparsity="nan"), ["'overall-sparsity'", "row 5", "nan"]),
+        (at(4, overall_sparsity="dense"), ["'overall-sparsity'", "row 5", "dense"]),
+        (at(4, overall_sparsity="1.5"), ["'overall-sparsity'", "row 5", "1.5"]),
+        (at(4, **{"50%-skip": "0"}), ["'50%-skip'", "row 5", "0"]),
+        (at(4, layer_indx="-1"), ["'layer-indx'", "row 5", "-1", "whole number"]),
+        (at(4, layer_indx="1e9"), ["'layer-indx'", "numbered from 0"]),
+        (at(4, batch_indx="0.5"), ["'batch-indx'", "row 5", "0.5", "whole number"]),
+    ],
+)
+def test_replay_refuses_a_trace(refuses, tmp_path, recorded, change, words):
+    edit(tmp_path / "traces" / "bert.csv", change)
+    refuse_replay(refuses, tmp_path, recorded, ["bert.csv", *words])
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("-0.001", ["-0.001", "0 or more"]), ("nan", ["nan"]), ("inf", ["inf"])],
+)
+def test_replay_refuses_a_latency(refuses, tmp_path, recorded, value, words):
+    shutil.copytree(GOLDEN / "eyerissv2", tmp_path / "cnn")
+    edit(tmp_path / "cnn" / "vgg16_filter_sparse20.csv", at(4, sim_lat=value))
+    case = next(name for name in CASES if name.startswith("cnn"))
+    options = recorded | {
+        "--traces": tmp_path / "cnn",
+        "--accelerator": "eyerissv2",
+        "--requests": GOLDEN / f"{case}.requests.csv",
+    }
+    refuse_replay(refuses, tmp_path, options, ["vgg16_filter_sparse20.csv", "lat", *words])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (without("arrival_s"), ["'arrival_s'", "missing"]),
+        (without("model"), ["'model'", "missing"]),
+        (without("sample"), ["'sample'", "missing"]),
+        (without("priority"), ["'priority'", "missing"]),
+        (lambda rows: [rows[1], rows[0], *rows[2:]], ["arrival_s", "sort"]),
+        (at(2, model="roberta"), ["row 3", "model", "'roberta'", "bert"]),
+        (at(2, model=""), ["row 3", "model"]),
+        (at(2, sample="1000"), ["row 3", "sample", "1000"]),
+        (at(2, sample="-1"), ["row 3", "sample", "-1"]),
+        (at(2, sample="0.5"), ["row 3", "sample", "0.5"]),
+        (at(2, sample="first"), ["row 3", "'sample'", "first"]),
+        (at(2, arrival_s="nan"), ["'arrival_s'", "row 3", "nan"]),
+        (at(0, arrival_s="-1"), ["arrival_s", "negative"]),
+        (at(2, priority="0"), ["priority", "3 is 0", "above 0"]),
+        (at(2, priority="high"), ["'priority'", "row 3", "high"]),
+    ],
+)
+def test_replay_refuses_requests(refuses, tmp_path, recorded, change, words):
+    edit(tmp_path / "requests.csv", change)
+    refuse_replay(refuses, tmp_path, recorded, ["requests.csv", *words])
+
+
+@pytest.mark.parametrize("name", ["requests.csv", "traces/bert.csv"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe\x00", b"a,b\n1,2\n1,2,3\n", b'a,b\n"1,2\n'], ids=str
+)
+def test_replay_refuses_what_is_not_a_table(refuses, tmp_path, recorded, name, content):
+    (tmp_path / name).write_bytes(content)
+    refuse_replay(refuses, tmp_path, recorded, [name])
+
+
+def test_replay_refuses_a_file_without_rows(refuses, tmp_path, recorded):
+    for name, words in (("requests.csv", ["no request"]), ("traces/bert.csv", ["no rows"])):
+        path = tmp_path / name
+        content = path.read_text()
+        path.write_text(content.splitlines()[0] + "\n")
+        refuse_replay(refuses, tmp_path, recorded, [name, *words])
+        path.write_text(content)
+
+
+def test_unknown_command(refuses):
+    assert "'compete'" in refuses("compete")
+
+
+def test_bad_input_to_the_installed_command(tmp_path):
+    status, output, errors = shell("compare", "--policy", "dista", "--out", "results", cwd=tmp_path)
+    assert (status, output) == (2, "")
+    assert errors.startswith("dysta-gym: error: policy: 'dista'")
+    assert len(errors.splitlines()) == 1
+    assert files(tmp_path) == {}
+
+
+def test_interrupt(tmp_path):
+    """Ctrl-C while the second workload is measured."""
+    program = """
+import signal, sys
+from dysta_gym import benchmark, cli
+generate = benchmark.generate
+def interrupted(scenario, seed, **options):
+    if seed == 1:
+        signal.raise_signal(signal.SIGINT)
+    return generate(scenario, seed, **options)
+benchmark.generate = interrupted
+cli.main()
+"""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", program, "compare"),
+            *("--seeds", "500", "--requests", "1000", "--jobs", "1", "--out", "results"),
+        ],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 128 + signal.SIGINT
+    assert (done.stdout, done.stderr) == ("", "dysta-gym: interrupted\n")
+    assert files(tmp_path) == {}

@@ -1,0 +1,163 @@
+"""The package as it is imported, built and kept."""
+
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+
+import dysta_gym
+from dysta_gym import shipped_scenarios, shipped_traces
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {
+    "dysta_gym": "dysta_gym",
+    "envs": "dysta_gym/envs",
+    "baselines": "dysta_gym/baselines",
+    "agents": "dysta_gym/agents",
+}
+"""Where the folders of the repository go in the package."""
+
+
+def python(program, **options):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        check=True, capture_output=True, text=True, timeout=120, **options,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def test_import_is_quick_and_light_and_registers_the_environment():
+    runs = [
+        python("""
+import json, sys, time
+start = time.perf_counter()
+import dysta_gym
+seconds = time.perf_counter() - start
+import gymnasium
+print(json.dumps([seconds, "SparseMultiDNN-v0" in gymnasium.registry, sorted(sys.modules)]))
+""")
+        for _ in range(4)
+    ]
+    assert min(seconds for seconds, _, _ in runs) < 0.5  # the machine may be busy with others
+    _, registered, loaded = runs[0]
+    assert registered
+    heavy = {"torch", "matplotlib", "numba", "pandas", "typer", "stable_baselines3"}
+    assert not heavy & set(loaded)
+
+
+def test_public_names():
+    assert sorted(dysta_gym.__all__) == sorted(dysta_gym._HOME)
+    assert set(dysta_gym.__all__) <= set(dir(dysta_gym))
+    for name, home in dysta_gym._HOME.items():
+        thing = getattr(dysta_gym, name)
+        assert thing is getattr(importlib.import_module(f"dysta_gym.{home}"), name)
+        assert thing.__module__ == f"dysta_gym.{home}", f"{name} is defined elsewhere"
+        assert thing.__doc__
+    with pytest.raises(AttributeError, match="nothing_of_that_name"):
+        dysta_gym.nothing_of_that_name  # noqa: B018
+    namespace = {}
+    exec("from dysta_gym import *", namespace)
+    assert set(dysta_gym.__all__) <= set(namespace)
+
+
+def test_version():
+    assert dysta_gym.__version__ == version("dysta-gym")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built without isolation from a copy of what it is made of."""
+    pytest.importorskip("build")
+    try:
+        setuptools = version("setuptools")
+    except PackageNotFoundError:
+        pytest.skip("setuptools is not installed")
+    if int(setuptools.partition(".")[0]) < 77:
+        pytest.skip("pyproject.toml needs setuptools 77")
+    source = tmp_path_factory.mktemp("source")
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, source / folder)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "dist"],
+        cwd=source, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = (source / "dist").glob("*.whl")
+    return path
+
+
+def test_wheel_holds_the_package_and_its_data(wheel):
+    assert wheel.stat().st_size < 20e6
+    with zipfile.ZipFile(wheel) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    modules = {
+        f"{package}/{path.relative_to(ROOT / folder).as_posix()}"
+        for folder, package in FOLDERS.items()
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    data = {
+        "dysta_gym/py.typed",
+        *(f"dysta_gym/data/traces/{path.name}" for path in shipped_traces().values()),
+        *(f"dysta_gym/data/scenarios/{path.name}" for path in shipped_scenarios().values()),
+    }
+    assert len(data) > 2
+    mine = {name for name in content if name.startswith("dysta_gym/")}
+    assert mine == modules | data
+    for name in data:
+        assert content[name] == (ROOT / name).read_bytes()
+    (metadata,) = (name for name in content if name.endswith(".dist-info/METADATA"))
+    assert b"License-Expression: MIT" in content[metadata]
+    assert any(name.endswith("LICENSE") for name in content)
+
+
+def test_wheel_works_where_the_repository_is_not(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    home, traces, accelerators, policies = python(
+        """
+import json, sys
+sys.path.insert(0, ".")
+from importlib.metadata import distribution
+import dysta_gym
+from dysta_gym import load_scenario, shipped_scenarios, shipped_trace, shipped_traces
+print(json.dumps([
+    dysta_gym.__file__,
+    [shipped_trace(name).name for name in shipped_traces()],
+    [load_scenario(name).store().accelerator for name in shipped_scenarios()],
+    sorted(e.name for e in distribution("dysta-gym").entry_points if "policies" in e.group),
+]))
+""",
+        cwd=tmp_path,
+    )
+    assert Path(home).resolve().is_relative_to(tmp_path.resolve())
+    assert traces == list(shipped_traces())
+    assert accelerators == [
+        dysta_gym.load_scenario(name).accelerator for name in shipped_scenarios()
+    ]
+    assert {"fcfs", "dysta", "dysta_oracle"} <= set(policies)
+
+
+def git(*arguments):
+    return subprocess.run(
+        ["git", "-C", ROOT, *arguments], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_no_tracked_file_names_a_machine():
+    if not shutil.which("git"):
+        pytest.skip("git is not installed")
+    top = git("rev-parse", "--show-toplevel")
+    if top.returncode or Path(top.stdout.strip()).resolve() != ROOT.resolve():
+        pytest.skip("not a checkout of the repository")
+    folders = "work|root|home|tmp/w|tmp/venv|opt/pypi"  # apart, so that this file holds none
+    found = git("grep", "-n", "-I", "-E", rf"(^|[^A-Za-z0-9_.~-])/({folders})/")
+    assert found.returncode in (0, 1), found.stderr
+    assert found.stdout == ""
