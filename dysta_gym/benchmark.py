@@ -101,6 +101,8 @@ def compare(
     named = [(p.spec, p) if isinstance(p, Policy) else (p, find(p)) for p in policies]
     _unique("policy", [name for name, _ in named])
     seeds = list(seeds)
+    for name, values in (("load", loads), ("rate", rates), ("slo", slos), ("seed", seeds)):
+        _unique(name, values)
     for name, given in (("scenario", chosen), ("policy", named), ("seeds", seeds)):
         if not given:
             raise DystaError(f"{name}: there is none; at least one is needed")
@@ -133,10 +135,10 @@ def compare(
     return frame[[*first, *(name for name in frame.columns if name not in first)]]
 
 
-def _unique(field: str, names: Sequence[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise DystaError(f"{field}: {name!r} is given more than once; give it once")
+def _unique(field: str, values: Sequence[object]) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise DystaError(f"{field}: {value!r} is given more than once; give it once")
 
 
 def bootstrap_interval(

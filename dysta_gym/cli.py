@@ -39,6 +39,8 @@ def main() -> None:
         if not hasattr(error, "format_message"):  # a fault in the arguments formats itself
             raise
         _exit(2, f"error: {error.format_message()}")
+    if status == 130:  # as Typer reports an interrupt
+        _exit(130, "interrupted")
     sys.exit(status or 0)
 
 
@@ -96,8 +98,11 @@ def compare(
 ) -> None:
     """Compare policies on the same workloads: a table, its numbers and a picture."""
     from dysta_gym import benchmark
+    from dysta_gym.files import check_folder
     from dysta_gym.policies import expand
 
+    if out is not None:
+        check_folder(out)
     if seeds < 1:
         raise DystaError(f"seeds: {seeds} is not allowed; it must be 1 or more")
     policies = [name for spec in policy or benchmark.PAPER_POLICIES for name in expand(spec)]

@@ -8,6 +8,7 @@ import matplotlib
 import pandas as pd
 
 from dysta_gym.benchmark import CELL, summarise
+from dysta_gym.errors import DystaError
 from dysta_gym.files import replacing
 from dysta_gym.information import LEVELS
 from dysta_gym.policies import find
@@ -36,8 +37,8 @@ def trade_off(results: pd.DataFrame) -> Figure:
         results: What `dysta_gym.benchmark.compare` returns.
     """
     summary = summarise(results, ["violation_rate", "antt", "antt_lower_bound"])
-    policies = {name: find(name) for name in summary["policy"].unique()}
-    rules = list(dict.fromkeys(policy.name for policy in policies.values()))
+    styles = {name: _rule_and_level(name) for name in summary["policy"].unique()}
+    rules = list(dict.fromkeys(rule for rule, _ in styles.values()))
     colour = {rule: _COLOURS[index % len(_COLOURS)] for index, rule in enumerate(rules)}
     panels = list(summary.groupby(CELL, sort=False))
     columns = min(3, len(panels))
@@ -49,7 +50,7 @@ def trade_off(results: pd.DataFrame) -> Figure:
     for axis, (condition, panel) in zip(axes.flat, panels, strict=False):
         scenario, load, _, slo = condition
         for row in panel.to_dict("records"):
-            policy = policies[row["policy"]]
+            rule, level = styles[row["policy"]]
             x, y = 100 * row["violation_rate"], row["antt"]
             spread_x = [
                 [x - 100 * row["violation_rate_low"]],
@@ -61,9 +62,9 @@ def trade_off(results: pd.DataFrame) -> Figure:
                 x, y,
                 xerr=None if single else spread_x,
                 yerr=None if single else spread_y,
-                color=colour[policy.name],
-                marker=_MARKERS[policy.level],
-                markersize=10 if policy.level == "clairvoyant" else 6.5,
+                color=colour[rule],
+                marker=_MARKERS[level],
+                markersize=10 if level == "clairvoyant" else 6.5,
                 markeredgecolor="white",
                 markeredgewidth=0.6,
                 elinewidth=0.7,
@@ -88,7 +89,7 @@ def trade_off(results: pd.DataFrame) -> Figure:
         axis.set_ylabel("ANTT, logarithmic")
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
-    levels = [level for level in LEVELS if level in {policy.level for policy in policies.values()}]
+    levels = [level for level in LEVELS if level in {level for _, level in styles.values()}]
     handles = [
         Line2D([], [], color=colour[rule], marker="o", linestyle="", label=rule) for rule in rules
     ]
@@ -99,6 +100,18 @@ def trade_off(results: pd.DataFrame) -> Figure:
     handles.append(Line2D([], [], color="0.4", linestyle="--", label="lower bound"))
     figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
     return figure
+
+
+def _rule_and_level(name: str) -> tuple[str, str]:
+    """What a policy's name says of its rule, with its parameters, and of its level."""
+    try:
+        policy = find(name)
+        name = policy.spec
+    except DystaError:  # a policy of one's own, which was compared as an object
+        pass
+    head, colon, settings = name.partition(":")
+    rule, _, level = head.partition("@")
+    return rule + colon + settings, level or "static"
 
 
 def save(figure: Figure, path: str | Path) -> None:

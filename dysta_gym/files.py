@@ -31,7 +31,25 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield scratch
         scratch.chmod(0o644)  # scratch files are for their owner alone
-        scratch.replace(path)
+        try:
+            scratch.replace(path)
+        except OSError as error:
+            raise DystaError(f"{str(path)!r} cannot be written ({error.strerror})") from None
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+
+
+def check_folder(folder: str | Path) -> None:
+    """See that ``folder`` can be made and written to, without making it: before long work.
+
+    Raises:
+        DystaError: If it cannot.
+    """
+    nearest = Path(folder).absolute()
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise DystaError(f"out: {str(folder)!r} cannot be a folder, because {nearest} is a file")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise DystaError(f"out: {str(folder)!r} cannot be written, because {nearest} is protected")

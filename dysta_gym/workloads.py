@@ -159,6 +159,10 @@ def load_scenario(source: str | Path | Mapping[str, Any] | Scenario) -> Scenario
         return source
     if isinstance(source, Mapping):
         return _checked(source, f"scenario {source.get('name', '')!r}", None)
+    if not isinstance(source, str | Path):
+        raise DystaError(
+            f"scenario: {source!r} is not allowed; it must be a name, a YAML file or a mapping"
+        )
     shipped = shipped_scenarios()
     if str(source) in shipped:
         path = shipped[str(source)]
@@ -231,7 +235,7 @@ class Workload:
     slo_multiplier: float
 
     def __post_init__(self) -> None:
-        total = len(self.arrival_s)
+        total = np.size(self.arrival_s)
         if not total:
             raise DystaError("workload: there is no request; at least one is needed")
         for name, kind in (
@@ -263,10 +267,7 @@ class Workload:
                 f"workload: row of request {at + 1} is {self.row[at]}; it must be "
                 f"0 to {inputs[at] - 1}, an input of {self.store.traces[self.trace[at]].name!r}"
             )
-        if not (np.isfinite(self.slo_multiplier) and self.slo_multiplier > 0):
-            raise DystaError(
-                f"workload: slo_multiplier is {self.slo_multiplier}; it must be finite and above 0"
-            )
+        _check_slo(self.slo_multiplier)
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -308,6 +309,13 @@ def _column(name: str, values: Any, kind: type[np.generic], total: int) -> NDArr
         whole = np.isfinite(column) & (column == np.floor(column))
         _require(whole, name, column, "a whole number")
     return column.astype(kind)
+
+
+def _check_slo(multiplier: float) -> None:
+    if not (np.isfinite(multiplier) and multiplier > 0):
+        raise DystaError(
+            f"slo_multiplier: {multiplier} is not allowed; it must be finite and above 0"
+        )
 
 
 def _require(good: NDArray[np.bool_], name: str, values: NDArray[Any], expected: str) -> None:
@@ -395,6 +403,7 @@ def read_requests(path: str | Path, store: TraceStore, slo_multiplier: float) ->
     import pandas as pd
 
     where = f"request file {str(path)!r}"
+    _check_slo(slo_multiplier)
     try:
         frame = pd.read_csv(path, dtype={"model": str}, index_col=False)
     except FileNotFoundError:

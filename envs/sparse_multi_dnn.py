@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, SupportsFloat, SupportsInt
+from operator import index
+from typing import Any, NamedTuple, SupportsFloat, SupportsIndex
 
 import gymnasium as gym
 import numpy as np
@@ -188,21 +189,21 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         ):
             if value not in choices:
                 raise one_of(name, value, choices)
-        if not isinstance(slots, int) or slots < 1:
+        if isinstance(slots, bool) or not isinstance(slots, int | np.integer) or slots < 1:
             raise DystaError(f"slots: {slots!r} is not allowed; it must be a whole number above 0")
-        if not (np.isfinite(penalty) and penalty >= 0):
+        if not isinstance(penalty, int | float) or not (np.isfinite(penalty) and penalty >= 0):
             raise DystaError(
                 f"penalty: {penalty!r} is not allowed; it must be finite and 0 or more"
             )
         self.scenario = load_scenario(scenario).varied(
             load=load, rate=rate, slo_multiplier=slo_multiplier, requests=requests
         )
-        self.level, self.slots, self.split = level, slots, split
+        self.level, self.slots, self.split = level, int(slots), split
         self.reward, self.penalty = reward, float(penalty)
         self.store = self.scenario.store()
         averages = self.store.averages(reference_split(split))
         self._unit_s = float(averages.isolated_s[self.store.model_of].mean())
-        self.action_space = spaces.Discrete(slots)
+        self.action_space = spaces.Discrete(self.slots)
         low = np.zeros(len(REQUEST_FEATURES), np.float32)
         low[[1, 2, 3, 4, 9]] = -1
         low = np.concatenate([np.tile(low, slots), np.zeros(len(SYSTEM_FEATURES), np.float32)])
@@ -252,7 +253,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         )
 
     def step(
-        self, action: SupportsInt
+        self, action: SupportsIndex
     ) -> tuple[NDArray[np.float32], SupportsFloat, bool, bool, dict[str, Any]]:
         """Run the next layer of the request in slot ``action``.
 
@@ -262,9 +263,14 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         machine = self.machine
         if machine is None or machine.done:
             raise DystaError("step: no episode is running; call reset first")
-        slot = int(action)
+        try:
+            slot = index(action)
+        except TypeError:
+            slot = -1
         if not 0 <= slot < self.slots:
-            raise DystaError(f"action: {action!r} is not allowed; it must be 0 to {self.slots - 1}")
+            raise DystaError(
+                f"action: {action!r} is not allowed; it must be a slot, 0 to {self.slots - 1}"
+            )
         invalid = slot >= machine.size
         turnaround, violations = _advance(
             machine.jobs,

@@ -13,7 +13,7 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from dysta_gym.errors import DystaError
+from dysta_gym.errors import DystaError, one_of
 
 # Trace family -> the module whose `build(name, *, cache, out, inputs, progress, force)` measures it
 # and returns the trace files that it wrote or found.
@@ -49,7 +49,7 @@ def rebuild(
     chosen = list(NETWORKS) if names is None else list(names)
     for name in chosen:
         if name not in NETWORKS:
-            raise DystaError(f"name is {name!r}; expected one of {', '.join(NETWORKS)}")
+            raise one_of("network", name, NETWORKS)
     if inputs is not None and inputs < 2:
         raise DystaError(f"inputs is {inputs}; expected 2 or more, half of them for training")
     written: list[Path] = []
