@@ -168,19 +168,16 @@ def admit(jobs: Jobs, tables: Tables, state: State, queue: Queue) -> None:
 def _remove(queue: Queue, slot: int, size: int) -> None:
     for i in range(slot, size - 1):
         queue.request[i] = queue.request[i + 1]
-        queue.executed[i] = queue.executed[i + 1]
-        queue.layers[i] = queue.layers[i + 1]
-    for i in range(slot, size - 1):
         queue.arrival[i] = queue.arrival[i + 1]
         queue.deadline[i] = queue.deadline[i + 1]
         queue.priority[i] = queue.priority[i + 1]
-    for i in range(slot, size - 1):
         queue.remaining[i] = queue.remaining[i + 1]
         queue.next_layer[i] = queue.next_layer[i + 1]
         queue.isolated[i] = queue.isolated[i + 1]
-    for i in range(slot, size - 1):
         queue.correction[i] = queue.correction[i + 1]
         queue.last_run[i] = queue.last_run[i + 1]
+        queue.executed[i] = queue.executed[i + 1]
+        queue.layers[i] = queue.layers[i + 1]
         queue.memory[i] = queue.memory[i + 1]
 
 
