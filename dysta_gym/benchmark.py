@@ -24,6 +24,7 @@ from dysta_gym.information import estimates
 from dysta_gym.metrics import measure, workload_bounds
 from dysta_gym.policies import Policy, find
 from dysta_gym.simulator import simulate
+from dysta_gym.traces import reference_split
 from dysta_gym.workloads import Scenario, arrival_rate, generate, load_scenario, mean_isolated_s
 
 PAPER_POLICIES = ("fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta", "dysta_oracle")
@@ -119,7 +120,7 @@ def compare(
     for scenario, policy in product(chosen, by_name.values()):
         # Made once, before the workers share it.
         policy.compiled()
-        estimates(scenario.store(), policy.level, "train" if split == "test" else split)
+        estimates(scenario.store(), policy.level, reference_split(split))
     rows: list[dict[str, Any]] = []
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
         try:

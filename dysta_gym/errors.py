@@ -1,5 +1,9 @@
 """The one exception that bad input raises."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 
 class DystaError(ValueError):
     """Bad input: a config, trace, policy, action or argument that cannot be used.
@@ -9,7 +13,7 @@ class DystaError(ValueError):
     """
 
 
-def one_of(field: str, value: object, choices: object) -> DystaError:
-    """The error for a ``value`` of ``field`` that is none of ``choices`` (an iterable)."""
-    listed = ", ".join(str(choice) for choice in choices)  # type: ignore[attr-defined]
+def one_of(field: str, value: object, choices: Iterable[object]) -> DystaError:
+    """The error for a ``value`` of ``field`` that is none of ``choices``."""
+    listed = ", ".join(str(choice) for choice in choices)
     return DystaError(f"{field}: {value!r} is unknown; choose one of: {listed}")

@@ -46,8 +46,8 @@ class Parameter:
     positive: bool = False
     whole: bool = False
 
-    def check(self, field_name: str, value: float) -> float:
-        """The value, if it is allowed; else a `DystaError`."""
+    def check(self, field_name: str, value: float) -> None:
+        """Raise a `DystaError` if the value is not allowed."""
         fits = math.isfinite(value) and value >= self.low
         if not fits or (self.positive and value <= 0) or (self.whole and value % 1):
             bound = (
@@ -57,7 +57,6 @@ class Parameter:
             )  # fmt: skip
             kind = "a whole number" if self.whole else "a finite number"
             raise DystaError(f"{field_name}: {value:g} is not allowed; it must be {kind}{bound}")
-        return value
 
 
 @dataclass(frozen=True)

@@ -16,16 +16,19 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dysta_gym.accelerators import sanger_layer_latency_s
 from dysta_gym.errors import DystaError, one_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Accelerator = Literal["sanger", "eyerissv2"]
 Split = Literal["train", "test", "all"]
@@ -115,7 +118,7 @@ class Trace:
                 f"is {values[row, layer]}; it must be {expected}"
             )
 
-    @property
+    @cached_property
     def isolated_s(self) -> NDArray[np.float64]:
         """True isolated latency of each input in seconds, shape ``(inputs,)``."""
         return self.latency_s.sum(axis=1)
@@ -336,18 +339,11 @@ def read_artifact_trace(path: str | Path, accelerator: str) -> Trace:
     Raises:
         DystaError: If a column or a layer is missing, a row stands twice, or a value is not usable.
     """
-    import pandas as pd
-
     path = Path(path)
     where = f"trace file {str(path)!r}"
     if accelerator not in ACCELERATORS:
         raise one_of("accelerator", accelerator, ACCELERATORS)
-    try:
-        frame = pd.read_csv(path, index_col=False)
-    except FileNotFoundError:
-        raise DystaError(f"{where} does not exist") from None
-    except (ValueError, OSError) as error:
-        raise DystaError(f"{where} is not a CSV file ({str(error).strip()})") from None
+    frame = read_csv(path, where)
     columns = (*_ARTIFACT_COLUMNS[accelerator], "batch-indx", "layer-indx")
     values = {name: numeric_column(frame, name, where) for name in columns}
     if not len(frame):
@@ -430,7 +426,19 @@ def read_artifact_traces(folder: str | Path, accelerator: str) -> TraceStore:
     return TraceStore(read_artifact_trace(path, accelerator) for path in files)
 
 
-def numeric_column(frame: Any, name: str, where: str) -> NDArray[np.float64]:
+def read_csv(path: str | Path, where: str, **options: Any) -> pd.DataFrame:
+    """A CSV file as a data frame, or a `DystaError` that quotes ``where``."""
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, index_col=False, **options)
+    except FileNotFoundError:
+        raise DystaError(f"{where} does not exist") from None
+    except (ValueError, OSError) as error:
+        raise DystaError(f"{where} is not a CSV file ({str(error).strip()})") from None
+
+
+def numeric_column(frame: pd.DataFrame, name: str, where: str) -> NDArray[np.float64]:
     """Column ``name`` of a data frame as finite float64, or a `DystaError` naming the first fault.
 
     The file named in ``where`` is quoted in the message; rows are counted from 1, without header.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +27,7 @@ from dysta_gym.traces import (
     load_trace,
     numeric_column,
     read_artifact_trace,
+    read_csv,
     reference_split,
     shipped_trace,
 )
@@ -272,18 +273,18 @@ class Workload:
     def __len__(self) -> int:
         return len(self.arrival_s)
 
-    @property
+    @cached_property
     def model(self) -> NDArray[np.int64]:
         """Index of each request's model in the store, shape ``(requests,)``."""
         return self.store.model_of[self.trace]
 
-    @property
+    @cached_property
     def deadline_s(self) -> NDArray[np.float64]:
         """Deadline of each request in seconds, shape ``(requests,)``."""
         average = self.store.averages(self.reference).isolated_s
         return self.arrival_s + self.slo_multiplier * average[self.model]
 
-    @property
+    @cached_property
     def isolated_s(self) -> NDArray[np.float64]:
         """True isolated latency of each request in seconds, shape ``(requests,)``."""
         result = np.empty(len(self))
@@ -400,16 +401,9 @@ def read_requests(path: str | Path, store: TraceStore, slo_multiplier: float) ->
         DystaError: If the file or a column is missing, a value is not usable, a model or a sample
             is unknown, or the arrivals are not sorted.
     """
-    import pandas as pd
-
     where = f"request file {str(path)!r}"
     _check_slo(slo_multiplier)
-    try:
-        frame = pd.read_csv(path, dtype={"model": str}, index_col=False)
-    except FileNotFoundError:
-        raise DystaError(f"{where} does not exist") from None
-    except (ValueError, OSError) as error:
-        raise DystaError(f"{where} is not a CSV file ({str(error).strip()})") from None
+    frame = read_csv(path, where, dtype={"model": str})
     arrival_s, sample, priority = (
         numeric_column(frame, name, where) for name in ("arrival_s", "sample", "priority")
     )

@@ -56,6 +56,8 @@ REQUEST_FEATURES = (
 SYSTEM_FEATURES = ("queue", "behind", "overdue", "late", "backlog", "finished")
 """What is observed of the whole system, after all slots."""
 
+_WIDTH = len(REQUEST_FEATURES)
+
 REWARDS = ("objective", "turnaround", "violations", "final")
 """Names of the reward functions."""
 
@@ -204,7 +206,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         averages = self.store.averages(reference_split(split))
         self._unit_s = float(averages.isolated_s[self.store.model_of].mean())
         self.action_space = spaces.Discrete(self.slots)
-        low = np.zeros(len(REQUEST_FEATURES), np.float32)
+        low = np.zeros(_WIDTH, np.float32)
         low[[1, 2, 3, 4, 9]] = -1
         low = np.concatenate([np.tile(low, slots), np.zeros(len(SYSTEM_FEATURES), np.float32)])
         self.observation_space = spaces.Box(low, np.ones_like(low), dtype=np.float32)
@@ -421,7 +423,7 @@ def _observe(
         if i >= slots:
             continue
         isolated = queue.isolated[i]
-        at = i * 12
+        at = i * _WIDTH
         out[at] = 1.0
         out[at + 1] = _clipped(np.log10(max(tiny, remaining / unit_s)) / 3.0, -1.0)
         out[at + 2] = _clipped(np.log10(max(tiny, isolated / unit_s)) / 3.0, -1.0)
@@ -434,7 +436,7 @@ def _observe(
         out[at + 9] = _clipped(np.log2(max(tiny, queue.correction[i])) / 4.0, -1.0)
         out[at + 10] = _clipped(queue.next_layer[i] / max(tiny, remaining), 0.0)
         out[at + 11] = queue.request[i] == state.counters[RUNNING]
-    at = slots * 12
+    at = slots * _WIDTH
     out[at] = _clipped(np.log10(1.0 + size) / 4.0, 0.0)
     out[at + 1] = _clipped(np.log10(1.0 + max(0, size - slots)) / 4.0, 0.0)
     out[at + 2] = overdue / max(1, size)

