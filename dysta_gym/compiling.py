@@ -34,10 +34,11 @@ def type_of(value: Any) -> Any:
 
 
 def _borrow(typingctx: Any, value: Any) -> Any:
-    """An array, or a NamedTuple of arrays, whose references are not counted; for compiled code.
+    """An array, or a NamedTuple of arrays and numbers, without counted references.
 
-    Counting the references of every column at every call is an atomic operation each, which costs
-    ten times what a decision does. The caller must keep the arrays alive.
+    For compiled code, where counting the references of every column at every call is an atomic
+    operation each, which costs ten times what a decision does. The caller must keep the arrays
+    alive.
     """
 
     def uncounted(context: Any, builder: Any, kind: Any, value: Any) -> Any:
@@ -50,6 +51,8 @@ def _borrow(typingctx: Any, value: Any) -> Any:
         if isinstance(kind, types.Array):
             return uncounted(context, builder, kind, record)
         for index, column in enumerate(kind.types):
+            if not isinstance(column, types.Array):
+                continue
             array = uncounted(context, builder, column, builder.extract_value(record, index))
             record = builder.insert_value(record, array, index)
         return record

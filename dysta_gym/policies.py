@@ -36,25 +36,30 @@ class Parameter:
         default: Its published or usual value.
         description: What it means, with its unit.
         low: Least value allowed.
+        high: Greatest value allowed.
         positive: Whether it must be above 0.
         whole: Whether it must be a whole number.
+        relative: Whether it is a time, given in mean isolated latencies of the workload's networks;
+            the rule reads it in seconds.
     """
 
     default: float
     description: str
     low: float = -math.inf
+    high: float = math.inf
     positive: bool = False
     whole: bool = False
+    relative: bool = False
 
     def check(self, field_name: str, value: float) -> None:
         """Raise a `DystaError` if the value is not allowed."""
-        fits = math.isfinite(value) and value >= self.low
+        fits = math.isfinite(value) and self.low <= value <= self.high
         if not fits or (self.positive and value <= 0) or (self.whole and value % 1):
             bound = (
                 " above 0" if self.positive
                 else "" if math.isinf(self.low)
                 else f", at least {self.low:g}"
-            )  # fmt: skip
+            ) + ("" if math.isinf(self.high) else f" and at most {self.high:g}")  # fmt: skip
             kind = "a whole number" if self.whole else "a finite number"
             raise DystaError(f"{field_name}: {value:g} is not allowed; it must be {kind}{bound}")
 
@@ -97,10 +102,16 @@ class Policy:
     def __hash__(self) -> int:
         return hash(self.spec)
 
-    @property
-    def values(self) -> NDArray[np.float64]:
-        """Values of the parameters in their order, shape ``(max(1, parameters),)``."""
-        values = [self.settings.get(key, p.default) for key, p in self.parameters.items()]
+    def values(self, mean_isolated_s: float) -> NDArray[np.float64]:
+        """What the rule reads of its parameters, in their order, ``(max(1, parameters),)``.
+
+        ``mean_isolated_s`` is the networks' mean isolated latency in seconds
+        (`TraceStore.mean_isolated_s`), the unit of relative parameters.
+        """
+        values = [
+            self.settings.get(key, p.default) * (mean_isolated_s if p.relative else 1.0)
+            for key, p in self.parameters.items()
+        ]
         return np.array(values or [0.0], np.float64)
 
     @property

@@ -11,6 +11,7 @@ environments and for looking inside.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,7 +40,7 @@ class Queue(NamedTuple):
 
     Attributes:
         request: Index of the request in the workload.
-        arrival: When it arrived.
+        arrival: When it arrived, also where it had to wait outside the queue.
         deadline: When it is due.
         priority: Its priority, greater is more urgent.
         remaining: ``R``, estimated latency of its remaining layers.
@@ -75,6 +76,8 @@ class Jobs(NamedTuple):
         priority: Priority.
         first_cell: Cell of the request's first layer in the store's tables.
         layers: Number of layers.
+        preemption_cost: Seconds lost whenever an unfinished request is set aside.
+        queue_limit: Requests in the queue at most.
     """
 
     arrival: Floats
@@ -82,6 +85,8 @@ class Jobs(NamedTuple):
     priority: Floats
     first_cell: Ints
     layers: Ints
+    preemption_cost: float
+    queue_limit: int
 
 
 class Tables(NamedTuple):
@@ -117,13 +122,14 @@ that ran last (-1 if none), preemptions so far, decisions so far."""
 
 
 def _columns(record: type, length: int) -> Any:
-    """An instance of a NamedTuple of arrays, each column zeros of its annotated type."""
-    return record(
-        *(
-            np.zeros(length, np.int64 if "Ints" in str(kind) else np.float64)
-            for kind in record.__annotations__.values()
-        )
-    )
+    """An instance of a NamedTuple, all zeros: its columns of this length, and its numbers."""
+    zeros: dict[str, Callable[[], Any]] = {
+        "Ints": lambda: np.zeros(length, np.int64),
+        "Floats": lambda: np.zeros(length),
+        "int": int,
+        "float": float,
+    }
+    return record(*(zeros[kind.__forward_arg__]() for kind in record.__annotations__.values()))
 
 
 _FLOATS = types.float64[::1]
@@ -136,7 +142,10 @@ RULE_SIGNATURE = types.void(QUEUE_TYPE, types.int64, types.float64, _FLOATS, _FL
 
 @compiled(types.void(JOBS_TYPE, TABLES_TYPE, STATE_TYPE, QUEUE_TYPE), inline=True)
 def admit(jobs: Jobs, tables: Tables, state: State, queue: Queue) -> None:
-    """Let every request with ``arrival <= now`` into the queue; if that is empty, jump in time."""
+    """Let the requests with ``arrival <= now`` into the queue; if that is empty, jump in time.
+
+    Requests beyond the queue's limit stay outside.
+    """
     size, arrived = state.counters[SIZE], state.counters[ARRIVED]
     total = jobs.arrival.size
     if arrived == total:
@@ -144,7 +153,7 @@ def admit(jobs: Jobs, tables: Tables, state: State, queue: Queue) -> None:
     if size == 0 and jobs.arrival[arrived] > state.clock[0]:
         state.clock[0] = jobs.arrival[arrived]
     now = state.clock[0]
-    while arrived < total and jobs.arrival[arrived] <= now:
+    while arrived < total and jobs.arrival[arrived] <= now and size < jobs.queue_limit:
         cell = jobs.first_cell[arrived]
         queue.request[size] = arrived
         queue.arrival[size] = jobs.arrival[arrived]
@@ -188,13 +197,15 @@ def execute(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -
     executed = queue.executed[slot] + 1
     running = state.counters[RUNNING]
     decision = state.counters[DECISIONS]
+    start = state.clock[0]
     if running != request and running >= 0:
         state.counters[PREEMPTIONS] += 1
+        start += jobs.preemption_cost
     if state.ran.size:
         state.ran[decision] = request
-        state.started[decision] = state.clock[0]
+        state.started[decision] = start
     cell = jobs.first_cell[request] + executed
-    now = state.clock[0] + tables.latency[cell - 1]
+    now = start + tables.latency[cell - 1]
     state.clock[0] = now
     state.counters[DECISIONS] = decision + 1
     if executed == queue.layers[slot]:
@@ -301,15 +312,17 @@ class Machine:
         store = workload.store
         known: Estimates = estimates(store, level, workload.reference)
         layers = store.layers[workload.trace]
+        total = len(workload)
         self.jobs = Jobs(
             arrival=workload.arrival_s,
             deadline=workload.deadline_s,
             priority=workload.priority,
             first_cell=store.first_cell[workload.trace] + workload.row * layers,
             layers=layers,
+            preemption_cost=float(workload.preemption_cost_s),
+            queue_limit=total if workload.queue_limit is None else int(workload.queue_limit),
         )
         self.tables = Tables(store.latency_s, *known)
-        total = len(workload)
         recorded = int(layers.sum()) if record else 0
         self.state = State(
             clock=np.zeros(1),
@@ -334,7 +347,7 @@ class Machine:
 
     @property
     def arrived(self) -> int:
-        """Requests that have arrived."""
+        """Requests that have been let into the queue, finished ones included."""
         return int(self.state.counters[ARRIVED])
 
     @property
@@ -364,7 +377,7 @@ class Machine:
         """
         scores = np.empty(self.size)
         rule = policy.compiled() or policy.score
-        rule(self.queue, self.size, self.now, policy.values, scores)
+        rule(self.queue, self.size, self.now, self._values(policy), scores)
         return int(first_least(scores, min(self.size, among or self.size)))
 
     def run(self, policy: Policy) -> None:
@@ -375,7 +388,11 @@ class Machine:
                 self.step(self.choose(policy))
         else:
             scores = np.empty(len(self.workload))
-            _run(self.jobs, self.tables, self.state, self.queue, rule, policy.values, scores)
+            values = self._values(policy)
+            _run(self.jobs, self.tables, self.state, self.queue, rule, values, scores)
+
+    def _values(self, policy: Policy) -> Floats:
+        return policy.values(self.workload.store.mean_isolated_s(self.workload.reference))
 
     def schedule(self) -> Schedule:
         """What has happened so far; a copy, which the machine leaves alone as it goes on."""

@@ -236,6 +236,13 @@ class TraceStore:
             )
         return self._averages[reference]
 
+    def mean_isolated_s(self, reference: str) -> float:
+        """Mean over the traces of their models' average isolated latency ``A``, in seconds.
+
+        The scale of time of these networks, as a scheduler knows it beforehand.
+        """
+        return float(self.averages(reference).isolated_s[self.model_of].mean())
+
 
 def reference_split(split: str) -> str:
     """Where averages come from when requests are drawn from ``split``: never from ``test``."""

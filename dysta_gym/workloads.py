@@ -7,12 +7,13 @@ schema. A `Workload` is one draw from it, or a recorded file: the requests thems
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pydantic
@@ -42,14 +43,105 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+LOADS: Mapping[str, float] = {"light": 0.5, "moderate": 0.8, "heavy": 0.95, "overload": 1.05}
+"""Named loads. A load is offered work over capacity, counted on the requests' own isolated
+latencies, so a name means the same share of the accelerator in every scenario and split."""
+
+
 class Poisson(_Strict):
     """Independent arrivals: exponential gaps of mean 1 / rate."""
 
     process: Literal["poisson"] = "poisson"
 
-    def unit_gaps(self, requests: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Gaps before each request at a rate of 1, shape ``(requests,)``."""
-        return rng.exponential(size=requests)
+    def unit_times(self, requests: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Arrivals at a rate of 1, shape ``(requests,)``."""
+        return np.cumsum(rng.exponential(size=requests))
+
+
+class MMPP(_Strict):
+    """Poisson arrivals whose rate switches between two values, calm and burst, at random times.
+
+    The two-state Markov-modulated Poisson process (Fischer and Meier-Hellstern, The
+    Markov-modulated Poisson process cookbook, Performance Evaluation 18, 1993), in terms that do
+    not depend on the rate. The calm rate follows from the others.
+
+    Attributes:
+        intensity: Rate within a burst over the mean rate, above 1.
+        share: Share of the time spent in bursts, below ``1 / intensity``.
+        length: Mean number of requests in a burst.
+    """
+
+    process: Literal["mmpp"]
+    intensity: float = Field(4.0, gt=1, allow_inf_nan=False, strict=True)
+    share: float = Field(0.1, gt=0, lt=1, strict=True)
+    length: float = Field(50.0, gt=0, allow_inf_nan=False, strict=True)
+
+    @pydantic.model_validator(mode="after")
+    def _calm_rate_is_not_negative(self) -> MMPP:
+        if self.intensity * self.share > 1:
+            raise ValueError(
+                f"share: {self.share} is not allowed; it must be at most 1 / intensity, "
+                f"{1 / self.intensity:g}, or bursts alone exceed the mean rate"
+            )
+        return self
+
+    def unit_times(self, requests: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Arrivals at a mean rate of 1, shape ``(requests,)``."""
+        # A Poisson process of rate 1, run on a clock that goes as fast as the rate of the state.
+        rng, states = rng.spawn(2)
+        work = np.cumsum(rng.exponential(size=requests))
+        calm_rate = (1 - self.share * self.intensity) / (1 - self.share)
+        rates = np.array([calm_rate, self.intensity])
+        mean_s = np.array([1 / self.share - 1, 1]) * self.length / self.intensity
+        state = int(states.random() < self.share)
+        time, done = [0.0], [0.0]
+        while done[-1] < work[-1]:
+            stay = states.exponential(mean_s[state])
+            time.append(time[-1] + stay)
+            done.append(done[-1] + stay * rates[state])
+            state = 1 - state
+        return np.interp(work, done, time)
+
+
+class Frames(_Strict):
+    """Periodic frames, a stream a trace, each due when the next one of its stream starts.
+
+    The weights of the scenario's traces are their frames a second, as in XRBench (Kwon et al.,
+    MLSys 2023), and are scaled where the scenario's load or rate says so. Streams start at
+    independent phases.
+
+    Attributes:
+        jitter: A frame arrives up to this share of its period late, uniformly; its deadline stays.
+    """
+
+    process: Literal["frames"]
+    jitter: float = Field(0.0, ge=0, lt=1, strict=True)
+
+
+class Replay(_Strict):
+    """Recorded arrivals, from a CSV file.
+
+    The column ``arrival_s`` is needed. Where the columns ``model`` (the name of a trace) and
+    ``sample`` (one of its `Trace.sample_ids`), or ``priority`` are absent, they are drawn as for
+    the other processes. A load or a rate stretches or shrinks the time between requests.
+
+    Attributes:
+        file: The CSV, relative to the scenario file. Its first `Scenario.requests` rows count, or
+            all if there are fewer.
+    """
+
+    process: Literal["replay"]
+    file: str
+
+
+Arrivals = Annotated[Poisson | MMPP | Frames | Replay, Field(discriminator="process")]
+
+_PROCESSES: Mapping[str, type[BaseModel]] = {
+    "poisson": Poisson,
+    "mmpp": MMPP,
+    "frames": Frames,
+    "replay": Replay,
+}
 
 
 class Scenario(_Strict):
@@ -62,12 +154,22 @@ class Scenario(_Strict):
         traces: Weight of each trace: requests ask for it in this proportion.
         trace_dir: Folder of the trace files (npz, or CSVs of the artifact), relative to the
             scenario file; None for the traces in the package.
-        arrivals: The arrival process.
-        load: Offered work over capacity: mean isolated latency times arrival rate. Either this ...
-        rate: ... or the arrival rate, in requests a second.
-        slo_multiplier: Deadline of a request after its arrival, in average isolated latencies.
+        arrivals: The arrival process: `Poisson`, `MMPP`, `Frames` or `Replay`.
+        load: Offered work over capacity, mean isolated latency times arrival rate: a number, or a
+            name of `LOADS`. Either this ...
+        rate: ... or the arrival rate, in requests a second; frames and recorded requests have one
+            of their own where neither is given.
+        slo_multiplier: Deadline of a request after its arrival, in average isolated latencies; of
+            a frame after its start, in periods.
         priorities: Priorities, drawn uniformly.
         requests: Number of requests.
+        speed: How many times faster the accelerator is than the one that was measured, as an ideal
+            array of so many times the size would be: latencies are divided by it.
+        preemption_cost_s: Time in seconds lost whenever an unfinished request is set aside for
+            another one.
+        queue_limit: Requests that the scheduler sees at most; later ones wait outside, in order of
+            arrival, until one in the queue finishes. None for no limit; the scheduler of
+            Sparse-DySta has 64 entries.
         sources: Where the figures come from.
     """
 
@@ -76,25 +178,38 @@ class Scenario(_Strict):
     accelerator: Accelerator
     traces: dict[str, Positive] = Field(min_length=1)
     trace_dir: str | None = None
-    arrivals: Poisson = Poisson()
+    arrivals: Arrivals = Poisson()
     load: Positive | None = None
     rate: Positive | None = None
     slo_multiplier: Positive = 10.0
     priorities: tuple[Positive, ...] = Field(PAPER_PRIORITIES, min_length=1)
     requests: int = Field(1000, gt=0, strict=True)
+    speed: Positive = 1.0
+    preemption_cost_s: float = Field(0.0, ge=0, allow_inf_nan=False, strict=True)
+    queue_limit: int | None = Field(None, gt=0, strict=True)
     sources: tuple[str, ...] = ()
+
+    @pydantic.field_validator("load", mode="before")
+    @classmethod
+    def _named_load(cls, load: object) -> object:
+        if isinstance(load, str):
+            if load not in LOADS:
+                raise ValueError(f"choose a number above 0, or one of: {', '.join(LOADS)}")
+            return LOADS[load]
+        return load
 
     @pydantic.model_validator(mode="after")
     def _one_of_load_and_rate(self) -> Scenario:
-        if (self.load is None) == (self.rate is None):
-            given = "neither" if self.load is None else "both"
-            raise ValueError(f"load, rate: {given} is given; give one of the two")
+        if self.load is not None and self.rate is not None:
+            raise ValueError("load, rate: both are given; give one of the two")
+        if (self.load, self.rate) == (None, None) and isinstance(self.arrivals, Poisson | MMPP):
+            raise ValueError("load, rate: neither is given; give one of the two")
         return self
 
     def varied(
         self,
         *,
-        load: float | None = None,
+        load: float | str | None = None,
         rate: float | None = None,
         slo_multiplier: float | None = None,
         requests: int | None = None,
@@ -118,11 +233,13 @@ class Scenario(_Strict):
         Raises:
             DystaError: If a trace is absent, damaged or of another accelerator.
         """
-        return _store(self.accelerator, tuple(self.traces), self.trace_dir)
+        return _store(self.accelerator, tuple(self.traces), self.trace_dir, self.speed)
 
 
 @cache
-def _store(accelerator: str, names: tuple[str, ...], trace_dir: str | None) -> TraceStore:
+def _store(
+    accelerator: str, names: tuple[str, ...], trace_dir: str | None, speed: float
+) -> TraceStore:
     if trace_dir is None:
         traces = [shipped_trace(name) for name in names]
     else:
@@ -141,6 +258,8 @@ def _store(accelerator: str, names: tuple[str, ...], trace_dir: str | None) -> T
                 f"traces: {trace.name!r} was measured on {trace.accelerator!r}, "
                 f"but the scenario's accelerator is {accelerator!r}"
             )
+    if speed != 1:
+        traces = [replace(trace, latency_s=trace.latency_s / speed) for trace in traces]
     return TraceStore(traces)
 
 
@@ -192,16 +311,26 @@ def _checked(content: Mapping[str, Any], where: str, folder: Path | None) -> Sce
         raise DystaError(f"{where}: {_first_fault(error)}") from None
     if folder is not None and scenario.trace_dir is not None:
         scenario = scenario.model_copy(update={"trace_dir": str(folder / scenario.trace_dir)})
+    if folder is not None and isinstance(scenario.arrivals, Replay):
+        arrivals = Replay(process="replay", file=str(folder / scenario.arrivals.file))
+        scenario = scenario.model_copy(update={"arrivals": arrivals})
     return scenario
 
 
 def _first_fault(error: pydantic.ValidationError) -> str:
     """The first fault that pydantic found, as ``field: value is ...; what would be right``."""
     fault = error.errors()[0]
-    name = ".".join(str(part) for part in fault["loc"])
+    path = [str(part) for part in fault["loc"]]
+    model: type[BaseModel] = Scenario
+    if path[:1] == ["arrivals"] and len(path) > 1:
+        model = _PROCESSES[path.pop(1)]  # pydantic puts the process between the two
+    name = ".".join(path)
     if fault["type"] == "extra_forbidden":
-        known = ", ".join(Scenario.model_fields if len(fault["loc"]) == 1 else Poisson.model_fields)
-        return f"key {name!r} is unknown; choose one of: {known}"
+        return f"key {name!r} is unknown; choose one of: {', '.join(model.model_fields)}"
+    if fault["type"].startswith("union_tag"):
+        tag = fault.get("ctx", {}).get("tag")
+        given = "is missing" if tag is None else f"{tag!r} is not allowed"
+        return f"arrivals.process: {given}; choose one of: {', '.join(map(repr, _PROCESSES))}"
     if fault["type"] == "missing":
         return f"key {name!r} is missing"
     message = fault["msg"].removeprefix("Value error, ")
@@ -210,9 +339,21 @@ def _first_fault(error: pydantic.ValidationError) -> str:
     return f"{name}: {fault['input']!r} is not allowed; {message[:1].lower()}{message[1:]}"
 
 
+class Due(NamedTuple):
+    """What deadlines are counted from and in, each shape ``(requests,)``, in seconds.
+
+    Attributes:
+        start_s: The deadline is this ...
+        period_s: ... plus the SLO multiplier times this.
+    """
+
+    start_s: NDArray[np.float64]
+    period_s: NDArray[np.float64]
+
+
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """Requests, in order of arrival.
+    """Requests, in order of arrival, and the queue that they meet.
 
     Attributes:
         store: The traces that they ask for.
@@ -222,6 +363,9 @@ class Workload:
         row: Row of the input in that trace, same shape.
         priority: Priority, same shape.
         slo_multiplier: The deadline is the arrival plus this many average isolated latencies.
+        due: Where deadlines are otherwise counted from and in; None for the above.
+        preemption_cost_s: See `Scenario`.
+        queue_limit: See `Scenario`.
 
     Raises:
         DystaError: If there is no request, arrivals decrease, or a column has another length.
@@ -234,6 +378,9 @@ class Workload:
     row: NDArray[np.int64]
     priority: NDArray[np.float64]
     slo_multiplier: float
+    due: Due | None = None
+    preemption_cost_s: float = 0.0
+    queue_limit: int | None = None
 
     def __post_init__(self) -> None:
         total = np.size(self.arrival_s)
@@ -269,6 +416,23 @@ class Workload:
                 f"0 to {inputs[at] - 1}, an input of {self.store.traces[self.trace[at]].name!r}"
             )
         _check_slo(self.slo_multiplier)
+        if self.due is not None:
+            columns = [
+                _column(f"due.{name}", values, np.float64, total)
+                for name, values in zip(Due._fields, self.due, strict=True)
+            ]
+            for name, values in zip(Due._fields, columns, strict=True):
+                _require(np.isfinite(values), f"due.{name}", values, "finite")
+            object.__setattr__(self, "due", Due(*columns))
+        if not (np.isfinite(self.preemption_cost_s) and self.preemption_cost_s >= 0):
+            raise DystaError(
+                f"preemption_cost_s: {self.preemption_cost_s} is not allowed; "
+                "it must be finite and not negative"
+            )
+        if self.queue_limit is not None and self.queue_limit < 1:
+            raise DystaError(
+                f"queue_limit: {self.queue_limit} is not allowed; it must be 1 or more, or None"
+            )
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -281,6 +445,8 @@ class Workload:
     @cached_property
     def deadline_s(self) -> NDArray[np.float64]:
         """Deadline of each request in seconds, shape ``(requests,)``."""
+        if self.due is not None:
+            return self.due.start_s + self.slo_multiplier * self.due.period_s
         average = self.store.averages(self.reference).isolated_s
         return self.arrival_s + self.slo_multiplier * average[self.model]
 
@@ -341,11 +507,17 @@ def _weights(scenario: Scenario) -> NDArray[np.float64]:
 
 
 def arrival_rate(scenario: Scenario, split: str = "test") -> float:
-    """Arrival rate in requests a second: the scenario's ``rate``, or what its ``load`` means."""
+    """Arrival rate in requests a second: the scenario's ``rate``, or what its ``load`` means.
+
+    Without either, that of its frames or of its recorded requests.
+    """
     if scenario.rate is not None:
         return scenario.rate
-    assert scenario.load is not None
-    return scenario.load / mean_isolated_s(scenario, split)
+    if scenario.load is not None:
+        return scenario.load / mean_isolated_s(scenario, split)
+    if isinstance(scenario.arrivals, Replay):
+        return _recorded(scenario)[1]
+    return float(sum(scenario.traces.values()))
 
 
 def generate(scenario: Scenario, seed: int, *, split: str = "test") -> Workload:
@@ -371,11 +543,24 @@ def generate(scenario: Scenario, seed: int, *, split: str = "test") -> Workload:
     gaps, networks, inputs, ranks = (
         np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)
     )
-    total = scenario.requests
-    arrival_s = np.cumsum(scenario.arrivals.unit_gaps(total, gaps)) / arrival_rate(scenario, split)
-    cumulative = np.cumsum(_weights(scenario))
-    trace = np.searchsorted(cumulative, networks.random(total), side="right")
-    trace = np.minimum(trace, len(rows) - 1)  # the sum of the weights may round to less than 1
+    process, rate = scenario.arrivals, arrival_rate(scenario, split)
+    recorded: dict[str, NDArray[Any]] = {}
+    due = None
+    if isinstance(process, Frames):
+        arrival_s, trace, due = _frames(scenario, rate, gaps)
+    else:
+        if isinstance(process, Replay):
+            recorded, natural_rate = _recorded(scenario)
+            arrival_s = recorded["arrival_s"]
+            if rate != natural_rate:
+                arrival_s = arrival_s * (natural_rate / rate)
+        else:
+            arrival_s = process.unit_times(scenario.requests, gaps) / rate
+        cumulative = np.cumsum(_weights(scenario))
+        trace = np.searchsorted(cumulative, networks.random(len(arrival_s)), side="right")
+        trace = np.minimum(trace, len(rows) - 1)  # weights may add up to a little less than 1
+        trace = recorded.get("trace", trace)
+    total = len(arrival_s)
     counts = np.array([len(each) for each in rows])
     drawn = (inputs.random(total) * counts[trace]).astype(np.int64)
     row = np.array([rows[t][i] for t, i in zip(trace, drawn, strict=True)], np.int64)
@@ -385,10 +570,55 @@ def generate(scenario: Scenario, seed: int, *, split: str = "test") -> Workload:
         reference=reference_split(split),
         arrival_s=arrival_s,
         trace=trace,
-        row=row,
-        priority=priority,
+        row=recorded.get("row", row),
+        priority=recorded.get("priority", priority),
         slo_multiplier=scenario.slo_multiplier,
+        due=due,
+        preemption_cost_s=scenario.preemption_cost_s,
+        queue_limit=scenario.queue_limit,
     )
+
+
+def _frames(
+    scenario: Scenario, rate: float, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.int64], Due]:
+    """Arrivals and traces of the first requests of all streams together, and their deadlines."""
+    assert isinstance(scenario.arrivals, Frames)
+    total = scenario.requests
+    periods = 1 / (rate * _weights(scenario))
+    streams = len(periods)
+    late = rng.spawn(streams)
+    phases = rng.random(streams)
+    # By then, each stream is at most two frames behind its rate, jitter included.
+    horizon_s = (total + 2 * streams) / rate
+    start, arrival, period, trace = [], [], [], []
+    for stream in range(streams):
+        count = math.ceil(horizon_s / periods[stream]) + 1
+        frame = phases[stream] + np.arange(count)
+        jitter = scenario.arrivals.jitter * late[stream].random(count)
+        start.append(frame * periods[stream])
+        arrival.append((frame + jitter) * periods[stream])
+        period.append(np.full(count, periods[stream]))
+        trace.append(np.full(count, stream))
+    arrival_s = np.concatenate(arrival)
+    first = np.argsort(arrival_s, kind="stable")[:total]
+    due = Due(np.concatenate(start)[first], np.concatenate(period)[first])
+    return arrival_s[first], np.concatenate(trace)[first], due
+
+
+def _recorded(scenario: Scenario) -> tuple[dict[str, NDArray[Any]], float]:
+    """The columns of a replayed file, as those of `Workload`, and its rate in requests a second."""
+    assert isinstance(scenario.arrivals, Replay)
+    path = scenario.arrivals.file
+    columns = _request_columns(path, scenario.store(), ("arrival_s",))
+    columns = {name: values[: scenario.requests] for name, values in columns.items()}
+    last = float(columns["arrival_s"][-1])
+    if last <= 0 and (scenario.load, scenario.rate) != (None, None):
+        raise DystaError(
+            f"request file {path!r}: the last arrival is {last:g} s; "
+            "it must be above 0, or load and rate mean nothing"
+        )
+    return columns, len(columns["arrival_s"]) / last if last > 0 else math.inf
 
 
 def read_requests(path: str | Path, store: TraceStore, slo_multiplier: float) -> Workload:
@@ -401,14 +631,38 @@ def read_requests(path: str | Path, store: TraceStore, slo_multiplier: float) ->
         DystaError: If the file or a column is missing, a value is not usable, a model or a sample
             is unknown, or the arrivals are not sorted.
     """
-    where = f"request file {str(path)!r}"
     _check_slo(slo_multiplier)
+    columns = _request_columns(path, store, ("arrival_s", "sample", "priority", "model"))
+    try:
+        return Workload(store, "all", **columns, slo_multiplier=slo_multiplier)
+    except DystaError as error:
+        raise DystaError(f"request file {str(path)!r}: {error}") from None
+
+
+def _request_columns(
+    path: str | Path, store: TraceStore, needed: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """Columns ``arrival_s``, ``trace`` and ``row``, and ``priority`` of a file, where it has them.
+
+    The file's columns ``needed`` must be there; ``model`` and ``sample`` only come together.
+    """
+    where = f"request file {str(path)!r}"
     frame = read_csv(path, where, dtype={"model": str})
-    arrival_s, sample, priority = (
-        numeric_column(frame, name, where) for name in ("arrival_s", "sample", "priority")
-    )
-    if "model" not in frame.columns:
+    found = [name for name in ("arrival_s", "sample", "priority") if name in frame.columns]
+    numbers = {
+        name: numeric_column(frame, name, where)
+        for name in dict.fromkeys([*found, *(name for name in needed if name != "model")])
+    }
+    if "model" not in frame.columns and ("model" in needed or "sample" in numbers):
         raise DystaError(f"{where}: column 'model' is missing")
+    columns: dict[str, NDArray[Any]] = {
+        name: numbers[name] for name in ("arrival_s", "priority") if name in numbers
+    }
+    if not len(frame):
+        raise DystaError(f"{where} holds no request; at least one is needed")
+    if "model" not in frame.columns:
+        return columns
+    sample = numbers["sample"] if "sample" in numbers else numeric_column(frame, "sample", where)
     positions = [{int(s): i for i, s in enumerate(t.sample_ids)} for t in store.traces]
     trace = np.empty(len(frame), np.int64)
     row = np.empty(len(frame), np.int64)
@@ -424,10 +678,7 @@ def read_requests(path: str | Path, store: TraceStore, slo_multiplier: float) ->
                 f"its {len(known)} inputs are numbered {min(known)} to {max(known)}"
             )
         row[line] = known[int(wanted)]
-    try:
-        return Workload(store, "all", arrival_s, trace, row, priority, slo_multiplier)
-    except DystaError as error:
-        raise DystaError(f"{where}: {error}") from None
+    return {**columns, "trace": trace, "row": row}
 
 
 def requests_from(

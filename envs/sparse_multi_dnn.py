@@ -18,7 +18,6 @@ from dysta_gym.information import LEVELS
 from dysta_gym.metrics import measure
 from dysta_gym.policies import Policy, find
 from dysta_gym.simulator import (
-    ARRIVED,
     FINISHED,
     JOBS_TYPE,
     QUEUE_TYPE,
@@ -106,7 +105,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
     | Num | Of the system    | Meaning                                       | Min | Max |
     |-----|------------------|-----------------------------------------------|-----|-----|
     | 0   | queue            | log10(1 + requests in the queue) / 4, clipped | 0   | 1   |
-    | 1   | behind           | log10(1 + requests behind the slots) / 4      | 0   | 1   |
+    | 1   | behind           | log10(1 + unfinished requests without a slot) / 4 | 0 | 1 |
     | 2   | overdue          | share of the queue past its deadline          | 0   | 1   |
     | 3   | late             | share of the queue with S < R                 | 0   | 1   |
     | 4   | backlog          | log10(1 + sum of R / unit) / 4, clipped       | 0   | 1   |
@@ -203,8 +202,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         self.level, self.slots, self.split = level, int(slots), split
         self.reward, self.penalty = reward, float(penalty)
         self.store = self.scenario.store()
-        averages = self.store.averages(reference_split(split))
-        self._unit_s = float(averages.isolated_s[self.store.model_of].mean())
+        self._unit_s = self.store.mean_isolated_s(reference_split(split))
         self.action_space = spaces.Discrete(self.slots)
         low = np.zeros(_WIDTH, np.float32)
         low[[1, 2, 3, 4, 9]] = -1
@@ -228,10 +226,11 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
             share=1 / (isolated_s * len(workload)),
             by_deadline=np.argsort(machine.jobs.deadline, kind="stable"),
             passed=np.zeros(1, np.int64),
+            entered=np.searchsorted(workload.arrival_s, [machine.now], side="right"),
             rate=np.zeros(1),
             priority_scale=np.array([1 / workload.priority.max()]),
         )
-        self._ledger.rate[0] = self._ledger.share[: machine.arrived].sum()
+        self._ledger.rate[0] = self._ledger.share[: self._ledger.entered[0]].sum()
         self._return = 0.0
         return self._observe(), self._info(invalid=False)
 
@@ -340,19 +339,28 @@ class Ledger(NamedTuple):
         share: What a second in the system costs of ANTT, for each request, shape ``(requests,)``.
         by_deadline: The requests in order of their deadlines, same shape.
         passed: ``[deadlines that have passed]``.
-        rate: ``[sum of the shares of the queue]``.
+        entered: ``[requests that have arrived, in the queue or outside it]``.
+        rate: ``[sum of the shares of the unfinished ones of these]``.
         priority_scale: ``[1 / greatest priority]``.
     """
 
     share: NDArray[np.float64]
     by_deadline: NDArray[np.int64]
     passed: NDArray[np.int64]
+    entered: NDArray[np.int64]
     rate: NDArray[np.float64]
     priority_scale: NDArray[np.float64]
 
 
 _LEDGER_TYPE = type_of(
-    Ledger(np.zeros(1), np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1), np.zeros(1))
+    Ledger(
+        share=np.zeros(1),
+        by_deadline=np.zeros(1, np.int64),
+        passed=np.zeros(1, np.int64),
+        entered=np.zeros(1, np.int64),
+        rate=np.zeros(1),
+        priority_scale=np.zeros(1),
+    )
 )
 
 
@@ -368,15 +376,18 @@ def _advance(
     jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
     ledger = borrow(ledger)
     request = queue.request[slot]
-    finished, arrived = state.counters[FINISHED], state.counters[ARRIVED]
+    finished = state.counters[FINISHED]
     start = state.clock[0]
     execute(jobs, tables, state, queue, slot)
     end = state.clock[0]
     admit(jobs, tables, state, queue)
     turnaround = (end - start) * ledger.rate[0]
-    for i in range(arrived, state.counters[ARRIVED]):
-        turnaround += max(0.0, end - jobs.arrival[i]) * ledger.share[i]
-        ledger.rate[0] += ledger.share[i]
+    entered = ledger.entered[0]
+    while entered < jobs.arrival.size and jobs.arrival[entered] <= state.clock[0]:
+        turnaround += max(0.0, end - jobs.arrival[entered]) * ledger.share[entered]
+        ledger.rate[0] += ledger.share[entered]
+        entered += 1
+    ledger.entered[0] = entered
     if state.counters[FINISHED] > finished:
         ledger.rate[0] -= ledger.share[request]
         if state.counters[SIZE] == 0:
@@ -411,6 +422,7 @@ def _observe(
     """Fill ``out``, zeros before, with the features of the class docstring."""
     queue, state, ledger, out = borrow(queue), borrow(state), borrow(ledger), borrow(out)
     now, size = state.clock[0], state.counters[SIZE]
+    unfinished = ledger.entered[0] - state.counters[FINISHED]
     tiny = 1e-30
     overdue = late = 0
     backlog = 0.0
@@ -438,7 +450,7 @@ def _observe(
         out[at + 11] = queue.request[i] == state.counters[RUNNING]
     at = slots * _WIDTH
     out[at] = _clipped(np.log10(1.0 + size) / 4.0, 0.0)
-    out[at + 1] = _clipped(np.log10(1.0 + max(0, size - slots)) / 4.0, 0.0)
+    out[at + 1] = _clipped(np.log10(1.0 + max(0, unfinished - slots)) / 4.0, 0.0)
     out[at + 2] = overdue / max(1, size)
     out[at + 3] = late / max(1, size)
     out[at + 4] = _clipped(np.log10(1.0 + backlog / unit_s) / 4.0, 0.0)

@@ -62,8 +62,8 @@ def workload(store):
 
 
 @st.composite
-def _workloads(draw, max_requests=12, idle_layers=False):
-    """Any small workload.
+def _workloads(draw, max_requests=12, idle_layers=False, limits=False):
+    """Any small workload; with ``limits``, some have a preemption cost and a queue limit.
 
     On the grid, times are multiples of 1/8 and so exact: many requests arrive together or exactly
     when a layer ends, many are alike, and many scores tie. Off the grid, nothing ties.
@@ -98,12 +98,14 @@ def _workloads(draw, max_requests=12, idle_layers=False):
         row=rng.integers(0, [len(traces[t].train) for t in trace]),
         priority=rng.choice([1.0, 3.0, 9.0], requests),
         slo_multiplier=draw(st.sampled_from([1.0, 2.0, 10.0])),
+        preemption_cost_s=draw(st.sampled_from([0.0, 0.0, 0.125])) if limits else 0.0,
+        queue_limit=draw(st.sampled_from([None, 1, 2, 5])) if limits else None,
     )
 
 
 @pytest.fixture(scope="session")
 def workloads():
-    """``workloads(max_requests=..., idle_layers=...)``: a Hypothesis strategy of `Workload`."""
+    """``workloads(max_requests=..., idle_layers=..., limits=...)``: a strategy of `Workload`."""
     return _workloads
 
 

@@ -23,8 +23,8 @@ PUBLISHED = {"dysta": "monitored", "sjf": "static", "prema": "static", "sdrm3": 
 
 def same(one, other):
     """Whether two policies are the same rule at the same level with the same parameters."""
-    return (one.name, one.score, one.level, one.values.tolist()) == (
-        other.name, other.score, other.level, other.values.tolist(),
+    return (one.name, one.score, one.level, one.values(2.0).tolist()) == (
+        other.name, other.score, other.level, other.values(2.0).tolist(),
     )  # fmt: skip
 
 
@@ -45,11 +45,11 @@ def test_aliases_are_points_of_the_grid(alias, spec):
 
 def test_published_levels_and_parameters():
     assert {name: find(name).level for name in PUBLISHED} == PUBLISHED
-    assert find("dysta").values.tolist() == [0.01, 1.0]
-    assert find("sdrm3").values.tolist() == [1.0]
-    assert find("dysta:time_unit=0.5,beta=2").values.tolist() == [2.0, 0.5]
+    assert find("dysta").values(2.0).tolist() == [0.01, 1.0]
+    assert find("sdrm3").values(2.0).tolist() == [1.0]
+    assert find("dysta:time_unit=0.5,beta=2").values(2.0).tolist() == [2.0, 0.5]
     assert find("dysta_oracle:beta=0").level == "clairvoyant"
-    assert find("dysta@pattern: beta = 1e-3").values.tolist() == [1e-3, 1.0]
+    assert find("dysta@pattern: beta = 1e-3").values(2.0).tolist() == [1e-3, 1.0]
     assert same(find("dysta").at("static", beta=0.5), find("dysta@static:beta=0.5"))
 
 

@@ -46,23 +46,28 @@ def busy_periods(workload, schedule):
     """Check that a recorded schedule is one that the machine can run; return its busy periods."""
     arrival, layers = workload.arrival_s.tolist(), layer_latencies(workload)
     executed, finish = [0] * len(workload), [None] * len(workload)
-    preemptions, periods, end = 0, [], None
+    preemptions, periods, end, running = 0, [], None, None
+    limit = workload.queue_limit or len(workload)
     ran, started = schedule.ran.tolist(), schedule.started_s.tolist()
     assert len(ran) == schedule.decisions == sum(map(len, layers))
-    for at, (request, start) in enumerate(zip(ran, started, strict=True)):
-        assert arrival[request] <= start
-        waiting = [a for a, f in zip(arrival, finish, strict=True) if f is None]
+    for request, start in zip(ran, started, strict=True):
+        waiting = [i for i, f in enumerate(finish) if f is None]
+        first = min(arrival[i] for i in waiting)
         # busy as soon as the last layer has ended and a request is there
-        assert start == (min(waiting) if end is None else max(end, min(waiting)))
-        if start != end:
+        decided = first if end is None else max(end, first)
+        assert arrival[request] <= decided
+        assert request in waiting[:limit]  # it has been let into the queue
+        set_aside = running is not None and running != request
+        preemptions += set_aside
+        assert start == decided + (workload.preemption_cost_s if set_aside else 0.0)
+        if decided != end:
             periods.append([start, start])
         end = start + layers[request][executed[request]]
         periods[-1][1] = end
         executed[request] += 1
         if executed[request] == len(layers[request]):
             finish[request] = end
-        elif at + 1 < len(ran) and ran[at + 1] != request:
-            preemptions += 1
+        running = None if finish[request] is not None else request
     assert executed == [len(each) for each in layers]
     assert schedule.finish_s.tolist() == finish
     assert schedule.preemptions == preemptions
@@ -72,7 +77,7 @@ def busy_periods(workload, schedule):
 @settings(max_examples=60)
 @given(data=st.data())
 def test_every_policy_runs_a_possible_schedule(workloads, data):
-    workload = data.draw(workloads(idle_layers=True))
+    workload = data.draw(workloads(idle_layers=True, limits=True))
     lower = antt_lower_bound(workload.arrival_s, workload.isolated_s)
     assert lower >= 1 - 1e-12
     reference = None
@@ -80,7 +85,7 @@ def test_every_policy_runs_a_possible_schedule(workloads, data):
         schedule = simulate(workload, spec, record=True)
         periods = np.array(busy_periods(workload, schedule))
         # work is conserved: what is left to do at any time does not depend on the policy
-        reference = periods if reference is None else reference
+        reference = periods if reference is None or workload.preemption_cost_s else reference
         np.testing.assert_allclose(periods, reference, rtol=1e-9, err_msg=spec)
         assert measure(schedule)["antt"] >= lower * (1 - 1e-9), spec
         unrecorded = simulate(workload, spec)
@@ -126,7 +131,7 @@ def test_bound_optimum_and_policies_stand_in_this_order(workloads, data):
 @settings(max_examples=30)
 @given(data=st.data())
 def test_plain_python_and_single_steps_give_the_compiled_schedule(workloads, data):
-    workload = data.draw(workloads(idle_layers=True))
+    workload = data.draw(workloads(idle_layers=True, limits=True))
     for spec in GRID:
         policy = find(spec)
         plain = replace(policy, interpreted=True)
@@ -134,10 +139,11 @@ def test_plain_python_and_single_steps_give_the_compiled_schedule(workloads, dat
         with np.errstate(over="ignore"):  # the hash of `random` wraps around
             assert simulate(workload, plain, record=True).ran.tolist() == compiled.ran.tolist()
             machine = Machine(workload, policy.level, record=True)
+            values = plain.values(workload.store.mean_isolated_s(workload.reference))
             while not machine.done:
                 scores = np.empty(machine.size)
                 memory = machine.queue.memory.copy()  # PREMA remembers: ask it once a decision
-                plain.score(machine.queue, machine.size, machine.now, plain.values, scores)
+                plain.score(machine.queue, machine.size, machine.now, values, scores)
                 machine.queue.memory[:] = memory
                 slot = machine.choose(plain)
                 # the least score; among equals the earliest arrival
@@ -163,6 +169,34 @@ def test_a_time_of_arrival_at_the_end_of_a_layer_is_in_time(make_trace):
     for late, order in ((0.0, [0, 1, 0]), (1e-9, [0, 0, 1])):
         workload = Workload(store, "all", [0.0, 1.0 + late], [0, 1], [0, 0], [1.0, 1.0], 10.0)
         assert simulate(workload, "sjf", record=True).ran.tolist() == order
+
+
+def test_a_full_queue_hides_what_waits_outside(make_trace):
+    # Three long requests fill the queue; the short ones that come later wait until one is done.
+    store = TraceStore([make_trace("long", [[4.0]]), make_trace("short", [[1.0]])])
+    columns = ([0, 0, 0, 1, 1], [0, 0, 0, 1, 1], [0] * 5, [1] * 5)
+    unlimited = Workload(store, "all", *columns, 10.0)
+    limited = replace(unlimited, queue_limit=3)
+    assert simulate(unlimited, "sjf").finish_s.tolist() == [4, 10, 14, 5, 6]
+    # at 4, request 3 comes in and runs at once; then request 4
+    assert simulate(limited, "sjf").finish_s.tolist() == [4, 10, 14, 5, 6]
+    assert simulate(replace(unlimited, queue_limit=2), "sjf").finish_s.tolist() == [4, 8, 14, 9, 10]
+    # one entry: first come, first served, whatever the rule
+    single = replace(unlimited, queue_limit=1)
+    assert simulate(single, "sjf").finish_s.tolist() == [4, 8, 12, 13, 14]
+
+
+def test_setting_a_request_aside_costs_time(make_trace):
+    store = TraceStore([make_trace("long", [[2.0, 2.0]]), make_trace("short", [[1.0]])])
+    free = Workload(store, "all", [0, 1], [0, 1], [0, 0], [1, 1], 10.0)
+    costly = replace(free, preemption_cost_s=0.25)
+    schedule = simulate(costly, "sjf", record=True)
+    assert simulate(free, "sjf").finish_s.tolist() == [5, 3]
+    # nothing is lost when the short one ends and the long one goes on
+    assert schedule.finish_s.tolist() == [5.25, 3.25]
+    assert schedule.started_s.tolist() == [0, 2.25, 3.25]
+    assert schedule.preemptions == 1
+    assert simulate(costly, "fcfs").finish_s.tolist() == [4, 5]  # which never does
 
 
 def test_random_is_one_schedule_a_seed(make_trace):

@@ -10,6 +10,7 @@ from dysta_gym.information import LEVELS
 from dysta_gym.simulator import simulate
 from dysta_gym.traces import read_artifact_traces
 from dysta_gym.workloads import (
+    LOADS,
     arrival_rate,
     mean_isolated_s,
     read_requests,
@@ -25,6 +26,10 @@ TINY = {
     "load": 0.8,
     "requests": 200,
 }
+
+
+BURSTS = {"process": "mmpp", "intensity": 5.0, "share": 0.1, "length": 40.0}
+FRAMES = {"process": "frames", "jitter": 0.25}
 
 
 def scenario(**changes):
@@ -60,12 +65,13 @@ def test_defaults_are_those_of_the_published_comparison():
     ("changes", "words"),
     [
         ({"slo_multiplyer": 5}, ["'slo_multiplyer'", "slo_multiplier"]),
-        ({"arrivals": {"proces": "poisson"}}, ["'arrivals.proces'", "process"]),
+        ({"arrivals": {"proces": "poisson"}}, ["arrivals.process", "missing", "'poisson'"]),
         ({"arrivals": {"process": "bursty"}}, ["arrivals.process", "'bursty'", "'poisson'"]),
         ({"load": None, "rate": -3}, ["rate", "-3", "greater than 0"]),
         ({"load": 0}, ["load", "0", "greater than 0"]),
         ({"load": float("nan")}, ["load", "nan", "finite"]),
-        ({"load": "heavy"}, ["load", "'heavy'", "number"]),
+        ({"arrivals": {"process": "poisson", "rate": 3}}, ["'arrivals.rate'", "process"]),
+        ({"load": "hefty"}, ["load", "'hefty'", "number", "heavy"]),
         ({"rate": 3}, ["load, rate", "both", "one of the two"]),
         ({"load": None}, ["load, rate", "neither", "one of the two"]),
         ({"traces": {"bert": 1, "gpt2": -2}}, ["traces.gpt2", "-2", "greater than 0"]),
@@ -74,6 +80,14 @@ def test_defaults_are_those_of_the_published_comparison():
         ({"traces": None}, ["'traces'", "missing"]),
         ({"name": None}, ["'name'", "missing"]),
         ({"accelerator": "tpu"}, ["accelerator", "'tpu'", "'sanger'", "'eyerissv2'"]),
+        ({"arrivals": BURSTS | {"share": 0.3}}, ["arrivals", "share", "0.3", "0.2"]),
+        ({"arrivals": BURSTS | {"intensity": 1}}, ["arrivals.intensity", "1", "greater than 1"]),
+        ({"arrivals": FRAMES | {"jitter": 1.0}}, ["arrivals.jitter", "1.0", "less than 1"]),
+        ({"arrivals": {"process": "replay"}}, ["'arrivals.file'", "missing"]),
+        ({"speed": 0}, ["speed", "0", "greater than 0"]),
+        ({"queue_limit": 0}, ["queue_limit", "0", "greater than 0"]),
+        ({"queue_limit": 2.5}, ["queue_limit", "2.5", "integer"]),
+        ({"preemption_cost_s": -1}, ["preemption_cost_s", "-1", "greater than or equal to 0"]),
         ({"requests": 0}, ["requests", "0", "greater than 0"]),
         ({"requests": 1.5}, ["requests", "1.5", "integer"]),
         ({"slo_multiplier": -1}, ["slo_multiplier", "-1", "greater than 0"]),
@@ -215,6 +229,126 @@ def test_draws_that_cannot_be(refused):
         generate(scenario(), seed=-1)
     with refused("split", "'tset'", "train", "test", "all"):
         generate(scenario(), seed=0, split="tset")
+
+
+# --- arrival processes ---------------------------------------------------------------------------
+
+
+def test_named_loads_are_numbers():
+    assert [scenario(load=name).load for name in LOADS] == sorted(LOADS.values())
+    assert scenario().varied(load="overload").load == 1.05
+    assert scenario(load=None, rate=3).varied(load="heavy").rate is None
+
+
+def test_bursts_have_the_mean_rate_and_the_variance_of_their_model():
+    times = np.array(
+        [generate(scenario(arrivals=BURSTS, requests=4000), seed).arrival_s for seed in range(60)]
+    )
+    rate = arrival_rate(scenario(arrivals=BURSTS))
+    assert 4000 / times[:, -1].mean() == pytest.approx(rate, rel=0.05)
+    # Long-run index of dispersion of a two-state MMPP: 1 + 2 p q (r1 - r2)^2 / ((a + b) mean rate),
+    # with the stationary shares p and q, and the rates a and b at which the states are left.
+    calm = (1 - 0.1 * 5) / 0.9
+    leave_burst = 5 / 40
+    leave_calm = leave_burst * 0.1 / 0.9
+    expected = 1 + 2 * 0.1 * 0.9 * (5 - calm) ** 2 / (leave_burst + leave_calm)
+    window = 1000 / rate  # many times longer than a burst
+    counts = [np.histogram(t, np.arange(0, t[-1], window))[0] for t in times]
+    dispersion = np.var(np.concatenate(counts)) / np.mean(np.concatenate(counts))
+    assert dispersion == pytest.approx(expected, rel=0.35)
+    smooth = [generate(scenario(requests=4000), seed).arrival_s for seed in range(60)]
+    counts = [np.histogram(t, np.arange(0, t[-1], window))[0] for t in smooth]
+    assert np.var(np.concatenate(counts)) / np.mean(np.concatenate(counts)) < 2
+
+
+def test_bursts_all_the_time_they_have():
+    full = BURSTS | {"intensity": 10.0}  # the calm rate is 0
+    gaps = np.diff(generate(scenario(arrivals=full, requests=4000), 0).arrival_s)
+    assert (gaps > 100 * np.median(gaps)).sum() > 10
+
+
+def test_frames_come_in_their_periods_and_are_due_at_the_next():
+    rates = {"bert": 30, "gpt2": 60}
+    chosen = scenario(arrivals=FRAMES, traces=rates, load=None, slo_multiplier=1)
+    assert arrival_rate(chosen) == 90
+    workload = generate(chosen, seed=1)
+    assert len(workload) == 200 and (np.diff(workload.arrival_s) >= 0).all()
+    for index, (name, rate) in enumerate(rates.items()):
+        assert workload.store.traces[index].name == name
+        mine = workload.trace == index
+        assert mine.sum() == pytest.approx(200 * rate / 90, abs=3)
+        order = np.argsort(workload.deadline_s[mine])
+        due = workload.deadline_s[mine][order]
+        np.testing.assert_allclose(np.diff(due), 1 / rate, rtol=1e-9)  # no frame is missing
+        late = workload.arrival_s[mine][order] - (due - 1 / rate)
+        assert (late >= -1e-12).all() and (late <= 0.25 / rate).all() and late.std() > 0.04 / rate
+    two_periods = workload.with_slo(2).deadline_s - workload.deadline_s
+    np.testing.assert_allclose(two_periods, np.array([1 / 30, 1 / 60])[workload.trace])
+
+
+@pytest.mark.parametrize("arrivals", [BURSTS, FRAMES])
+def test_load_scales_time_and_more_requests_come_after(arrivals):
+    low, high = (generate(scenario(arrivals=arrivals, load=load), 3) for load in (0.5, 1.0))
+    assert drawn(low, "trace", "row", "priority") == drawn(high, "trace", "row", "priority")
+    np.testing.assert_allclose(low.arrival_s, 2 * high.arrival_s, rtol=1e-9)
+    longer = generate(scenario(arrivals=arrivals, load=0.5, requests=300), 3)
+    for field in ("arrival_s", "trace", "row", "priority"):
+        assert drawn(longer, field)[0][:200] == drawn(low, field)[0]
+    assert drawn(generate(scenario(arrivals=arrivals, load=0.5), 4), "arrival_s") != drawn(
+        low, "arrival_s"
+    )
+
+
+def test_replayed_arrivals(tmp_path, refused):
+    path = tmp_path / "requests.csv"
+    replay = {"arrivals": {"process": "replay", "file": str(path)}, "load": None}
+    path.write_text("arrival_s\n0.5\n1\n4\n")
+    workload = generate(scenario(**replay), 0)
+    assert workload.arrival_s.tolist() == [0.5, 1, 4]
+    assert arrival_rate(scenario(**replay)) == 3 / 4
+    again = generate(scenario(**replay), 1)
+    assert drawn(again, "trace", "row", "priority") != drawn(workload, "trace", "row", "priority")
+    scaled = generate(scenario(**replay).varied(rate=1.5), 0)
+    np.testing.assert_allclose(scaled.arrival_s, [0.25, 0.5, 2])
+    assert len(generate(scenario(**replay).varied(requests=2), 0)) == 2
+
+    path.write_text("arrival_s,model,sample,priority\n0,gpt2,15,9\n0,bert,3,1\n")
+    workload = generate(scenario(**replay), 0)
+    assert [workload.store.traces[t].name for t in workload.trace] == ["gpt2", "bert"]
+    assert workload.row.tolist() == [15, 3] and workload.priority.tolist() == [9, 1]
+    with refused("requests.csv", "last arrival is 0", "load"):
+        generate(scenario(**replay).varied(load=1), 0)
+    for text, words in (
+        ("model,sample\nbert,1\n", ["'arrival_s'", "missing"]),
+        ("arrival_s,sample\n1,1\n", ["'model'", "missing"]),
+        ("arrival_s,model\n1,bert\n", ["'sample'", "missing"]),
+        ("arrival_s\n", ["no request"]),
+    ):
+        path.write_text(text)
+        with refused("requests.csv", *words):
+            generate(scenario(**replay), 0)
+
+
+def test_replayed_file_stands_beside_the_scenario(tmp_path):
+    (tmp_path / "requests.csv").write_text("arrival_s\n1\n2\n")
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "name: mine\naccelerator: eyerissv2\ntraces: {resnet50_dense: 1}\n"
+        "arrivals: {process: replay, file: requests.csv}\n"
+    )
+    assert generate(load_scenario(path), 0).arrival_s.tolist() == [1, 2]
+
+
+def test_a_faster_accelerator_takes_less_time():
+    slow, fast = (generate(scenario(load=None, rate=9, speed=s), 0) for s in (1.0, 4.0))
+    np.testing.assert_allclose(slow.isolated_s, 4 * fast.isolated_s)
+    assert drawn(slow, "arrival_s", "row") == drawn(fast, "arrival_s", "row")
+    assert mean_isolated_s(scenario(speed=4.0)) == pytest.approx(mean_isolated_s(scenario()) / 4)
+
+
+def test_machine_options_reach_the_workload():
+    workload = generate(scenario(queue_limit=64, preemption_cost_s=1e-3), 0)
+    assert (workload.queue_limit, workload.preemption_cost_s) == (64, 1e-3)
 
 
 # --- recorded requests ---------------------------------------------------------------------------

@@ -1,0 +1,72 @@
+"""Dysta as its hardware computes it: every number rounded to half precision."""
+
+import math
+
+from dysta_gym.compiling import compiled
+from dysta_gym.policies import Parameter, Policy
+from dysta_gym.simulator import Floats, Queue
+
+
+@compiled("float64(float64, int64, int64)", inline=True)
+def rounded(x: float, significand: int, exponent: int) -> float:
+    """``x`` to the nearest number of a binary floating-point format, ties to even (IEEE 754).
+
+    Args:
+        x: Any number.
+        significand: Bits of the significand, the hidden one included: 11 for half precision; at
+            most 51.
+        exponent: Bits of the exponent: 5 for half precision; at most 8. Numbers too small for it are
+            subnormal, numbers too great become infinite.
+    """
+    if x == 0.0 or not math.isfinite(x):
+        return x
+    greatest = (1 << (exponent - 1)) - 1  # exponent of the greatest numbers
+    overflow = math.ldexp(1.0, greatest + 1)
+    if abs(x) >= overflow:
+        return math.copysign(math.inf, x)
+    power = max(math.frexp(x)[1], 2 - greatest)
+    # Adding and taking away a number this large leaves no bit below the last one of the format.
+    # Its sign is that of x, so that the sum stays within one binade.
+    large = math.copysign(math.ldexp(1.5, 52 + power - significand), x)
+    nearest = (x + large) - large
+    return math.copysign(math.inf, x) if abs(nearest) >= overflow else nearest
+
+
+def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
+    """Dysta's score (see `dysta_gym.baselines.dysta`), rounded after every operation.
+
+    The scheduler of Sparse-DySta computes in half precision (MICRO'23, Section 6). What it holds of
+    a request, ``R`` without its correction, ``g``, ``S``, ``W`` and ``I``, is rounded first. A
+    format too narrow for a time makes it zero or infinite: an infinite score runs last, and a score
+    of infinity times zero, which is no number, likewise.
+    """
+    bits, width = int(parameters[2]), int(parameters[3])
+    beta = rounded(parameters[0], bits, width)
+    per_unit = 1.0 / parameters[1]
+    for i in range(size):
+        correction = queue.correction[i] if queue.correction[i] > 0.0 else 1.0
+        expected = rounded(queue.remaining[i] / correction * per_unit, bits, width)
+        remaining = rounded(rounded(correction, bits, width) * expected, bits, width)
+        slack = rounded((queue.deadline[i] - now) * per_unit, bits, width)
+        slack = rounded(slack - remaining, bits, width)
+        slack = slack if slack > 0.0 else 0.0
+        waited = rounded((now - queue.last_run[i]) * per_unit, bits, width)
+        isolated = rounded(queue.isolated[i] * per_unit, bits, width)
+        waited = rounded(waited / rounded(isolated * size, bits, width), bits, width)
+        urgency = rounded(beta * rounded(slack + waited, bits, width), bits, width)
+        scores[i] = rounded(remaining + urgency, bits, width)
+
+
+DYSTA_FP16 = Policy(
+    "dysta-fp16",
+    score,
+    level="monitored",
+    summary="as dysta, every number rounded to half precision, or a narrower one",
+    parameters={
+        "beta": Parameter(0.01, "weight of slack and waiting", low=0.0),
+        "time_unit": Parameter(1.0, "unit in which times are counted, in seconds", positive=True),
+        "significand": Parameter(11, "bits of the significand", low=2, high=51, whole=True),
+        "exponent": Parameter(5, "bits of the exponent", low=2, high=8, whole=True),
+    },
+    source="Fan et al., Sparse-DySta, MICRO 2023, Section 6",
+)
