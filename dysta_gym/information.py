@@ -1,16 +1,21 @@
 """What a scheduler knows about the cost of a request, separate from how it ranks requests.
 
-The same scoring rule runs at any of four levels of information (Sparse-DySta, MICRO'23, Sections 4
-and 5):
+The same scoring rule runs at any of five levels of information. All but `sized` are those of
+Sparse-DySta (MICRO'23, Sections 4 and 5):
 
-============== ================================== =================
-level          estimated latency of a layer       correction factor
-============== ================================== =================
-`static`       average over patterns and inputs   1
-`pattern`      average of this pattern            1
-`monitored`    average of this pattern            `mean_density_ratio` of the executed layers
-`clairvoyant`  the true one                       1
-============== ================================== =================
+============== =====================================================================
+level          estimated latency of a layer
+============== =====================================================================
+`static`       average over patterns and inputs
+`pattern`      average of this pattern
+`sized`        what an input of this length takes; without lengths, as `pattern`
+`monitored`    as `pattern`, corrected by the sparsity of the layers that have run
+`clairvoyant`  the true one
+============== =====================================================================
+
+How the monitor corrects is an option, written after the level: ``monitored/last`` looks at the last
+layer alone, and so on (see `dysta_gym.predictors`). ``monitored`` by itself is Dysta's published
+average over all executed layers. ``sized/kalman`` knows the length and monitors.
 
 What a level knows of a request depends only on its trace, its input and how many of its layers have
 run, so a level is a set of tables over a store's cells: the event loop looks estimates up and does
@@ -19,15 +24,34 @@ not know which level it runs at.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dysta_gym.errors import one_of
+from dysta_gym.predictors import Prediction, predict, remaining_sums
 from dysta_gym.traces import TraceStore
 
-LEVELS = ("static", "pattern", "monitored", "clairvoyant")
+LEVELS = ("static", "pattern", "sized", "monitored", "clairvoyant")
+"""The levels, without their options."""
+
+PREDICTOR_OF: Mapping[str, str] = {
+    "pattern": "pattern",
+    "sized": "sized",
+    "sized/kalman": "sized_kalman",
+    "monitored": "average",
+    "monitored/last_n": "last_n",
+    "monitored/last": "last",
+    "monitored/linear": "linear",
+    "monitored/kalman": "kalman",
+    "monitored/length": "length",
+}
+"""Levels and options that rest on a predictor, and which one (see `dysta_gym.predictors`)."""
+
+ALL_LEVELS = (*LEVELS, *(level for level in PREDICTOR_OF if level not in LEVELS))
+"""The levels, then the levels with their options."""
 
 
 class Estimates(NamedTuple):
@@ -36,9 +60,9 @@ class Estimates(NamedTuple):
     All arrays have the shape ``(cells,)``; times are in seconds.
 
     Attributes:
-        remaining: Estimated latency of the layers from ``l`` on, times the correction: ``R``.
-        next_layer: Estimated latency of layer ``l``, times the correction: ``N``.
-        correction: The correction factor ``g``.
+        remaining: Estimated latency of the layers from ``l`` on: ``R``.
+        next_layer: Estimated latency of layer ``l``: ``N``.
+        correction: The correction factor ``g``, which both contain.
     """
 
     remaining: NDArray[np.float64]
@@ -47,15 +71,15 @@ class Estimates(NamedTuple):
 
 
 def estimates(store: TraceStore, level: str, reference: str) -> Estimates:
-    """The tables of one level, with averages over the inputs of split ``reference``.
+    """The tables of one level, fitted to the inputs of split ``reference``.
 
     The isolated latency ``I`` that a rule sees is ``remaining`` before the first layer.
 
     Raises:
         DystaError: If the level is unknown.
     """
-    if level not in LEVELS:
-        raise one_of("level", level, LEVELS)
+    if level not in ALL_LEVELS:
+        raise one_of("level", level, ALL_LEVELS)
     key = ("estimates", level, reference)
     if key not in store.cached:
         store.cached[key] = _estimates(store, level, reference)
@@ -64,42 +88,17 @@ def estimates(store: TraceStore, level: str, reference: str) -> Estimates:
 
 
 def _estimates(store: TraceStore, level: str, reference: str) -> Estimates:
-    averages = store.averages(reference)
-    remaining, next_layer, correction = [], [], []
+    per_trace = []
     for index, trace in enumerate(store.traces):
-        shape = trace.latency_s.shape
+        if level in PREDICTOR_OF:
+            per_trace.append(predict(trace, PREDICTOR_OF[level], reference))
+            continue
         if level == "clairvoyant":
             expected = trace.latency_s
-        elif level == "static":
-            expected = averages.model_latency_s[store.model_of[index]][None, :]
         else:
-            expected = averages.latency_s[index][None, :]
-        # A sum over the remaining layers from one table keeps equal requests exactly equal;
-        # subtracting layer after layer would break their ties at random.
-        suffix = np.cumsum(expected[:, ::-1], axis=1)[:, ::-1]
-        factor = np.ones(shape)
-        if level == "monitored":
-            factor[:, 1:] = mean_density_ratio(trace.sparsity, averages.sparsity[index])[:, :-1]
-        remaining.append((factor * suffix).ravel())
-        next_layer.append((factor * expected).ravel())
-        correction.append(factor.ravel())
-    return Estimates(*(np.concatenate(column) for column in (remaining, next_layer, correction)))
-
-
-def mean_density_ratio(
-    sparsity: NDArray[np.float64], average: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Dysta's sparsity coefficient after each layer (Sparse-DySta, Section 5.2, "average of all").
-
-    Args:
-        sparsity: Sparsity measured in each layer of each input, shape ``(inputs, layers)``.
-        average: Average sparsity of each layer, shape ``(layers,)``.
-
-    Returns:
-        Mean over the layers up to and including ``l`` of ``(1 - s) / (1 - average)``, shape
-        ``(inputs, layers)``. A layer that is on average all zeros says nothing and counts as 1.
-    """
-    density = 1 - average
-    known = density > 0
-    ratio = np.where(known, (1 - sparsity) / np.where(known, density, 1), 1.0)
-    return np.cumsum(ratio, axis=1) / np.arange(1, ratio.shape[1] + 1)
+            average = store.averages(reference).model_latency_s[store.model_of[index]]
+            expected = np.broadcast_to(average, trace.latency_s.shape)
+        remaining = remaining_sums(expected)
+        per_trace.append(Prediction(remaining, expected, np.ones(expected.shape)))
+    columns = zip(*per_trace, strict=True)
+    return Estimates(*(np.concatenate([table.ravel() for table in column]) for column in columns))

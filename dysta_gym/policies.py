@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dysta_gym.errors import DystaError, one_of
-from dysta_gym.information import LEVELS
+from dysta_gym.information import ALL_LEVELS, LEVELS
 
 ENTRY_POINTS = "dysta_gym.policies"
 """Entry-point group in which policies register: ``name = "module:OBJECT"``."""
@@ -89,8 +89,8 @@ class Policy:
     source: str = ""
 
     def __post_init__(self) -> None:
-        if self.level not in LEVELS:
-            raise one_of(f"policy {self.name!r}: level", self.level, LEVELS)
+        if self.level not in ALL_LEVELS:
+            raise one_of(f"policy {self.name!r}: level", self.level, ALL_LEVELS)
         for key, value in self.settings.items():
             if key not in self.parameters:
                 choices = ", ".join(self.parameters) or "none; it has no parameters"
@@ -151,16 +151,25 @@ def names() -> list[str]:
 
 
 def expand(spec: str) -> list[str]:
-    """``NAME@*`` as that rule at each level; any other name as itself."""
+    """``NAME@*`` as that rule at each level, ``NAME@LEVEL/*`` with each of a level's options.
+
+    Any other name stands for itself. The level without an option is among its options.
+    """
     head, colon, tail = spec.partition(":")
     name, _, level = head.partition("@")
-    return [f"{name}@{each}{colon}{tail}" for each in LEVELS] if level == "*" else [spec]
+    chosen = [level]
+    if level == "*":
+        chosen = list(LEVELS)
+    elif level.endswith("/*"):
+        base = level.removesuffix("/*")
+        chosen = [each for each in ALL_LEVELS if each.partition("/")[0] == base] or chosen
+    return [f"{name}@{each}{colon}{tail}" for each in chosen] if "*" in level else [spec]
 
 
 def find(spec: str) -> Policy:
     """The policy called ``NAME[@LEVEL][:key=value[,key=value]]``.
 
-    ``NAME`` is an installed policy or alias, ``LEVEL`` one of `dysta_gym.information.LEVELS`
+    ``NAME`` is an installed policy or alias, ``LEVEL`` one of `dysta_gym.information.ALL_LEVELS`
     (default: the policy's own), ``key`` one of the policy's parameters.
 
     Raises:
@@ -177,8 +186,8 @@ def find(spec: str) -> Policy:
             f"policy {name!r}: entry point {registered[name].value!r} is a "
             f"{type(policy).__name__}; it must be a dysta_gym.policies.Policy"
         )
-    if at and level not in LEVELS:
-        raise one_of(f"policy {spec!r}: level", level, LEVELS)
+    if at and level not in ALL_LEVELS:
+        raise one_of(f"policy {spec!r}: level", level, ALL_LEVELS)
     settings = dict(policy.settings)
     for item in tail.split(",") if colon else ():
         key, _, text = item.partition("=")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dysta_gym.compiling import borrow, compiled, type_of
 from dysta_gym.errors import DystaError, one_of
-from dysta_gym.information import LEVELS
+from dysta_gym.information import ALL_LEVELS
 from dysta_gym.metrics import measure
 from dysta_gym.policies import Policy, find
 from dysta_gym.simulator import (
@@ -151,7 +151,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
     | Parameter        | Type          | Default         | Description                             |
     |------------------|---------------|-----------------|-----------------------------------------|
     | `scenario`       | str or dict   | `"multi-attnn"` | name, YAML file, or its fields          |
-    | `load`           | float         | scenario's      | offered work over capacity, above 0     |
+    | `load`           | float or str  | scenario's      | offered work over capacity, or its name |
     | `rate`           | float         | scenario's      | requests a second, instead of `load`    |
     | `slo_multiplier` | float         | scenario's      | deadline in average isolated latencies  |
     | `requests`       | int           | scenario's      | requests an episode                     |
@@ -172,7 +172,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         self,
         scenario: str | Mapping[str, Any] = "multi-attnn",
         *,
-        load: float | None = None,
+        load: float | str | None = None,
         rate: float | None = None,
         slo_multiplier: float | None = None,
         requests: int | None = None,
@@ -184,7 +184,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
     ) -> None:
         """Raises `DystaError` if an argument is not allowed."""
         for name, value, choices in (
-            ("level", level, LEVELS),
+            ("level", level, ALL_LEVELS),
             ("reward", reward, REWARDS),
             ("split", split, SPLITS),
         ):

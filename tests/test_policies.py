@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from dysta_gym import Machine, Parameter, Policy, TraceStore, Workload, find, simulate
-from dysta_gym.information import LEVELS
+from dysta_gym.information import ALL_LEVELS, LEVELS
 from dysta_gym.policies import expand, names
 
 ALIASES = {
@@ -109,7 +109,12 @@ def test_expand():
     assert expand("dysta@*:beta=1,time_unit=2") == [
         f"dysta@{level}:beta=1,time_unit=2" for level in LEVELS
     ]
-    for spec in ("dysta", "dysta@static", "sdrm3:alpha=2"):
+    assert expand("sjf@monitored/*") == [
+        f"sjf@{each}" for each in ALL_LEVELS if "monitored" in each
+    ]
+    assert expand("sjf@sized/*:beta=1") == ["sjf@sized:beta=1", "sjf@sized/kalman:beta=1"]
+    assert expand("sjf@static/*") == ["sjf@static"]
+    for spec in ("dysta", "dysta@static", "sdrm3:alpha=2", "sjf@monitored/last", "sjf@oracle/*"):
         assert expand(spec) == [spec]
 
 
