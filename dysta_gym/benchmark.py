@@ -1,7 +1,7 @@
-"""Policies x scenarios x loads x seeds: one tidy table, and what it says.
+"""Policies x scenarios x loads x seeds: one tidy table.
 
 Every policy is run on the same workloads (common random numbers), so differences between policies
-are taken seed by seed.
+can be taken seed by seed (`dysta_gym.statistics`).
 """
 
 from __future__ import annotations
@@ -10,14 +10,11 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from dysta_gym.errors import DystaError
 from dysta_gym.information import estimates
@@ -25,7 +22,7 @@ from dysta_gym.metrics import measure, workload_bounds
 from dysta_gym.policies import Policy, find
 from dysta_gym.simulator import simulate
 from dysta_gym.traces import reference_split
-from dysta_gym.workloads import Scenario, arrival_rate, generate, load_scenario, mean_isolated_s
+from dysta_gym.workloads import LOADS, Scenario, arrival_rate, generate, load_scenario, mean_isolated_s
 
 PAPER_POLICIES = ("fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta", "dysta_oracle")
 """The seven schedulers of the published comparison (Sparse-DySta, MICRO'23, Table 5)."""
@@ -66,7 +63,7 @@ def compare(
     scenarios: Sequence[str | Path | Mapping[str, Any] | Scenario] = DEFAULT_SCENARIOS,
     policies: Sequence[str | Policy] = PAPER_POLICIES,
     *,
-    loads: Sequence[float] = (),
+    loads: Sequence[float | str] = (),
     rates: Sequence[float] = (),
     slos: Sequence[float] = (),
     seeds: Iterable[int] = range(5),
@@ -80,7 +77,8 @@ def compare(
     Args:
         scenarios: Names, YAML files, mappings or `Scenario` objects.
         policies: Policies by name, or `Policy` objects, which are called by their ``spec``.
-        loads: Loads to run each scenario at; without loads and rates, the scenario's own.
+        loads: Loads to run each scenario at, numbers or names of `dysta_gym.workloads.LOADS`;
+            without loads and rates, the scenario's own.
         rates: Arrival rates in requests a second to run each scenario at.
         slos: SLO multipliers to run each scenario at; without any, the scenario's own.
         seeds: Seeds of the workloads.
@@ -102,6 +100,7 @@ def compare(
     named = [(p.spec, p) if isinstance(p, Policy) else (p, find(p)) for p in policies]
     _unique("policy", [name for name, _ in named])
     seeds = list(seeds)
+    loads = [LOADS.get(load, load) if isinstance(load, str) else load for load in loads]
     for name, values in (("load", loads), ("rate", rates), ("slo", slos), ("seed", seeds)):
         _unique(name, values)
     for name, given in (("scenario", chosen), ("policy", named), ("seeds", seeds)):
@@ -109,7 +108,7 @@ def compare(
             raise DystaError(f"{name}: there is none; at least one is needed")
     if jobs is not None and jobs < 1:
         raise DystaError(f"jobs: {jobs} is not allowed; it must be 1 or more")
-    offered: list[dict[str, float]] = [{"load": load} for load in loads]
+    offered: list[dict[str, Any]] = [{"load": load} for load in loads]
     offered += [{"rate": rate} for rate in rates]
     multipliers: Sequence[float | None] = slos or (None,)
     cells = [
@@ -140,64 +139,3 @@ def _unique(field: str, values: Sequence[object]) -> None:
     for value in values:
         if values.count(value) > 1:
             raise DystaError(f"{field}: {value!r} is given more than once; give it once")
-
-
-def bootstrap_interval(
-    values: NDArray[np.float64], *, confidence: float = 0.95, resamples: int = 10_000
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean of ``values``, shape ``(seeds,)``.
-
-    NaN for a single value, whose spread is unknown (Efron and Tibshirani, An Introduction to the
-    Bootstrap, 1993, Section 13.3). The resampling is the same at each call.
-    """
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    draws = _draws(len(values), resamples)
-    tail = 100 * (1 - confidence) / 2
-    low, high = np.percentile(values[draws].mean(axis=1), [tail, 100 - tail])
-    return float(low), float(high)
-
-
-@cache
-def _draws(total: int, resamples: int) -> NDArray[np.int64]:
-    return np.random.default_rng(0).integers(total, size=(resamples, total))
-
-
-def summarise(
-    results: pd.DataFrame, metrics: Sequence[str], reference: str | None = None
-) -> pd.DataFrame:
-    """Means over seeds with their intervals, and paired differences to a reference policy.
-
-    Args:
-        results: What `compare` returns.
-        metrics: Metrics to summarise.
-        reference: Policy to take differences to, seed by seed; None for no differences.
-
-    Returns:
-        A row per condition (`CELL`) and policy, in the order of ``results``; for each metric ``M``
-        the columns ``M``, ``M_low``, ``M_high``, and ``M_diff``, ``M_diff_low``, ``M_diff_high``.
-
-    Raises:
-        DystaError: If the reference is not among the policies.
-    """
-    if reference is not None and reference not in set(results["policy"]):
-        raise DystaError(
-            f"reference: {reference!r} was not run; choose one of: "
-            + ", ".join(results["policy"].unique())
-        )
-    rows = []
-    for condition, group in results.groupby(CELL, sort=False):
-        base = group[group["policy"] == reference].set_index("seed")
-        for policy, mine in group.groupby("policy", sort=False):
-            row = {**dict(zip(CELL, condition, strict=True)), "policy": policy}
-            for metric in metrics:
-                values = mine.set_index("seed")[metric]
-                row[metric] = values.mean()
-                row[f"{metric}_low"], row[f"{metric}_high"] = bootstrap_interval(values.to_numpy())
-                if reference is not None:
-                    difference = (values - base[metric]).to_numpy()
-                    row[f"{metric}_diff"] = difference.mean()
-                    low, high = bootstrap_interval(difference)
-                    row[f"{metric}_diff_low"], row[f"{metric}_diff_high"] = low, high
-            rows.append(row)
-    return pd.DataFrame(rows)

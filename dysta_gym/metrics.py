@@ -28,6 +28,9 @@ DESCRIPTIONS = {
 }
 """Every metric of `measure` but those per priority and per model, in one line each."""
 
+HIGHER_IS_BETTER = frozenset({"throughput", "system_throughput", "fairness"})
+"""Metrics of which more is better; of all others, less is."""
+
 
 def workload_bounds(workload: Workload) -> dict[str, float]:
     """The metrics that depend on the workload alone: ``antt_lower_bound``."""

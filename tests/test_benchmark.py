@@ -1,85 +1,12 @@
-"""Comparing policies from Python, intervals and paired differences, and the picture of them."""
-
-import math
+"""Comparing policies from Python, and the picture of what comes out."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
 from dysta_gym import Parameter, Policy, find, generate, load_scenario, measure, simulate
-from dysta_gym.benchmark import CELL, bootstrap_interval, compare, summarise
+from dysta_gym.benchmark import CELL, compare
 from dysta_gym.figures import save, trade_off
-
-
-def test_interval_of_many_values_is_the_normal_one():
-    values = np.random.default_rng(1).normal(5, 2, 400)
-    low, high = bootstrap_interval(values)
-    standard_error = values.std(ddof=1) / 20
-    assert low == pytest.approx(values.mean() - 1.96 * standard_error, abs=0.1 * standard_error)
-    assert high == pytest.approx(values.mean() + 1.96 * standard_error, abs=0.1 * standard_error)
-    low_90, high_90 = bootstrap_interval(values, confidence=0.9)
-    assert high_90 - low_90 == pytest.approx(2 * 1.645 * standard_error, rel=0.05)
-    assert low < low_90 < values.mean() < high_90 < high
-    assert bootstrap_interval(values) == (low, high)
-
-
-def test_interval_of_few_values():
-    for values in ([], [3.0]):
-        assert all(math.isnan(end) for end in bootstrap_interval(np.array(values)))
-    assert bootstrap_interval(np.array([1.0, 4.0])) == (1, 4)  # each is drawn twice in 1 of 4
-    assert bootstrap_interval(np.full(7, 2.5)) == (2.5, 2.5)
-    values = np.array([0.0, 1.0, 5.0, 2.0, 3.0])
-    low, high = bootstrap_interval(values)
-    assert 0 < low < values.mean() < high < 5
-    assert bootstrap_interval(3 * values) == pytest.approx((3 * low, 3 * high))
-
-
-def test_intervals_cover_the_truth_as_often_as_they_say():
-    rng = np.random.default_rng(0)
-    ends = np.array([bootstrap_interval(rng.normal(size=40), resamples=500) for _ in range(400)])
-    covered = ((ends[:, 0] < 0) & (ends[:, 1] > 0)).mean()
-    assert 0.9 < covered < 0.98
-
-
-def results(rows):
-    """A table like that of `compare`: rows of condition (load), policy, seed and ``antt``."""
-    frame = pd.DataFrame(rows, columns=["load", "policy", "seed", "antt"])
-    return frame.assign(scenario="s", rate=frame["load"] * 10, slo=10.0)
-
-
-def test_summary_pairs_differences_by_seed():
-    rows = [
-        (load, policy, seed, 0.0) for load in (0.5, 0.9) for policy in "ab" for seed in (5, 0, 9)
-    ]
-    frame = results(rows)
-    spread = frame["seed"].map({5: 10.0, 0: 30.0, 9: 80.0})
-    frame["antt"] = spread + (frame["policy"] == "b") * 4 * frame["load"]
-    shuffled = pd.concat(  # within a policy, the order of the seeds must not matter
-        [frame[frame["policy"] == "a"], frame[frame["policy"] == "b"].iloc[::-1]]
-    )
-    summary = summarise(shuffled, ["antt"], "a").set_index(["load", "policy"])
-    assert len(summary) == 4
-    for load in (0.5, 0.9):
-        one, other = summary.loc[(load, "a")], summary.loc[(load, "b")]
-        assert (one["antt"], other["antt"]) == pytest.approx((40, 40 + 4 * load))
-        assert one["antt_low"] < 20 and one["antt_high"] > 60  # wide, and yet ...
-        for end in ("", "_low", "_high"):
-            assert one[f"antt_diff{end}"] == 0
-            assert other[f"antt_diff{end}"] == pytest.approx(4 * load)
-
-
-def test_summary_without_reference_and_with_a_wrong_one(refused):
-    frame = results([(0.5, "b", 0, 3.0), (0.5, "a", 0, 1.0)])
-    summary = summarise(frame, ["antt"])
-    assert list(summary) == [*CELL, "policy", "antt", "antt_low", "antt_high"]
-    assert list(summary["policy"]) == ["b", "a"]
-    assert summary[["antt_low", "antt_high"]].isna().all(axis=None)
-    with refused("reference", "'c'", "a", "b"):
-        summarise(frame, ["antt"], "c")
-
-
-# --- compare -------------------------------------------------------------------------------------
 
 
 def weighted(queue, size, now, parameters, scores):

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 
 from dysta_gym import DystaError, generate, load_scenario, measure, shipped_scenarios, simulate
 from dysta_gym.envs import SparseMultiDNNEnv
-from dysta_gym.information import LEVELS, estimates
+from dysta_gym.information import ALL_LEVELS, estimates
 from dysta_gym.policies import find, names
 
 ID = "SparseMultiDNN-v0"
@@ -152,10 +152,14 @@ class Ledger:
         waiting = np.flatnonzero(np.isinf(self.finish))
         if len(waiting):
             self.now = max(self.now, arrival[waiting[0]])
-        self.queue = [r for r in waiting if arrival[r] <= self.now]
+        arrived = [r for r in waiting if arrival[r] <= self.now]
+        self.queue = arrived[: self.workload.queue_limit]
+        self.outside = len(arrived) - len(self.queue)
 
     def run(self, slot):
         request = self.queue[slot]
+        if self.ran_last not in (None, request):
+            self.now += self.workload.preemption_cost_s
         self.now += self.store.latency_s[self.first_cell[request] + self.executed[request]]
         self.end = self.now
         self.executed[request] += 1
@@ -210,7 +214,7 @@ class Ledger:
         n = max(1, len(queue))
         system = [
             min(1, math.log10(1 + len(queue)) / 4),
-            min(1, math.log10(1 + max(0, len(queue) - slots)) / 4),
+            min(1, math.log10(1 + max(0, len(queue) + self.outside - slots)) / 4),
             (slack < 0).sum() / n,
             (slack < remaining).sum() / n,
             min(1, math.log10(1 + remaining.sum() / unit_s) / 4),
@@ -263,13 +267,13 @@ def follow(env, workload, actions, *, features=True):
 @given(
     data=st.data(),
     slots=st.sampled_from([1, 2, 5, 16]),
-    level=st.sampled_from(LEVELS),
+    level=st.sampled_from(ALL_LEVELS),
     reward=st.sampled_from(REWARDS),
     penalty=st.sampled_from([0.0, 1.0, 100.0, 12345.678]),
     seed=st.integers(0, 2**31),
 )
 def test_any_episode_of_any_workload(workloads, data, slots, level, reward, penalty, seed):
-    workload = data.draw(workloads(idle_layers=True))
+    workload = data.draw(workloads(idle_layers=True, limits=True))
     env = SparseMultiDNNEnv("multi-attnn", slots=slots, level=level, reward=reward, penalty=penalty)
     total, metrics = follow(env, workload, random_actions(seed, slots))
     expected = {
@@ -383,7 +387,7 @@ def test_explicit_workload_is_replayed():
         ({"slo_multiplier": 0}, ["slo_multiplier", "0", "greater than 0"]),
         ({"requests": 0}, ["requests", "0", "greater than 0"]),
         ({"requests": 2.5}, ["requests", "2.5", "integer"]),
-        ({"level": "oracle"}, ["level", "'oracle'", *LEVELS]),
+        ({"level": "oracle"}, ["level", "'oracle'", *ALL_LEVELS]),
         ({"reward": "sum"}, ["reward", "'sum'", *REWARDS]),
         ({"split": "validation"}, ["split", "'validation'", "train", "test", "all"]),
         ({"slots": 0}, ["slots", "0", "above 0"]),

@@ -1,0 +1,288 @@
+"""What a table of results says: averages, their intervals, and which policies are the best.
+
+Seeds are the unit of chance. Policies run on the same workloads, and a seed gives the same requests
+at every load and SLO multiplier, so whatever is averaged is resampled by seed, with the same draw
+for every policy and condition (common random numbers: Law, Simulation Modeling and Analysis, 5th
+edition, Sections 10.2 and 11.2). rliable resamples each condition by itself, as there runs are
+independent; here that would take one lucky seed for as many as there are conditions, and give
+intervals that are too narrow.
+
+*Interval.* The percentile bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993,
+Section 13.3), as in rliable (Agarwal et al., Deep Reinforcement Learning at the Edge of the
+Statistical Precipice, NeurIPS 2021, Section 4.1). With few seeds it is too narrow: of normal values
+it covers the mean in 85 of 100 cases with 5 seeds, 91 with 10 and 93 with 20.
+
+*Test.* A paired t-test over the seeds against the policy with the best average, adjusted by Holm's
+method for the number of policies (A simple sequentially rejective multiple test procedure,
+Scandinavian Journal of Statistics 6, 1979). Rank and sign-flip tests cannot tell anything apart at
+5 % before there are six seeds, for their least p-value is ``2 / 2**seeds``. Turnaround is a ratio
+already, and a heavy seed multiplies everybody's, so it is compared by the logarithm of the ratio of
+averages. Standard errors are the jackknife's, one seed left out at a time (Efron and Tibshirani,
+Chapter 11): for a difference of means this is the ordinary paired t-test, and it serves ratios and
+interquartile means as well. In simulations with 3 to 20 seeds such a test of 5 % errs in 4 to 7 %
+of cases on normal values, and in up to 9 % on log-normal ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import stdtr
+
+from dysta_gym.benchmark import CELL
+from dysta_gym.errors import DystaError
+from dysta_gym.metrics import HIGHER_IS_BETTER
+
+ALPHA = 0.05
+"""Level of the tests; intervals are of ``1 - ALPHA``."""
+
+RESAMPLES = 10_000
+
+STATISTICS = {"mean": 0.0, "iqm": 0.25}
+"""Averages by name: the share of the values that each leaves out at either end."""
+
+NORMALISERS = {"antt": "antt_lower_bound", "throughput": "rate"}
+"""Columns that a metric is divided by where conditions are pooled; others have a common scale."""
+
+RATIOS = frozenset({"antt", "ntt_p50", "ntt_p95", "ntt_p99"})
+"""Metrics that are tested by the ratio, not by the difference, of two policies' averages."""
+
+Floats = NDArray[np.float64]
+
+
+def share_cut(statistic: str) -> float:
+    """Share of the values that ``statistic`` leaves out at either end (`STATISTICS`)."""
+    if statistic not in STATISTICS:
+        choices = ", ".join(STATISTICS)
+        raise DystaError(f"statistic: {statistic!r} is unknown; choose one of: {choices}")
+    return STATISTICS[statistic]
+
+
+def summarise(
+    results: pd.DataFrame,
+    metrics: Sequence[str],
+    reference: str | None = None,
+    statistic: str = "mean",
+) -> pd.DataFrame:
+    """Averages over seeds, condition by condition, and what differs from the best.
+
+    Args:
+        results: What `dysta_gym.benchmark.compare` returns.
+        metrics: Metrics to summarise.
+        reference: Policy to take differences to, seed by seed; None for no differences.
+        statistic: ``mean``, or ``iqm`` for the interquartile mean.
+
+    Returns:
+        A row per condition (`CELL`) and policy, in the order of ``results``; for each metric ``M``
+
+        - ``M``, ``M_low``, ``M_high``: average and its 95 % interval, NaN for a single seed, whose
+          spread is unknown;
+        - ``M_p``: p-value against the condition's best policy, NaN for a single seed;
+        - ``M_best``: whether the policy is the best or not significantly different from it, which
+          a single seed cannot tell: False;
+        - ``M_diff``, ``M_diff_low``, ``M_diff_high``: difference to the reference.
+
+        Seeds whose workload lacks a metric (NaN) are left out of it.
+
+    Raises:
+        DystaError: If the reference is not among the policies, the statistic is unknown, or a
+            policy lacks a seed of its condition or has it more than once.
+    """
+    cut = share_cut(statistic)
+    parts = []
+    for condition, group in results.groupby(CELL, sort=False):
+        policies, scores = _scores(group, [group[metric] for metric in metrics])
+        base = _position(policies, reference)
+        part = pd.DataFrame({**dict(zip(CELL, condition, strict=True)), "policy": policies})
+        for metric, values in zip(metrics, scores, strict=True):
+            for name, column in _described(values, metric, base, cut).items():
+                part[name] = column
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def aggregate(
+    results: pd.DataFrame,
+    metrics: Sequence[str],
+    reference: str | None = None,
+    statistic: str = "iqm",
+) -> pd.DataFrame:
+    """Averages over all conditions and seeds together (Agarwal et al., 2021, Sections 4.1 and 4.3).
+
+    Scores are brought to a common scale first (`NORMALISERS`): ANTT is divided by its lower bound.
+
+    Args:
+        results: What `dysta_gym.benchmark.compare` returns, with the same seeds in each condition.
+        metrics: Metrics to summarise.
+        reference: Policy to compare each one with, workload by workload; None for none.
+        statistic: ``mean``, or ``iqm`` for the interquartile mean.
+
+    Returns:
+        A row per policy, in the order of ``results``, with the columns of `summarise` and, given a
+        reference, ``M_wins``, ``M_wins_low``, ``M_wins_high``: the share of workloads on which the
+        policy is better than the reference, where a tie counts half. Unlike rliable's probability
+        of improvement it compares what was run on the same workload.
+
+    Raises:
+        DystaError: As `summarise`, and if a policy lacks a seed that another condition has.
+    """
+    cut = share_cut(statistic)
+    scaled = [
+        results[metric] / results[NORMALISERS[metric]] if metric in NORMALISERS else results[metric]
+        for metric in metrics
+    ]
+    policies, scores = _scores(results, scaled)
+    base = _position(policies, reference)
+    columns: dict[str, Any] = {"policy": policies}
+    for metric, values in zip(metrics, scores, strict=True):
+        columns |= _described(values, metric, base, cut)
+        if base is not None:
+            columns |= _wins(values, metric, base)
+    return pd.DataFrame(columns)
+
+
+def _scores(results: pd.DataFrame, metrics: Sequence[pd.Series[float]]) -> tuple[list[str], Floats]:
+    """Policies, and each metric of each, shape ``(metrics, policies, conditions, seeds)``."""
+    policy, policies = pd.factorize(results["policy"])
+    seed, seeds = pd.factorize(results["seed"])
+    condition = results.groupby(CELL, sort=False).ngroup().to_numpy()
+    shape = (len(policies), int(condition.max()) + 1, len(seeds))
+    where = np.ravel_multi_index((policy, condition, seed), shape)
+    rows = np.bincount(where, minlength=int(np.prod(shape)))
+    if (rows != 1).any():
+        odd = int(np.argmax(rows != 1))
+        p, c, s = np.unravel_index(odd, shape)
+        first = results[condition == c].iloc[0]
+        raise DystaError(
+            f"results: policy {policies[int(p)]!r} has {rows[odd]} rows "
+            + f"with seed {seeds[int(s)]} in "
+            + ", ".join(f"{name} {first[name]}" for name in CELL)
+            + "; it must have 1, as must every policy with every seed"
+        )
+    scores = np.empty((len(metrics), rows.size))
+    scores[:, where] = [metric.to_numpy() for metric in metrics]
+    return list(policies), scores.reshape(len(metrics), *shape)
+
+
+def _position(policies: list[str], reference: str | None) -> int | None:
+    if reference is None:
+        return None
+    if reference not in policies:
+        raise DystaError(
+            f"reference: {reference!r} was not run; choose one of: {', '.join(policies)}"
+        )
+    return policies.index(reference)
+
+
+def _described(scores: Floats, metric: str, base: int | None, cut: float) -> dict[str, Any]:
+    """Columns of one metric; ``scores`` has the shape ``(policies, conditions, seeds)``."""
+    scores = scores[..., ~np.isnan(scores).any(axis=(0, 1))]
+    average = _averages(scores, np.ones((scores.shape[-1], 1)), cut)[:, 0]
+    p = _p_values(scores, metric, average, cut)
+    drawn = _bootstrap(scores, cut)
+    columns = {
+        **_with_interval(metric, average, drawn),
+        f"{metric}_p": p,
+        f"{metric}_best": p >= ALPHA,
+    }
+    if base is not None:
+        columns |= _with_interval(f"{metric}_diff", average - average[base], drawn - drawn[base])
+    return columns
+
+
+def _wins(scores: Floats, metric: str, base: int) -> dict[str, Any]:
+    """Share of workloads on which each policy is better than ``base``, half of the ties."""
+    ahead = _sign(metric) * np.sign(scores[base] - scores)
+    won = np.where(np.isnan(scores).any(axis=(0, 1)), np.nan, (1 + ahead) / 2)
+    return _with_interval(f"{metric}_wins", won.mean(axis=(1, 2)), _bootstrap(won, 0.0))
+
+
+def _sign(metric: str) -> int:
+    """1 if less of the metric is better, else -1."""
+    return -1 if metric in HIGHER_IS_BETTER else 1
+
+
+def _with_interval(name: str, average: Floats, drawn: Floats) -> dict[str, Floats]:
+    low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2], axis=1)
+    return {name: average, f"{name}_low": low, f"{name}_high": high}
+
+
+def _p_values(scores: Floats, metric: str, average: Floats, cut: float) -> Floats:
+    """P-values against the policy with the best average, shape ``(policies,)``; 1 for itself."""
+    seeds = scores.shape[-1]
+    if seeds < 2:
+        return np.full(len(scores), np.nan)
+    best = int(np.argmin(_sign(metric) * average))
+    without_one = _averages(scores, 1 - np.eye(seeds), cut)
+    # What differs by rounding alone is the same.
+    same = np.abs(average - average[best]) <= 1e-9 * np.abs(average[best])
+    if metric in RATIOS:
+        average, without_one = np.log(average), np.log(without_one)
+    difference = average - average[best]
+    error = np.sqrt((seeds - 1) * (without_one - without_one[best]).var(axis=1))
+    # A difference without spread is certain.
+    t = np.divide(difference, error, out=np.full(len(scores), np.inf), where=error > 0)
+    p = np.where(same, 1.0, 2 * stdtr(seeds - 1, -np.abs(t)))
+    others = np.arange(len(p)) != best
+    p[others] = _holm(p[others])
+    return p
+
+
+def _holm(p_values: Floats) -> Floats:
+    """Holm's adjusted p-values: the i-th least of m, times m - i + 1, and never decreasing."""
+    order = np.argsort(p_values)
+    scaled = p_values[order] * np.arange(len(p_values), 0, -1)
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
+    return adjusted
+
+
+def _bootstrap(scores: Floats, cut: float) -> Floats:
+    """Averages over resampled seeds, shape ``(policies, RESAMPLES)``; NaN for a single seed."""
+    seeds = scores.shape[-1]
+    if seeds < 2:
+        return np.full((len(scores), 1), np.nan)
+    return _averages(scores, _draws(seeds), cut)
+
+
+@cache
+def _draws(seeds: int) -> Floats:
+    """How often each resample draws each seed, shape ``(seeds, RESAMPLES)``; always the same."""
+    drawn = np.random.default_rng(0).integers(seeds, size=(RESAMPLES, seeds))
+    places = drawn.T * RESAMPLES + np.arange(RESAMPLES)
+    counts = np.bincount(places.ravel(), minlength=seeds * RESAMPLES)
+    return counts.reshape(seeds, RESAMPLES).astype(float)
+
+
+def _averages(scores: Floats, counts: Floats, cut: float) -> Floats:
+    """Averages when, in the r-th sample, seed s counts ``counts[s, r]`` times.
+
+    Args:
+        scores: Shape ``(policies, conditions, seeds)``.
+        counts: Shape ``(seeds, samples)``, with the same sum in every sample.
+        cut: Share of the values to leave out at either end, rounded down to whole values.
+
+    Returns:
+        Shape ``(policies, samples)``; NaN without seeds.
+    """
+    policies, conditions, seeds = scores.shape
+    total = conditions * float(counts[:, 0].sum())
+    if not total:
+        return np.full((policies, counts.shape[1]), np.nan)
+    left_out = int(cut * total)
+    if not left_out:
+        return scores.sum(axis=1) @ counts / total
+    averages = np.empty((policies, counts.shape[1]))
+    for policy, values in enumerate(scores.reshape(policies, -1)):
+        order = np.argsort(values)
+        # In a sorted sample the k-th least value takes the places ends[k] to ends[k + 1].
+        ends = np.zeros((len(values) + 1, counts.shape[1]))
+        np.cumsum(counts[order % seeds], axis=0, out=ends[1:])
+        np.clip(ends, left_out, total - left_out, out=ends)
+        averages[policy] = values[order] @ np.diff(ends, axis=0)
+    return averages / (total - 2 * left_out)

@@ -1,0 +1,248 @@
+"""Averages, intervals, paired tests and marks, against SciPy, naive loops and made-up truth."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from dysta_gym.benchmark import CELL
+from dysta_gym.statistics import RESAMPLES, aggregate, summarise
+
+
+def table(scores, metric="violation_rate", **columns):
+    """A table like that of `compare`, of ``scores[policy][condition][seed]``.
+
+    Policies are called a, b, c ..., conditions have the loads 0, 1, 2 ...
+    """
+    scores = np.asarray(scores, float)
+    policy, load, seed = (axis.ravel() for axis in np.indices(scores.shape))
+    frame = pd.DataFrame({"load": load, "policy": [chr(ord("a") + p) for p in policy]})
+    frame = frame.assign(scenario="s", rate=10.0 * load, slo=10.0, seed=seed, **columns)
+    return frame.assign(**{metric: scores.ravel()})
+
+
+def described(frame, metric="violation_rate", by=summarise, **options):
+    """The columns of ``metric`` as a dictionary of arrays, a value for each row."""
+    summary = by(frame, [metric], **options)
+    return {
+        name.removeprefix(metric).removeprefix("_"): summary[name].to_numpy()
+        for name in summary
+        if name.startswith(metric)
+    }
+
+
+def noise(shape, seed=0, *, common=1.0):
+    """Normal values, of which a part is common to the policies."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=shape) + common * rng.normal(size=(1, *shape[1:]))
+
+
+# --- averages and intervals ----------------------------------------------------------------------
+
+
+def test_interquartile_mean_by_hand():
+    one = [100.0, 1.0, 4.0, 2.0, -50.0, 3.0, 6.0, 5.0]  # the middle half of it: 2, 3, 4, 5
+    five = [9.0, 1.0, 2.0, 6.0, 70.0]  # a quarter of five is one whole value: 2, 6, 9 stay
+    assert described(table([[one]]), statistic="iqm")[""] == pytest.approx([3.5])
+    assert described(table([[one]]))[""] == pytest.approx([71 / 8])
+    assert described(table([[five]]), statistic="iqm")[""] == pytest.approx([17 / 3])
+    pooled = described(table([[one[:4], one[4:]]]), by=aggregate)
+    assert pooled[""] == pytest.approx([3.5])
+
+
+@pytest.mark.parametrize("statistic", ["mean", "iqm"])
+def test_aggregate_is_the_naive_bootstrap(statistic):
+    """Seeds are drawn together for all policies and conditions."""
+    scores = noise((3, 4, 6)) + 5
+    found = described(table(scores), by=aggregate, reference="b", statistic=statistic)
+    cut = {"mean": 0.0, "iqm": 0.25}[statistic]
+    draws = np.random.default_rng(0).integers(6, size=(RESAMPLES, 6))  # as the module draws
+    again = described(table(scores), by=aggregate, reference="b", statistic=statistic)
+    for name in found:
+        np.testing.assert_array_equal(found[name], again[name])
+
+    def average(scores, cut):
+        """Of one sample or of many: ``scores`` has the shape (policies, conditions, ..., seeds)."""
+        pooled = np.moveaxis(scores, 1, -1).reshape(*scores.shape[:1], *scores.shape[2:-1], -1)
+        return stats.trim_mean(pooled, cut, axis=-1).T
+
+    whole = average(scores, cut)
+    np.testing.assert_allclose(found[""], whole)
+    np.testing.assert_allclose(found["diff"], whole - whole[1], atol=1e-12)
+    drawn = average(scores[:, :, draws], cut)
+    won = (scores < scores[1]) + (scores == scores[1]) / 2
+    np.testing.assert_allclose(found["wins"], won.mean(axis=(1, 2)))
+    assert found["wins"][1] == 0.5
+    for name, values in (
+        ("", drawn),
+        ("diff_", drawn - drawn[:, [1]]),
+        ("wins_", average(won[:, :, draws], 0.0)),
+    ):
+        low, high = np.percentile(values, [2.5, 97.5], axis=0)
+        np.testing.assert_allclose(found[f"{name}low"], low, atol=1e-12)
+        np.testing.assert_allclose(found[f"{name}high"], high, atol=1e-12)
+
+
+@pytest.mark.parametrize("statistic", ["mean", "iqm"])
+def test_intervals_cover_the_truth_as_often_as_they_say(statistic):
+    """Of 400 conditions of 40 seeds each, whose truth is 0."""
+    found = described(table(noise((1, 400, 40), common=0)), statistic=statistic)
+    covered = ((found["low"] < 0) & (found["high"] > 0)).mean()
+    assert 0.91 < covered < 0.98
+
+
+def test_aggregate_counts_a_seed_once_however_many_conditions_share_it():
+    """A seed is lucky in all conditions; drawing each by itself would give a quarter the width."""
+    scores = np.random.default_rng(1).normal(size=(200, 1, 20)) + np.zeros((1, 16, 1))
+    many = described(renamed(table(scores)), by=aggregate, statistic="mean")
+    one = described(renamed(table(scores[:, :1])), by=aggregate, statistic="mean")
+    np.testing.assert_allclose(many["low"], one["low"], atol=1e-12)
+    np.testing.assert_allclose(many["high"], one["high"], atol=1e-12)
+    assert 0.88 < ((many["low"] < 0) & (many["high"] > 0)).mean() < 0.98
+
+
+def renamed(frame):
+    return frame.assign(policy=frame["policy"].map(lambda name: f"p{ord(name)}"))
+
+
+def test_summary_pairs_differences_by_seed():
+    spread = np.array([10.0, 30.0, 80.0])
+    frame = table([[spread, spread], [spread + 4 * 0.5, spread + 4 * 0.9]], "antt")
+    shuffled = pd.concat(  # within a policy, the order of the seeds must not matter
+        [frame[frame["policy"] == "a"], frame[frame["policy"] == "b"].iloc[::-1]]
+    )
+    summary = summarise(shuffled, ["antt"], "a").set_index(["load", "policy"])
+    assert len(summary) == 4
+    for load, more in ((0, 2.0), (1, 3.6)):
+        one, other = summary.loc[(load, "a")], summary.loc[(load, "b")]
+        assert (one["antt"], other["antt"]) == pytest.approx((40, 40 + more))
+        assert one["antt_low"] < 20 and one["antt_high"] > 60  # wide, and yet ...
+        for end in ("", "_low", "_high"):
+            assert one[f"antt_diff{end}"] == 0
+            assert other[f"antt_diff{end}"] == pytest.approx(more)
+
+
+def test_aggregate_brings_conditions_to_one_scale():
+    bound = np.array([[2.0], [8.0]]) * np.ones((2, 2, 3))
+    frame = table([bound[0] * 1.5, bound[0] * 2], "antt", antt_lower_bound=bound.ravel())
+    assert described(frame, "antt", aggregate)[""] == pytest.approx([1.5, 2])
+    served = table(np.full((1, 2, 2), 7.0), "throughput").assign(rate=[7.0, 7.0, 14.0, 14.0])
+    assert described(served, "throughput", aggregate)[""] == pytest.approx([0.75])
+
+
+# --- tests and marks -----------------------------------------------------------------------------
+
+
+def test_p_values_are_those_of_paired_t_tests_adjusted_by_hand():
+    scores = noise((4, 1, 6)) + np.array([1.0, 0.0, 4.0, 1.5])[:, None, None]
+    best = scores.mean(axis=(1, 2)).argmin()
+    raw = [stats.ttest_rel(scores[p, 0], scores[best, 0]).pvalue for p in range(4) if p != best]
+    found = described(table(scores))
+    assert found["p"][best] == 1 and found["best"][best]
+    least, middle, most = sorted(raw)
+    adjusted = [3 * least, max(3 * least, 2 * middle), max(3 * least, 2 * middle, most)]
+    others = np.delete(found["p"], best)
+    assert sorted(others) == pytest.approx(np.minimum(adjusted, 1))
+    assert (np.argsort(others) == np.argsort(raw)).all()
+    assert (found["best"] == (found["p"] >= 0.05)).all()
+    assert len({*found["best"]}) == 2
+
+
+def test_turnaround_is_compared_by_ratio():
+    """A heavy seed multiplies everybody's turnaround: a constant factor is certain."""
+    heavy = np.array([3.0, 4.0, 9.0, 30.0])
+    for metric, certain in (("antt", True), ("violation_rate", False)):
+        found = described(table([[heavy], [1.5 * heavy]], metric), metric)
+        assert (found["p"][1] < 1e-6) == certain and found["best"][1] != certain
+
+
+def test_less_is_better_or_more_is():
+    scores = noise((3, 1, 5), common=5) * 0.1 + np.array([1.0, 9.0, 5.0])[:, None, None]
+    assert described(table(scores))["best"].tolist() == [True, False, False]
+    frame = table(scores, "fairness")
+    assert described(frame, "fairness")["best"].tolist() == [False, True, False]
+    assert described(frame, "fairness", aggregate, reference="c")["wins"].tolist() == [0, 1, 0.5]
+
+
+@pytest.mark.parametrize("statistic", ["mean", "iqm"])
+@pytest.mark.parametrize("metric", ["violation_rate", "antt"])
+def test_ties_and_differences_without_spread(metric, statistic):
+    base = np.array([4.0, 2.0, 8.0, 2.0, 5.0])
+    rounding = base * (1 + 1e-15)
+    found = described(
+        table([[base], [base], [rounding], [2 * base]], metric), metric, statistic=statistic
+    )
+    assert found["p"][:3].tolist() == [1, 1, 1] and found["best"].tolist()[:3] == [True] * 3
+    constant = described(table([[base * 0 + 2], [base * 0 + 3]], metric), metric)
+    assert constant["p"].tolist() == [1, 0] and constant["best"].tolist() == [True, False]
+    none = described(table(np.zeros((2, 1, 3))))
+    assert none["p"].tolist() == [1, 1]
+
+
+def test_a_single_seed_has_no_interval_and_no_test():
+    frame = table([[[3.0], [2.0]], [[1.0], [2.0]]], "antt", antt_lower_bound=1.0)
+    frame = frame.iloc[::-1]
+    summary = summarise(frame, ["antt"])
+    columns = ["antt", "antt_low", "antt_high", "antt_p", "antt_best"]
+    assert list(summary) == [*CELL, "policy", *columns]
+    assert summary["policy"].tolist() == ["b", "a", "b", "a"]  # as in the results
+    assert summary["antt"].tolist() == [2, 2, 1, 3]
+    for found in (summary, aggregate(frame, ["antt"], "a")):
+        assert found[["antt_low", "antt_high", "antt_p"]].isna().all(axis=None)
+        assert not found["antt_best"].any()
+    assert aggregate(frame, ["antt"], "a")["antt_wins"].tolist() == [0.75, 0.5]
+
+
+def test_seeds_without_the_metric_are_left_out():
+    values = np.array([3.0, 1.0, 2.0])
+    for gap in (values[:0], [np.nan], [np.nan, np.nan]):
+        found = described(table([[[*values, *gap]], [[*(values + 1), *gap]]]), reference="a")
+        assert found[""] == pytest.approx([2, 3])
+        assert found["diff_low"] == pytest.approx([0, 1])
+    nothing = described(table(np.full((2, 1, 3), np.nan)), reference="a")
+    assert np.isnan(nothing[""]).all() and not nothing["best"].any()
+
+
+@pytest.mark.parametrize("metric", ["violation_rate", "antt"])
+def test_false_alarms_are_as_rare_as_they_should_be(metric):
+    """Of two equal policies one is told apart from the other in 5 of 100 cases."""
+    frame = table(noise((2, 600, 5)) * 0.3 + 8, metric)
+    alarms = 1 - described(frame, metric)["best"].reshape(600, 2).all(axis=1).mean()
+    assert 0.02 < alarms < 0.08
+
+
+def test_the_truly_best_is_nearly_always_marked():
+    """Although the best of the sample, which it is compared with, is the luckiest of seven."""
+    found = described(table(noise((7, 400, 5))))["best"].reshape(400, 7)
+    assert found[:, 0].mean() > 0.95
+    worse = noise((7, 400, 5)) + np.array([0, 0, 9, 9, 9, 9, 9])[:, None, None]
+    marked = described(table(worse))["best"].reshape(400, 7)
+    assert marked[:, 0].mean() > 0.95 and marked[:, 2:].mean() < 0.05
+
+
+def test_aggregate_tests_over_seeds():
+    """Sixteen copies of a condition say no more than one."""
+    scores = noise((3, 1, 6)) + np.array([0.0, 0.7, 2.0])[:, None, None]
+    copies = scores + np.zeros((1, 16, 1))
+    for statistic in ("mean", "iqm"):
+        one = described(table(scores), by=aggregate, statistic=statistic)
+        many = described(table(copies), by=aggregate, statistic=statistic)
+        if statistic == "mean":
+            assert many["p"] == pytest.approx(one["p"])
+        assert many["p"][1] > 1e-3
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", [summarise, aggregate])
+def test_refusals(refused, by):
+    frame = table(noise((2, 2, 3)))
+    with refused("reference", "'c'", "a", "b"):
+        by(frame, ["violation_rate"], "c")
+    with refused("statistic", "'median'", "mean", "iqm"):
+        by(frame, ["violation_rate"], statistic="median")
+    with refused("results", "'a'", "0 rows", "seed 1", "load 1"):
+        by(frame.drop(index=4), ["violation_rate"])
+    with refused("results", "'b'", "2 rows", "seed 2", "load 1"):
+        by(pd.concat([frame, frame.tail(1)]), ["violation_rate"])
