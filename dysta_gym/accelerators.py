@@ -18,13 +18,19 @@ SANGER_OPERATIONS_PER_CYCLE = SANGER_TILE * SANGER_MULTIPLIERS * 2  # a multiply
 
 
 def sanger_layer_latency_s(
-    density: ArrayLike, load_balance: ArrayLike, length: ArrayLike, width: float = 768
+    density: ArrayLike,
+    load_balance: ArrayLike,
+    length: ArrayLike,
+    width: float = 768,
+    key_length: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
     """Latency in seconds of one attention layer on Sanger; the arguments broadcast.
 
     `density` is the share of attention scores that are kept, `load_balance` the share of busy
     multipliers when the kept scores of every 64-wide vector are packed into sub-rows of 16,
-    `length` the sequence length in tokens and `width` the network's hidden size.
+    `length` the sequence length in tokens and `width` the network's hidden size. In cross attention
+    `length` is that of the queries and `key_length` that of the keys and values; by default, in
+    self-attention, they are the same.
 
     The layer is the projections to query, key and value, the kept scores and their product with the
     values, and the output projection. Density and load balance enter only through their ratio: with
@@ -34,20 +40,26 @@ def sanger_layer_latency_s(
     Source: `calc_sanger_latency` in `bench_sanger_v2.py` of Sanger's artifact, which the artifact
     of Sparse-DySta (MICRO'23) takes over as `bench_sanger_v3.py`. Its memory term is left out,
     because the bandwidth it asks for is always there.
+
+    The source knows equal lengths only. `key_length` is an extension of ours, by what each term
+    works on: queries and outputs are projected for `length` tokens, keys and values for
+    `key_length`, once; a column of tiles has the sub-rows of `length` queries, and there are
+    `key_length / 64` columns. Equal lengths give exactly what the source gives.
     """
     density = np.asarray(density, np.float64)
     load_balance = np.asarray(load_balance, np.float64)
     length = np.asarray(length, np.float64)
+    key_length = length if key_length is None else np.asarray(key_length, np.float64)
     rate = SANGER_CLOCK_HZ * SANGER_OPERATIONS_PER_CYCLE
     subrow_share = SANGER_MULTIPLIERS / SANGER_TILE
 
     subrows = density / load_balance / subrow_share * length
-    linear_s = length * width * width * 2 * 3 / rate
+    linear_s = (length + 2 * key_length) * width * width * 2 / rate
     project_s = length * width * width * 2 / rate * density / load_balance
     # One 64 x 64 tile of scores, then its product with the values; the tile's own width is the
     # skew with which operands enter the array.
     tile_cycles = (width + SANGER_TILE) + (subrows + SANGER_TILE)
-    scores_s = (subrows / SANGER_TILE) * tile_cycles * (length / SANGER_TILE) / SANGER_CLOCK_HZ
+    scores_s = (subrows / SANGER_TILE) * tile_cycles * (key_length / SANGER_TILE) / SANGER_CLOCK_HZ
     return np.asarray(linear_s + scores_s + project_s, np.float64)
 
 

@@ -57,7 +57,8 @@ class Trace:
         train: Which inputs belong to the ``train`` half, shape ``(inputs,)``; the rest is ``test``.
         sample_ids: Name of each input in recorded request files, shape ``(inputs,)``.
         layer_names: One name a layer.
-        length: Tokens of each input (attention networks), shape ``(inputs,)``, or None.
+        length: Length of each input as known at arrival: tokens of a text, 20 ms frames of speech;
+            shape ``(inputs,)``, or None where inputs have none.
         condition: Data set or capture condition of each input.
         provenance: Where it comes from: network, packages and their licences, inputs, settings.
     """

@@ -306,12 +306,16 @@ class TestShipped:
         trace, measured = shipped_trace(name), measures(name)
         if trace.accelerator == "sanger":
             settings = trace.provenance["settings"]
-            tiles = -(-measured["length"] // settings["tile"])  # whole tiles are charged
+            # an encoder-decoder has other queries and keys in each layer
+            queries = measured.get("query_length", measured["length"][:, None])
+            keys = measured.get("key_length", queries)
+            tile = settings["tile"]  # whole tiles are charged
             latency_s = sanger_layer_latency_s(
                 measured["density"],
                 measured["load_balance"],
-                tiles[:, None] * settings["tile"],
+                -(-queries // tile) * tile,
                 settings["width"],
+                -(-keys // tile) * tile,
             )
         else:
             latency_s = eyerissv2_layer_latency_s(

@@ -21,8 +21,13 @@ NETWORKS: dict[str, str] = {
     "mpnet": "dysta_gym.profiling.attention",
     "minilm": "dysta_gym.profiling.attention",
     "smollm2": "dysta_gym.profiling.attention",
+    "whisper": "dysta_gym.profiling.whisper",
     "vgg16": "dysta_gym.profiling.cnn",
     "resnet50": "dysta_gym.profiling.cnn",
+    "ssd_mobilenetv2": "dysta_gym.profiling.cnn",
+    "hand_landmark": "dysta_gym.profiling.cnn",
+    "ssd_mobilenetv1": "dysta_gym.profiling.cnn",
+    "efficientnet_lite0": "dysta_gym.profiling.cnn",
 }
 
 

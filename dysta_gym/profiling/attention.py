@@ -19,6 +19,10 @@ Where the measurement is a choice:
 - What a monitor sees is relative to the layer's full shape: sparsity is 1 - kept / max_length^2.
 - As in Sanger, a layer is its four projections and the attention itself, without the feed-forward
   network, whose cost depends on the length alone.
+- An encoder-decoder network is the layers of its encoder, then for each layer of its decoder the
+  self-attention and the cross attention, whose queries and keys differ in length. The decoder runs
+  in one pass over the whole output, as BART does in the paper's artifact, so cross attention
+  projects its keys and values once. What is said above of a square is then said of a rectangle.
 """
 
 from __future__ import annotations
@@ -89,12 +93,28 @@ def padded_length(length: Length) -> Length:
     return -(-length // SANGER_TILE) * SANGER_TILE
 
 
+class LayerShapes(NamedTuple):
+    """Queries and keys of each layer, in tokens.
+
+    `queries` and `keys` (inputs, layers) are those of the inputs, `max_queries` and `max_keys`
+    (layers,) the most that the task allows; `name` has one entry a layer.
+    """
+
+    name: list[str]
+    queries: NDArray[np.int64]
+    keys: NDArray[np.int64]
+    max_queries: NDArray[np.int64]
+    max_keys: NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class AttentionProfile:
     """What `profile_attention` measured of one network, and what follows from it.
 
-    `kept` and `subrows` (inputs, layers) are sums over the `heads` heads; `length` (inputs,) is in
-    tokens; `input_name`, `condition` and `group` have one entry an input.
+    `kept` and `subrows` (inputs, layers) are sums over the `heads` heads; `length` (inputs,) is
+    what is known of an input when its request arrives, in tokens; `input_name`, `condition` and
+    `group` have one entry an input. `rectangles` are the layers' shapes where they are not all
+    `length` x `length`.
     """
 
     name: str
@@ -108,16 +128,21 @@ class AttentionProfile:
     width: int
     max_length: int
     threshold: float = THRESHOLD
+    rectangles: LayerShapes | None = None
 
     @property
-    def padded_length(self) -> NDArray[np.int64]:
-        """The length that is charged (inputs,): whole tiles, in tokens."""
-        return padded_length(self.length)
+    def shapes(self) -> LayerShapes:
+        """The shape of every layer, on every input and at most."""
+        if self.rectangles is not None:
+            return self.rectangles
+        return _squares(self.length, self.kept.shape[1], self.max_length)
 
     @property
     def density(self) -> NDArray[np.float64]:
-        """Share of the padded square's scores that stay, mean over heads; (inputs, layers)."""
-        return self.kept / (self.heads * self.padded_length[:, None] ** 2)
+        """Share of the padded layer's scores that stay, mean over heads; (inputs, layers)."""
+        shapes = self.shapes
+        scores = padded_length(shapes.queries) * padded_length(shapes.keys)
+        return self.kept / (self.heads * scores)
 
     @property
     def load_balance(self) -> NDArray[np.float64]:
@@ -127,21 +152,32 @@ class AttentionProfile:
 
     @property
     def sparsity(self) -> NDArray[np.float64]:
-        """What a monitor sees: 1 - kept / max_length^2, mean over heads; (inputs, layers)."""
-        return 1 - self.kept / (self.heads * self.max_length**2)
+        """What a monitor sees: 1 - kept / full shape, mean over heads; (inputs, layers)."""
+        shapes = self.shapes
+        return 1 - self.kept / (self.heads * shapes.max_queries * shapes.max_keys)
 
     @property
     def latency_s(self) -> NDArray[np.float64]:
         """Latency of each layer on Sanger in seconds; (inputs, layers)."""
+        shapes = self.shapes
         return sanger_layer_latency_s(
-            self.density, self.load_balance, self.padded_length[:, None], self.width
+            self.density,
+            self.load_balance,
+            padded_length(shapes.queries),
+            self.width,
+            padded_length(shapes.keys),
         )
 
     def write(self, path: Path, meta: Mapping[str, Any] | None = None, *, seed: int = 0) -> None:
         """Write the profile as a trace file; `meta` adds to, or replaces, what it says of itself.
 
-        Half of the inputs, in whole groups drawn with `seed`, are for training.
+        Half of the inputs, in whole groups drawn with `seed`, are for training. `query_length` and
+        `key_length` (inputs, layers) are in the file where `length` does not tell them.
         """
+        shapes = self.shapes
+        lengths: dict[str, ArrayLike] = {}
+        if self.rectangles is not None:
+            lengths = {"query_length": shapes.queries, "key_length": shapes.keys}
         settings = {
             "clock_hz": SANGER_CLOCK_HZ,
             "heads": self.heads,
@@ -168,11 +204,12 @@ class AttentionProfile:
             train=split_by_group(self.group, self.condition, seed),
             input_name=self.input_name,
             condition=self.condition,
-            layer_name=[f"layer.{i}.attention" for i in range(self.kept.shape[1])],
+            layer_name=shapes.name,
             length=self.length,
             density=self.density,
             load_balance=self.load_balance,
             group=self.group,
+            **lengths,
         )
 
 
@@ -182,6 +219,8 @@ def profile_attention(
     *,
     name: str,
     max_length: int,
+    max_target_length: int | None = None,
+    length: Sequence[int] | None = None,
     width: int | None = None,
     threshold: float = THRESHOLD,
     input_name: Sequence[str] | None = None,
@@ -197,18 +236,24 @@ def profile_attention(
     `inputs` is a batch of one, as `tokenizer(text, return_tensors="pt")` gives it, on the model's
     device; where its `attention_mask` is 0, rows and columns are left out. It is best not to pad.
 
-    `max_length` is the longest input of the task in tokens; `width` the network's hidden size, by
-    default `model.config.hidden_size`. `input_name`, `condition` (the data set) and `group` (what
-    inputs were made from, see `split_by_group`) have one entry an input; by default inputs are
-    numbered, of one condition, and each a group of its own.
+    An encoder-decoder network returns `encoder_attentions`, `decoder_attentions` and
+    `cross_attentions` instead, of one pass over the whole output; `attention_mask` is then that of
+    the encoder, and `decoder_attention_mask` that of the decoder.
+
+    `max_length` is the longest input of the task in tokens, and `max_target_length` a decoder's
+    longest output; `width` is the network's hidden size, by default `model.config.hidden_size`.
+    `length` is what is known of each input's size when its request arrives, by default its tokens
+    in the first layer. `input_name`, `condition` (the data set) and `group` (what inputs were made
+    from, see `split_by_group`) have one entry an input; by default inputs are numbered, of one
+    condition, and each a group of its own.
 
     `partial` is a file that keeps what is measured, input after input; with it, a call that was
     interrupted goes on where it stopped. It must belong to these settings; inputs are found in it
     by their names.
 
     Raises:
-        DystaError: If the network returns no attention probabilities, if an input is longer than
-            `max_length`, or if a list has another number of entries than there are inputs.
+        DystaError: If the network returns no attention probabilities, if an input or an output is
+            longer than allowed, or if a list has another number of entries than there are inputs.
     """
     import torch
     from rich.progress import track
@@ -216,9 +261,12 @@ def profile_attention(
     inputs = list(inputs)
     count = len(inputs)
     names, conditions, groups = label_inputs(name, count, input_name, condition, group)
+    if length is not None and len(length) != count:
+        raise DystaError(f"length has {len(length)} entries; expected one for {count} inputs")
     if width is None:
         width = int(model.config.hidden_size)
 
+    longest = _Longest(max_length, max_target_length)
     measured = Partial(partial)
     model.eval()
     with torch.inference_mode():
@@ -226,56 +274,165 @@ def profile_attention(
             zip(names, inputs, strict=True), name, total=count, disable=not progress
         ):
             if entry not in measured:
-                measured.keep(entry, _measure(model, tensors, entry, max_length, threshold))
+                measured.keep(entry, _measure(model, tensors, entry, longest, threshold))
     rows = [measured[entry] for entry in names]
+    tokens = np.array([row["length"] for row in rows], np.int64)
+    rectangles = None
+    if "layers" in rows[0]:
+        rectangles = _rectangles(rows, longest)
+    elif length is not None:
+        rectangles = _squares(tokens, len(rows[0]["kept"]), max_length)
     return AttentionProfile(
         name=name,
         input_name=names,
         condition=conditions,
         group=groups,
-        length=np.array([row["length"] for row in rows], np.int64),
+        length=tokens if length is None else np.array(length, np.int64),
         kept=np.array([row["kept"] for row in rows], np.int64),
         subrows=np.array([row["subrows"] for row in rows], np.int64),
         heads=rows[0]["heads"],
         width=width,
         max_length=max_length,
         threshold=threshold,
+        rectangles=rectangles,
+    )
+
+
+class _Longest(NamedTuple):
+    """The most tokens that the task allows, to read and to write."""
+
+    source: int
+    target: int | None
+
+    def tokens(self, of_target: bool) -> int:
+        if not of_target:
+            return self.source
+        if self.target is None:
+            raise DystaError(
+                "max_target_length is None; expected a number for a network with a decoder"
+            )
+        return self.target
+
+
+class _Layer(NamedTuple):
+    """Attention probabilities of one layer (1, heads, queries, keys); masks are (tokens,) or None.
+
+    Of a decoder's layers, the queries are tokens of the output, the target; so are its keys, except
+    in cross attention.
+    """
+
+    name: str
+    probability: Any
+    query_mask: Any
+    key_mask: Any
+    target: tuple[bool, bool] = (False, False)  # queries, keys
+
+
+def _layers(output: Any, tensors: Mapping[str, Any]) -> list[_Layer]:
+    """The attention layers of a network's output, in the order in which they run."""
+
+    def returned(name: str) -> Any:
+        attentions = getattr(output, name, None)
+        if not attentions or any(layer is None for layer in attentions):
+            raise DystaError(
+                f"{name} is {attentions!r}; expected one tensor a layer: load the network with "
+                'attn_implementation="eager"'
+            )
+        return attentions
+
+    masks = (tensors.get("attention_mask"), tensors.get("decoder_attention_mask"))
+    source, target = (None if mask is None else mask[0] for mask in masks)
+    if not hasattr(output, "encoder_attentions"):
+        return [
+            _Layer(f"layer.{i}.attention", layer, source, source)
+            for i, layer in enumerate(returned("attentions"))
+        ]
+    layers = [
+        _Layer(f"encoder.{i}.attention", layer, source, source)
+        for i, layer in enumerate(returned("encoder_attentions"))
+    ]
+    decoder = zip(returned("decoder_attentions"), returned("cross_attentions"), strict=True)
+    for i, (own, cross) in enumerate(decoder):
+        layers += [
+            _Layer(f"decoder.{i}.attention", own, target, target, (True, True)),
+            _Layer(f"decoder.{i}.cross_attention", cross, target, source, (True, False)),
+        ]
+    return layers
+
+
+def _squares(length: NDArray[np.int64], layers: int, max_length: int) -> LayerShapes:
+    """The shapes of `layers` layers of self-attention over `length` (inputs,) tokens."""
+    tokens = np.repeat(length[:, None], layers, axis=1)
+    longest = np.full(layers, max_length, np.int64)
+    names = [f"layer.{i}.attention" for i in range(layers)]
+    return LayerShapes(names, tokens, tokens, longest, longest)
+
+
+def _rectangles(rows: Sequence[Mapping[str, Any]], longest: _Longest) -> LayerShapes:
+    """The shapes of an encoder-decoder network's layers, from what `_measure` returned."""
+    queries_of_target, keys_of_target = zip(*rows[0]["target"], strict=True)
+    return LayerShapes(
+        name=rows[0]["layers"],
+        queries=np.array([row["queries"] for row in rows], np.int64),
+        keys=np.array([row["keys"] for row in rows], np.int64),
+        max_queries=np.array([longest.tokens(t) for t in queries_of_target], np.int64),
+        max_keys=np.array([longest.tokens(t) for t in keys_of_target], np.int64),
     )
 
 
 def _measure(
-    model: Any, tensors: Mapping[str, Any], name: str, max_length: int, threshold: float
+    model: Any,
+    tensors: Mapping[str, Any],
+    name: str,
+    longest: _Longest,
+    threshold: float,
 ) -> dict[str, Any]:
-    """Length, heads, and per layer the kept scores and sub-rows, of one input."""
-    attentions = getattr(model(**tensors, output_attentions=True), "attentions", None)
-    if not attentions or any(layer is None for layer in attentions):
-        raise DystaError(
-            f"attentions is {attentions!r}; expected one tensor a layer: load the network with "
-            'attn_implementation="eager"'
-        )
-    mask = tensors.get("attention_mask")
-    real = None if mask is None else np.flatnonzero(mask[0].cpu().numpy())
+    """Length, heads, and per layer the kept scores and sub-rows, of one input.
+
+    Of an encoder-decoder network, also each layer's name, queries, keys and whether these are of
+    the target.
+    """
+    layers = _layers(model(**tensors, output_attentions=True), tensors)
     counts = []
-    for layer in attentions:
-        if layer.ndim != 4 or layer.shape[0] != 1 or layer.shape[2] != layer.shape[3]:
-            raise DystaError(
-                f"attentions has shape {tuple(layer.shape)}; expected (1, heads, length, length)"
-            )
-        probability = layer[0].float().cpu().numpy()
-        if real is not None and len(real) < probability.shape[1]:
-            probability = probability[:, real][:, :, real]
+    shapes = []
+    for layer in layers:
+        found = tuple(layer.probability.shape)
+        square = layer.target[0] == layer.target[1]
+        if len(found) != 4 or found[0] != 1 or (square and found[2] != found[3]):
+            keys = "length, length" if square else "queries, keys"
+            raise DystaError(f"{layer.name} has shape {found}; expected (1, heads, {keys})")
+        probability = layer.probability[0].float().cpu().numpy()
+        probability = _unmasked(probability, layer.query_mask, axis=1)
+        probability = _unmasked(probability, layer.key_mask, axis=2)
+        for of_target, tokens in zip(layer.target, probability.shape[1:], strict=True):
+            limit = longest.tokens(of_target)
+            if tokens > limit:
+                side = "output" if of_target else "input"
+                raise DystaError(f"{side} {name} has {tokens} tokens; expected {limit} or fewer")
         counts.append(count_kept_scores(probability, threshold))
-    heads, length = probability.shape[:2]
-    if length > max_length:
-        raise DystaError(f"input {name} has {length} tokens; expected {max_length} or fewer")
-    if any(len(count.kept) != heads for count in counts):
+        shapes.append(probability.shape)
+    heads, length = shapes[0][:2]
+    if any(shape[0] != heads for shape in shapes):
         raise DystaError(f"input {name}: layers differ in heads; expected {heads} in each")
-    return {
+    row = {
         "length": length,
         "heads": heads,
         "kept": [int(count.kept.sum()) for count in counts],
         "subrows": [int(count.subrows.sum()) for count in counts],
     }
+    if any(layer.target[0] for layer in layers):
+        row["layers"] = [layer.name for layer in layers]
+        row["target"] = [layer.target for layer in layers]
+        row["queries"] = [shape[1] for shape in shapes]
+        row["keys"] = [shape[2] for shape in shapes]
+    return row
+
+
+def _unmasked(probability: NDArray[np.float32], mask: Any, axis: int) -> NDArray[np.float32]:
+    """`probability` without the tokens of `axis` whose mask is 0."""
+    if mask is None:
+        return probability
+    return np.take(probability, np.flatnonzero(mask.cpu().numpy()), axis)
 
 
 class _Network(NamedTuple):

@@ -110,7 +110,7 @@ def test_measures_of_a_full_tile():
 def test_density_is_of_the_padded_square_and_sparsity_of_the_longest_input():
     # 65 tokens are charged as 128. Half of the sub-rows' multipliers are busy.
     half = profile([[4096]], [[512]], [65], heads=2)
-    assert half.padded_length.tolist() == [128]
+    assert half.shapes.queries.tolist() == [[65]]
     assert half.density.tolist() == [[4096 / 2 / 128**2]]
     assert half.load_balance.tolist() == [[0.5]]
     assert half.sparsity.tolist() == [[1 - 4096 / 2 / 128**2]]
@@ -119,7 +119,9 @@ def test_density_is_of_the_padded_square_and_sparsity_of_the_longest_input():
 def test_latency_sees_the_real_number_of_subrows():
     # The model takes density / load balance * 4 * length for the sub-rows of a column of tiles.
     measured = profile([[3000]], [[400]], [100])
-    per_column = measured.density / measured.load_balance * 4 * measured.padded_length[:, None]
+    per_column = (
+        measured.density / measured.load_balance * 4 * padded_length(measured.length)[:, None]
+    )
     assert per_column == pytest.approx(400 / 2)
 
 
@@ -164,6 +166,25 @@ def test_an_interrupted_measurement_goes_on(tmp_path):
     assert Uniform.calls == 4
     assert resumed.length.tolist() == [5, 70, 130]
     assert resumed.kept.tolist() == [[2 * n * n] for n in (5, 70, 130)]
+
+
+def test_what_is_known_at_arrival_changes_no_latency():
+    torch = pytest.importorskip("torch")
+
+    class Uniform(torch.nn.Module):
+        attentions = (torch.full((1, 1, 100, 100), 1 / 100),)
+
+        def forward(self, output_attentions):
+            return self
+
+    settings = {"name": "toy", "max_length": 128, "width": 32}
+    plain = profile_attention(Uniform(), [{}], **settings)
+    told = profile_attention(Uniform(), [{}], length=[7], **settings)
+    assert (plain.length.tolist(), told.length.tolist()) == ([100], [7])
+    assert (told.latency_s == plain.latency_s).all()
+    assert (told.sparsity == plain.sparsity).all()
+    with pytest.raises(DystaError, match="length has 2 entries; expected one for 1 inputs"):
+        profile_attention(Uniform(), [{}], length=[7, 8], **settings)
 
 
 def test_written_latency_can_be_computed_again(tmp_path):
