@@ -279,13 +279,45 @@ def measures(name):
         return {key: file[key] for key in file.files}
 
 
+NETWORKS = {
+    "sanger": {"mpnet", "minilm", "smollm2", "whisper"},
+    "eyerissv2": {
+        *("vgg16", "resnet50", "ssd_mobilenetv1", "ssd_mobilenetv2"),
+        *("hand_landmark", "efficientnet_lite0"),
+    },
+}
+PATTERNS = {"dense"} | {
+    f"{kind}{percent}" for kind in ("unstructured", "block", "filter") for percent in (20, 60)
+}
+
+
+def test_ten_networks_are_shipped_with_every_pattern_that_they_can_have():
+    shipped = {(t.accelerator, t.model, t.pattern) for t in map(shipped_trace, shipped_traces())}
+    assert shipped == {("sanger", model, "dense") for model in NETWORKS["sanger"]} | {
+        ("eyerissv2", model, pattern) for model in NETWORKS["eyerissv2"] for pattern in PATTERNS
+    }
+    assert sum(path.stat().st_size for path in shipped_traces().values()) < 20e6
+
+
+@pytest.mark.parametrize("model", sorted(NETWORKS["eyerissv2"]))
+def test_a_pattern_changes_latency_and_activations(model):
+    dense = shipped_trace(f"{model}_dense")
+    for kind in ("unstructured", "block", "filter"):
+        mild, strong = (shipped_trace(f"{model}_{kind}{percent}") for percent in (20, 60))
+        assert dense.isolated_s.mean() > mild.isolated_s.mean() > strong.isolated_s.mean()
+        for trace, percent in ((mild, 0.2), (strong, 0.6)):
+            assert trace.provenance["settings"]["weight_sparsity"] >= percent - 0.03
+            assert abs(trace.sparsity - dense.sparsity).max() > 0.01
+
+
 @pytest.mark.parametrize("name", shipped_traces())
 class TestShipped:
     def test_is_large_enough_and_halved(self, name):
         trace = shipped_trace(name)
         inputs = len(trace.train)
         assert trace.name == name
-        assert inputs >= 100
+        assert inputs >= 200 and len(set(trace.condition)) >= 2
+        assert {trace.condition[i] for i in trace.rows("train")} == set(trace.condition)
         train, test = (set(trace.rows(split).tolist()) for split in ("train", "test"))
         assert not train & test and train | test == set(range(inputs))
         assert abs(len(train) - len(test)) <= 1
