@@ -1,4 +1,7 @@
-"""Dysta without units: the same rule, times counted in the networks' mean isolated latency."""
+"""Dysta without units: the same rule, times counted in the networks' mean isolated latency.
+
+Its weight and unit were tuned on train inputs: `python benchmarks/tune_dysta.py`.
+"""
 
 from dataclasses import replace
 
@@ -10,9 +13,9 @@ DYSTA_TUNED = replace(
     name="dysta-tuned",
     summary="as dysta, with times in mean isolated latencies and a tuned weight",
     parameters={
-        "beta": Parameter(0.01, "weight of slack and waiting", low=0.0),
+        "beta": Parameter(0.03, "weight of slack and waiting", low=0.0),
         "time_unit": Parameter(
-            1.0, "unit of R and S, in mean isolated latencies", positive=True, relative=True
+            3.0, "unit of R and S, in mean isolated latencies", positive=True, relative=True
         ),
     },
 )
