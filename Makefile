@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 ## run: the main job: the comparison of the published schedulers, as a table and a picture
 run: $(VENV)/run.done
-	$(BIN)/dysta-gym compare --out results
+	$(BIN)/dysta-gym compare --seeds 20 --out results
 
 ## test: the whole test suite
 test: $(VENV)/test.done
@@ -21,16 +21,23 @@ lint: $(VENV)/test.done
 	$(PIP) --no-deps --target build/types .
 	MYPYPATH=build/types $(BIN)/mypy -p dysta_gym
 
-## results: docs/results/: every policy at every level of information on the shipped traces
+## results: docs/results/, every policy at every level of information on the paper's workloads, and
+## docs/deployments/, the other scenarios
 results: $(VENV)/run.done
 	$(BIN)/dysta-gym compare --load 0.8 --load 0.95 --load 1.05 --seeds 20 --out docs/results \
 	  --policy fcfs --policy edf --policy round_robin --policy random --policy planaria \
 	  --policy 'llf@*' --policy 'sjf@*' --policy 'sptp@*' --policy 'prema@*' --policy 'sdrm3@*' \
-	  --policy 'dysta@*' --reference dysta@monitored
+	  --policy 'dysta@*' --policy 'dysta-tuned@*' --reference dysta@monitored
+	$(BIN)/dysta-gym compare --seeds 20 --out docs/deployments \
+	  --scenario datacenter-vision --scenario datacenter-language --scenario language-bursts \
+	  --scenario mobile-assistant --scenario arvr-hands \
+	  --policy fcfs --policy edf --policy planaria --policy prema --policy sdrm3 \
+	  --policy sjf@pattern --policy sjf@monitored --policy sjf@sized \
+	  --policy dysta --policy dysta_oracle --policy dysta-tuned --policy dysta-tuned@sized
 
 ## readme: the README's table and picture
 readme: $(VENV)/run.done
-	$(BIN)/dysta-gym compare --out docs/paper
+	$(BIN)/dysta-gym compare --seeds 20 --out docs/paper
 	$(BIN)/python benchmarks/readme.py README.md docs/paper/results.md
 
 ## benchmark: docs/speed.md: decisions per second, against plain Python in the same run

@@ -15,8 +15,8 @@ def rounded(x: float, significand: int, exponent: int) -> float:
         x: Any number.
         significand: Bits of the significand, the hidden one included: 11 for half precision; at
             most 51.
-        exponent: Bits of the exponent: 5 for half precision; at most 8. Numbers too small for it are
-            subnormal, numbers too great become infinite.
+        exponent: Bits of the exponent: 5 for half precision; at most 8. Numbers too small for it
+            are subnormal, numbers too great become infinite.
     """
     if x == 0.0 or not math.isfinite(x):
         return x

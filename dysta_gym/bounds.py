@@ -50,4 +50,5 @@ def antt_lower_bound(arrival_s: NDArray[np.float64], isolated_s: NDArray[np.floa
         moment[request] += 0.5 * (until - now) * age
         now = until
     mean_busy = np.array(moment) / isolated_s
-    return float(np.mean((mean_busy + isolated_s / 2) / isolated_s))
+    bound = float(np.mean((mean_busy + isolated_s / 2) / isolated_s))
+    return max(bound, 1.0)  # which rounding may miss where no request waits

@@ -362,7 +362,8 @@ def _clipped(
 
     remaining = clip(remaining, remaining_sums(latency))
     average = remaining_sums(latency.mean(axis=0)[None, :])
-    return Prediction(remaining, clip(next_layer, latency), _ratio(remaining, average))
+    next_layer = np.minimum(clip(next_layer, latency), remaining)  # they are fitted apart
+    return Prediction(remaining, next_layer, _ratio(remaining, average))
 
 
 PREDICTORS: Mapping[str, Callable[[Trace, Rows], Prediction]] = MappingProxyType(

@@ -178,6 +178,7 @@ def test_estimates_are_sane(trace, predictor):
         np.testing.assert_allclose(known.remaining[:, 0], pattern.remaining[:, 0], rtol=1e-12)
         expected = known.correction * pattern.remaining
         np.testing.assert_allclose(known.remaining, expected, rtol=1e-9)
+    assert (known.next_layer <= known.remaining * (1 + 1e-12)).all()
 
 
 @given(st.data(), traces(min_rest=1), st.sampled_from(tuple(PREDICTORS)))

@@ -406,7 +406,7 @@ def test_arguments_that_are_refused(refused, changes, words):
 
 WORKLOAD = {
     "arrival_s": [0.0, 0.5],
-    "trace": ["mpnet", "minilm"],
+    "trace": ["mpnet", "smollm2"],
     "row": [0, 1],
     "priority": [1, 9],
 }
@@ -430,7 +430,7 @@ WORKLOAD = {
                 ({"arrival_s": [-1.0, 0.0]}, ["arrival_s", "negative"]),
                 ({"arrival_s": [0.0, "soon"]}, ["soon"]),
                 ({"arrival_s": 0.0}, []),
-                ({"row": [0, 10**6]}, ["row", str(10**6), "minilm"]),
+                ({"row": [0, 10**6]}, ["row", str(10**6), "smollm2"]),
                 ({"row": [0, -1]}, ["row", "-1"]),
                 ({"row": [0, 0.5]}, ["row", "0.5"]),
                 ({"row": [0]}, ["row", "shape"]),
