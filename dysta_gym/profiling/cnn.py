@@ -16,6 +16,7 @@ Where the measurement is a choice:
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.metadata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -550,6 +551,7 @@ def build(
                 for package in ("numpy", "onnx", "pillow", "torch")
             },
         }
+        measured = f"{name}-{pattern}-{_digest(model, tensors, settings)}.jsonl"
         profile = profile_cnn(
             model,
             tensors,
@@ -558,7 +560,7 @@ def build(
             input_name=[picture.name for picture in pictures],
             condition=[picture.condition for picture in pictures],
             group=[picture.group for picture in pictures],
-            partial=cache / "measured" / f"{name}-{pattern}-{_digest(network, settings)}.jsonl",
+            partial=cache / "measured" / measured,
             progress=progress,
         )
         profile.write(
@@ -574,15 +576,19 @@ def build(
     return list(paths.values())
 
 
-def _digest(network: _Network, settings: Mapping[str, Any]) -> str:
-    """Names what partial measurements depend on, apart from the input."""
-    from dysta_gym.profiling import images
-
-    source = importlib.import_module(f"dysta_gym.profiling.{network.pictures}")
+def _digest(
+    model: torch.nn.Module, tensors: Sequence[torch.Tensor], settings: Mapping[str, Any]
+) -> str:
+    """Names what partial measurements depend on: the network as pruned, and its inputs."""
+    content = hashlib.sha256()
+    for name, values in model.state_dict().items():
+        content.update(name.encode())
+        content.update(values.cpu().contiguous().numpy())
+    for tensor in tensors:
+        content.update(tensor.numpy())
     parts = [
-        [package.record() for package in network.packages],
-        [package.record() for package in source.PACKAGES],
-        [images.SHORT_SIDE, EYERISSV2_ACTIVATIONS_PER_PE, EYERISSV2_WEIGHTS_PER_PE],
+        content.hexdigest(),
+        [EYERISSV2_ACTIVATIONS_PER_PE, EYERISSV2_WEIGHTS_PER_PE],
         [EYERISSV2_PARTIAL_SUMS_PER_PE, EYERISSV2_CYCLES_PER_COLUMN],
         [EYERISSV2_CYCLES_PER_NONEMPTY_COLUMN],
         dict(settings),

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from dysta_gym.errors import DystaError
 from dysta_gym.profiling import images
-from dysta_gym.profiling.images import Picture, darken, resize
+from dysta_gym.profiling.images import Picture, low_light_copies, open_picture, resize
 from dysta_gym.profiling.sources import Package, fetch
 
 FACE_API = Package(
@@ -63,16 +60,7 @@ def load_pictures(cache: Path, limit: int | None = None) -> list[Picture]:
         stem = f"face-api/{file.rsplit('.', 1)[0]}"
         for view, pixels in _views(folder / file, faces):
             people.append(Picture(f"{stem}/{view}", "people", stem, pixels))
-    low_light = [
-        Picture(
-            f"{picture.name}/low-light",
-            f"{picture.condition}, low light",
-            picture.group,
-            darken(picture.pixels, seed=zlib.crc32(picture.name.encode())),
-        )
-        for picture in people[::2]
-    ]
-    pictures = people + low_light + images.load_pictures(cache)[::2]
+    pictures = people + low_light_copies(people) + images.load_pictures(cache)[::2]
     if limit is None or limit >= len(pictures):
         return pictures
     return [pictures[i] for i in np.linspace(0, len(pictures) - 1, limit).astype(int)]
@@ -82,11 +70,7 @@ def _views(
     path: Path, faces: tuple[tuple[int, int, int], ...]
 ) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """The photograph, and what a camera sees of each person, from near to far."""
-    try:
-        with Image.open(path) as image:
-            whole = np.asarray(image.convert("RGB"))
-    except OSError as error:
-        raise DystaError(f"picture {path.name} cannot be read from its package: {error}") from error
+    whole = np.asarray(open_picture(path))
     yield "whole", _shrink(whole)
     for person, (x, y, size) in enumerate(faces, 1):
         for distance in DISTANCES:

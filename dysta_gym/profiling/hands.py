@@ -20,7 +20,7 @@ from PIL import Image, ImageSequence
 
 from dysta_gym.errors import DystaError
 from dysta_gym.profiling import images
-from dysta_gym.profiling.images import OPENCV, Picture, darken
+from dysta_gym.profiling.images import OPENCV, Picture, low_light_copies, open_picture
 from dysta_gym.profiling.sources import Package, fetch
 
 FINGERPOSE = Package(
@@ -111,7 +111,7 @@ def load_pictures(cache: Path, limit: int | None = None) -> list[Picture]:
         path = fetch(hand.package, cache) / hand.file
         stem = f"{hand.package.name}/{path.stem}"
         group = f"{hand.package.name}/{_SERIES.get(path.stem, path.stem)}"
-        photo = _open(path).crop(hand.frame)
+        photo = open_picture(path).crop(hand.frame)
         for k in range(CROPS):
             name = f"{stem}/crop-{k}"
             pixels = _crop(photo, hand.box, hand.lean, _rng(name))
@@ -133,15 +133,7 @@ def load_pictures(cache: Path, limit: int | None = None) -> list[Picture]:
         name = f"{background.name}/no-hand"
         pixels = _square(background.pixels, _rng(name))
         pictures.append(Picture(name, "no hand", background.group, pixels))
-    dark = [
-        Picture(
-            f"{picture.name}/low-light",
-            f"{picture.condition}, low light",
-            picture.group,
-            darken(picture.pixels, seed=zlib.crc32(picture.name.encode())),
-        )
-        for picture in pictures[::2]
-    ]
+    dark = low_light_copies(pictures)
     return [*_in_rounds(pictures), *_in_rounds(dark)][:limit]
 
 
@@ -158,14 +150,6 @@ def _in_rounds(pictures: list[Picture]) -> list[Picture]:
 
 def _rng(name: str) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(name.encode()))
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except OSError as error:
-        raise DystaError(f"picture {path.name} cannot be read from its package: {error}") from error
 
 
 def _frames(path: Path) -> Iterator[Image.Image]:

