@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dysta_gym.metrics import measure
     from dysta_gym.policies import Parameter, Policy, find
     from dysta_gym.simulator import Machine, Queue, Schedule, simulate
+    from dysta_gym.statistics import aggregate, summarise
     from dysta_gym.traces import Trace, TraceStore, load_trace, shipped_trace, shipped_traces
     from dysta_gym.workloads import Scenario, Workload, generate, load_scenario, shipped_scenarios
 
@@ -34,6 +35,7 @@ _HOME = {
     "Trace": "traces",
     "TraceStore": "traces",
     "Workload": "workloads",
+    "aggregate": "statistics",
     "antt_lower_bound": "bounds",
     "compare": "benchmark",
     "find": "policies",
@@ -45,6 +47,7 @@ _HOME = {
     "shipped_trace": "traces",
     "shipped_traces": "traces",
     "simulate": "simulator",
+    "summarise": "statistics",
 }
 
 __all__ = [
@@ -58,6 +61,7 @@ __all__ = [
     "Trace",
     "TraceStore",
     "Workload",
+    "aggregate",
     "antt_lower_bound",
     "compare",
     "find",
@@ -69,6 +73,7 @@ __all__ = [
     "shipped_trace",
     "shipped_traces",
     "simulate",
+    "summarise",
 ]
 
 
