@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint results readme benchmark traces clean
+.PHONY: run test lint results readme reproduction benchmark traces clean
 
 ## run: the main job: the comparison of the published schedulers, as a table and a picture
 run: $(VENV)/run.done
@@ -39,6 +39,10 @@ results: $(VENV)/run.done
 readme: $(VENV)/run.done
 	$(BIN)/dysta-gym compare --seeds 20 --out docs/paper
 	$(BIN)/python benchmarks/readme.py README.md docs/paper/results.md
+
+## reproduction: docs/reproduction.md: the paper's claims, figures and tables beside ours
+reproduction: $(VENV)/run.done
+	$(BIN)/dysta-gym reproduce --out docs/reproduction --page docs/reproduction.md
 
 ## benchmark: docs/speed.md: decisions per second, against plain Python in the same run
 benchmark: $(VENV)/run.done

@@ -22,7 +22,14 @@ from dysta_gym.metrics import measure, workload_bounds
 from dysta_gym.policies import Policy, find
 from dysta_gym.simulator import simulate
 from dysta_gym.traces import reference_split
-from dysta_gym.workloads import LOADS, Scenario, arrival_rate, generate, load_scenario, mean_isolated_s
+from dysta_gym.workloads import (
+    LOADS,
+    Scenario,
+    arrival_rate,
+    generate,
+    load_scenario,
+    mean_isolated_s,
+)
 
 PAPER_POLICIES = ("fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta", "dysta_oracle")
 """The seven schedulers of the published comparison (Sparse-DySta, MICRO'23, Table 5)."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dysta_gym.errors import DystaError
 
@@ -25,6 +26,12 @@ app = typer.Typer(
 )
 
 TABLE_METRICS = ("violation_rate", "antt", "antt_lower_bound", "ntt_p99")
+
+MARK = "*"
+"""Follows what is the best, or not significantly different from the best."""
+
+NARROW = {"difference": "diff.", "ANTT / bound": "/ bound"}
+"""Heads of columns where a table would be too wide."""
 
 
 def main() -> None:
@@ -76,7 +83,12 @@ def compare(
     scenario: Scenarios = None,
     policy: Policies = None,
     load: Annotated[
-        list[float] | None, typer.Option(help="Offered work over capacity; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            metavar="LOAD",
+            help="Offered work over capacity: a number, light, moderate, heavy or overload; "
+            "may be repeated.",
+        ),
     ] = None,
     rate: Annotated[
         list[float] | None, typer.Option(help="Requests a second; may be repeated.")
@@ -92,6 +104,9 @@ def compare(
     reference: Annotated[
         str | None, typer.Option(help="Policy to take differences to [dysta, else the first].")
     ] = None,
+    statistic: Annotated[
+        str, typer.Option(help="Average over seeds: mean, or iqm for the interquartile mean.")
+    ] = "mean",
     out: Annotated[
         Path | None, typer.Option(help="Folder for results.csv, results.md and trade-off.png.")
     ] = None,
@@ -100,11 +115,13 @@ def compare(
     from dysta_gym import benchmark
     from dysta_gym.files import check_folder
     from dysta_gym.policies import expand
+    from dysta_gym.statistics import share_cut, summarise
 
     if out is not None:
         check_folder(out)
     if seeds < 1:
         raise DystaError(f"seeds: {seeds} is not allowed; it must be 1 or more")
+    share_cut(statistic)
     policies = [name for spec in policy or benchmark.PAPER_POLICIES for name in expand(spec)]
     if reference is None:
         reference = "dysta" if "dysta" in policies else policies[0]
@@ -117,7 +134,7 @@ def compare(
         lambda progress: benchmark.compare(
             scenario or benchmark.DEFAULT_SCENARIOS,
             policies,
-            loads=load or (),
+            loads=[_number_or_name(each) for each in load or ()],
             rates=rate or (),
             slos=slo or (),
             seeds=range(first_seed, first_seed + seeds),
@@ -127,15 +144,15 @@ def compare(
             progress=progress,
         ),
     )
-    summary = benchmark.summarise(results, TABLE_METRICS, reference)
+    summary = summarise(results, TABLE_METRICS, reference, statistic)
     tables = list(_comparison_tables(summary, reference))
+    if len(tables) > 1:
+        tables.append(_aggregate_table(results, reference))
+    caption = _caption(results, reference, statistic, split)
     console = _console()
-    for title, head, rows in tables:
-        console.print(_rich_table(title, head, rows))
-    console.print(
-        f"Mean over {seeds} seed{'s' * (seeds > 1)} [95 % bootstrap interval]; "
-        f"differences to {reference}, paired by seed; split {split}."
-    )
+    for table in tables:
+        console.print(_fitting_table(console, *table))
+    console.print(caption, markup=False)
     if out is not None:
         from dysta_gym import figures
         from dysta_gym.files import replacing
@@ -143,9 +160,17 @@ def compare(
         with replacing(out / "results.csv") as scratch:
             results.to_csv(scratch, index=False)
         with replacing(out / "results.md") as scratch:
-            scratch.write_text("\n".join(_markdown_table(*table) for table in tables))
+            parts = [*(_markdown_table(*table) for table in tables), f"{caption}\n"]
+            scratch.write_text("\n".join(parts))
         figures.save(figures.trade_off(results), out / "trade-off.png")
         console.print(f"Wrote results.csv, results.md and trade-off.png to {out}.")
+
+
+def _number_or_name(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 @app.command()
@@ -174,6 +199,52 @@ def replay(
         pd.DataFrame({"finish_s": schedule.finish_s}).to_csv(scratch, index=False)
     rows = [[name, f"{value:.6g}"] for name, value in measure(schedule).items()]
     _console().print(_rich_table(f"{requests.name}, {policy}", ["metric", "value"], rows))
+
+
+@app.command()
+def reproduce(
+    figure: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[FIGURE]...", help="figure12, 12, table5, scale ... [all]."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures and their numbers.")] = Path(
+        "reproduction"
+    ),
+    traces: Annotated[
+        Path | None,
+        typer.Option(help="Folder of artifact CSVs or npz traces [those in the package]."),
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(help="File for the page [reproduction.md in OUT if all is made]."),
+    ] = None,
+    fast: Annotated[bool, typer.Option(help="Fewer requests, seeds and points.")] = False,
+    format: Annotated[str, typer.Option(help="png or pdf.")] = "png",
+    jobs: Annotated[int | None, typer.Option(help="Workloads at a time [one a core].")] = None,
+) -> None:
+    """Make the figures and tables of the Sparse-DySta paper again: pictures and their numbers."""
+    from dysta_gym import reproduction
+
+    made = _with_progress(
+        "workloads and figures",
+        lambda progress: reproduction.reproduce(
+            figure or (),
+            out,
+            page=page,
+            traces=traces,
+            fast=fast,
+            format=format,
+            jobs=jobs,
+            progress=progress,
+        ),
+    )
+    rows = [
+        [name, reproduction.FIGURES[name].title, f"{name}.{format}, {name}.csv"] for name in made
+    ]
+    _console().print(_rich_table(f"Written to {out}", ["name", "what it shows", "files"], rows))
+    left = [name for name in reproduction.FIGURES if name not in made]
+    if left and not figure:
+        _console().print(f"Not made, for lack of traces: {', '.join(left)}.")
 
 
 @app.command()
@@ -255,19 +326,37 @@ def policies(as_json: AsJson = False) -> None:
 @app.command()
 def scenarios(as_json: AsJson = False) -> None:
     """List the scenarios in the package."""
-    from dysta_gym.workloads import load_scenario, shipped_scenarios
+    from dysta_gym.workloads import (
+        arrival_rate,
+        load_scenario,
+        mean_isolated_s,
+        shipped_scenarios,
+    )
 
+    listed = []
+    for name in shipped_scenarios():
+        scenario = load_scenario(name)
+        rate = arrival_rate(scenario)
+        listed.append(
+            {
+                **scenario.model_dump(mode="json"),
+                "models": list(scenario.store().models),
+                "offered_load": rate * mean_isolated_s(scenario),
+                "offered_rate": rate,
+            }
+        )
     _print_listing(
         "Scenarios",
-        [load_scenario(name).model_dump(mode="json") for name in shipped_scenarios()],
+        listed,
         as_json,
         {
             "name": lambda s: s["name"],
             "accelerator": lambda s: s["accelerator"],
-            "load": lambda s: f"{s['load']:g}" if s["load"] else f"{s['rate']:g}/s",
+            "networks": lambda s: ", ".join(s["models"]),
+            "arrivals": lambda s: s["arrivals"]["process"],
+            "load": lambda s: f"{s['offered_load']:.2f}",
+            "requests/s": lambda s: f"{s['offered_rate']:.4g}",
             "SLO x": lambda s: f"{s['slo_multiplier']:g}",
-            "requests": lambda s: str(s["requests"]),
-            "traces": lambda s: ", ".join(s["traces"]),
             "description": lambda s: s["description"],
         },
     )
@@ -347,15 +436,82 @@ def _comparison_tables(
                     _interval(row, "antt", ".2f"),
                     "" if same else _interval(row, "antt_diff", "+.2f"),
                     f"{row['antt'] / row['antt_lower_bound']:.2f}",
-                    f"{row['ntt_p99']:.1f}",
+                    _marked(row, "ntt_p99", ".1f"),
                 ]
             )
         yield f"{scenario}: load {load:.3g} ({rate:.4g} requests/s), SLO x {slo:g}", head, rows
 
 
+def _aggregate_table(
+    results: pd.DataFrame, reference: str
+) -> tuple[str, list[str], list[list[str]]]:
+    """Title, head and rows of the table over all conditions."""
+    from dysta_gym.statistics import aggregate
+
+    head = ["policy", "violations (%)", "wins (%)", "ANTT / bound", "wins (%)"]
+    rows = []
+    for row in aggregate(results, ["violation_rate", "antt"], reference).to_dict("records"):
+        same = row["policy"] == reference
+        rows.append(
+            [
+                str(row["policy"]),
+                _interval(row, "violation_rate", ".1f", 100),
+                "" if same else _interval(row, "violation_rate_wins", ".0f", 100),
+                _interval(row, "antt", ".2f"),
+                "" if same else _interval(row, "antt_wins", ".0f", 100),
+            ]
+        )
+    return "all conditions: interquartile means", head, rows
+
+
+def _caption(results: pd.DataFrame, reference: str, statistic: str, split: str) -> str:
+    """What the numbers and marks of the tables mean."""
+    from dysta_gym.benchmark import CELL
+
+    seeds, conditions = results["seed"].nunique(), results.groupby(CELL).ngroups
+    average = {"mean": "Mean", "iqm": "Interquartile mean"}[statistic]
+    lines = [
+        f"{average} over {seeds} seed{'s [95 % bootstrap interval]' * (seeds > 1)}; "
+        f"differences to {reference}, paired by seed; split {split}."
+    ]
+    if seeds > 1:
+        lines.append(
+            f"Marked {MARK}: best, or not significantly different from the best "
+            "(paired t-test, Holm, 5 %)."
+        )
+    if conditions > 1:
+        lines.append(
+            f"All conditions: {conditions} x {seeds} workloads; "
+            f"wins: share that a policy serves better than {reference}, ties half."
+        )
+    return "\n".join(lines)
+
+
 def _interval(row: Mapping[Any, Any], name: str, spec: str, scale: float = 1) -> str:
-    mean, low, high = (scale * row[name + end] for end in ("", "_low", "_high"))
-    return f"{mean:{spec}}" + (f" [{low:{spec}}, {high:{spec}}]" if low == low else "")
+    low, high = (scale * row[name + end] for end in ("_low", "_high"))
+    interval = f" [{low:{spec}}, {high:{spec}}]" if low == low else ""
+    return _marked(row, name, spec, scale) + interval
+
+
+def _marked(row: Mapping[Any, Any], name: str, spec: str, scale: float = 1) -> str:
+    return f"{scale * row[name]:{spec}}" + MARK * bool(row.get(f"{name}_best"))
+
+
+def _fitting_table(
+    console: Console, title: str, head: Sequence[str], rows: Sequence[Sequence[str]]
+) -> Table:
+    """A table whose differences have no intervals if it were wider than the console with them."""
+    table = _rich_table(title, head, rows)
+    if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
+        return table
+    short = [
+        [
+            cell.partition(" [")[0] if name == "difference" else cell
+            for name, cell in zip(head, row, strict=True)
+        ]
+        for row in rows
+    ]
+    return _rich_table(title, [NARROW.get(name, name) for name in head], short)
 
 
 def _rich_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
@@ -364,8 +520,16 @@ def _rich_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) 
         numeric = bool(index) and all(_is_number(row[index]) for row in rows)
         table.add_column(name, justify="right" if numeric else "left", no_wrap=index == 0)
     for row in rows:
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+        table.add_row(*map(_text, row))
     return table
+
+
+def _text(cell: str) -> Text:
+    """A cell with its value in bold if it is marked."""
+    text = Text(cell)
+    if _is_number(cell) and MARK in cell:
+        text.stylize("bold", 0, cell.index(MARK) + 1)
+    return text
 
 
 def _is_number(cell: str) -> bool:

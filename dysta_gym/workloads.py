@@ -634,7 +634,15 @@ def read_requests(path: str | Path, store: TraceStore, slo_multiplier: float) ->
     _check_slo(slo_multiplier)
     columns = _request_columns(path, store, ("arrival_s", "sample", "priority", "model"))
     try:
-        return Workload(store, "all", **columns, slo_multiplier=slo_multiplier)
+        return Workload(
+            store,
+            "all",
+            columns["arrival_s"],
+            columns["trace"],
+            columns["row"],
+            columns["priority"],
+            slo_multiplier,
+        )
     except DystaError as error:
         raise DystaError(f"request file {str(path)!r}: {error}") from None
 

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 from matplotlib import image
+from rich.console import Console
 
 from dysta_gym import (
     cli,
@@ -29,6 +30,7 @@ from dysta_gym.benchmark import PAPER_POLICIES, compare
 from dysta_gym.information import LEVELS
 from dysta_gym.metrics import DESCRIPTIONS
 from dysta_gym.policies import names
+from dysta_gym.statistics import aggregate, summarise
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(path.name.removesuffix(".requests.csv") for path in GOLDEN.glob("*.requests.csv"))
@@ -183,8 +185,9 @@ def test_compare_prints_means_intervals_and_paired_differences(comparison):
     frame = read(folder / "results.csv")
     tables = (folder / "results.md").read_text().split("### ")[1:]
     panels = list(frame.groupby(["scenario", "load", "rate", "slo"], sort=False))
-    assert len(tables) == len(panels) == 12
-    for table, ((scenario, load, rate, slo), panel) in zip(tables, panels, strict=True):
+    assert len(tables) == len(panels) + 1 == 13
+    summary = summarise(frame, ["violation_rate", "antt", "ntt_p99"])
+    for table, ((scenario, load, rate, slo), panel) in zip(tables[:-1], panels, strict=True):
         title, _, head, rule, *rows = table.rstrip("\n").split("\n")
         for part in (scenario, f"{load:.3g}", f"{rate:.4g}", f"{slo:g}"):
             assert part in title
@@ -195,8 +198,15 @@ def test_compare_prints_means_intervals_and_paired_differences(comparison):
         for row in rows:
             policy, violations, violations_diff, antt, antt_diff, ratio, p99 = cells_of(row)
             mine = panel[panel["policy"] == policy].set_index("seed")
+            where = summary[["scenario", "load", "slo", "policy"]] == [scenario, load, slo, policy]
+            (marks,) = summary[where.all(axis=1)].to_dict("records")
+            assert ("*" in violations, "*" in antt, "*" in p99) == (
+                marks["violation_rate_best"],
+                marks["antt_best"],
+                marks["ntt_p99_best"],
+            )
             for cell, metric, scale in ((violations, "violation_rate", 100), (antt, "antt", 1)):
-                mean, low, high = (float(part.strip("[],")) for part in cell.split())
+                mean, low, high = (float(part.strip("[],*")) for part in cell.split())
                 values = scale * mine[metric]
                 assert mean == pytest.approx(values.mean(), abs=0.06)
                 # with two seeds, the interval spans from one to the other
@@ -212,7 +222,37 @@ def test_compare_prints_means_intervals_and_paired_differences(comparison):
                 assert float(cell.split(" ")[0]) == pytest.approx(difference, abs=0.06)
             bound = mine["antt_lower_bound"].mean()
             assert float(ratio) == pytest.approx(mine["antt"].mean() / bound, abs=0.006)
-            assert float(p99) == pytest.approx(mine["ntt_p99"].mean(), abs=0.06)
+            assert float(p99.strip("*")) == pytest.approx(mine["ntt_p99"].mean(), abs=0.06)
+
+
+def test_compare_prints_an_aggregate_and_says_what_it_means(comparison):
+    folder, output, _ = comparison
+    *_, table = (folder / "results.md").read_text().split("### ")
+    title, _, _, _, *rows = table.partition("\n\nMean over")[0].split("\n")
+    assert title.startswith("all conditions") and title in output
+    found = aggregate(read(folder / "results.csv"), ["violation_rate", "antt"], "dysta")
+    for row, expected in zip(rows, found.to_dict("records"), strict=True):
+        policy, violations, wins, antt, _ = cells_of(row)
+        share = "" if policy == "dysta" else f"{100 * expected['violation_rate_wins']:.0f} ["
+        assert policy == expected["policy"]
+        assert violations.startswith(f"{100 * expected['violation_rate']:.1f}")
+        assert antt.startswith(f"{expected['antt']:.2f}")
+        assert ("*" in antt) == expected["antt_best"]
+        assert wins.startswith(share)
+    for text in ("Marked *", "paired t-test", "Holm", "12 x 2 workloads"):
+        assert text in table and text in output
+
+
+def test_compare_fits_a_terminal_and_takes_a_statistic(run, monkeypatch):
+    arguments = ("compare", "--scenario", "multi-attnn", "--seeds", 4, "--requests", 60)
+    wide = run(*arguments)[1]
+    robust = run(*arguments, "--statistic", "iqm")[1]
+    assert "Mean over 4 seeds" in wide and "Interquartile mean over 4 seeds" in robust
+    assert wide.splitlines()[4:10] != robust.splitlines()[4:10]
+    monkeypatch.setattr("dysta_gym.cli._console", lambda **_: Console(width=100))
+    narrow = run(*arguments)[1]
+    assert max(map(len, narrow.splitlines())) <= 100 < max(map(len, wide.splitlines()))
+    assert len(narrow.splitlines()) == len(wide.splitlines())  # no cell is broken
 
 
 def test_compare_draws_the_trade_off(comparison):
@@ -232,7 +272,7 @@ def test_compare_without_options(tmp_path):
     for name in ("multi-attnn", "multi-cnn"):
         assert f"{name}: load" in output
     rows = [cells_of(line)[0] for line in output.splitlines() if line.startswith("│")]
-    assert rows == 2 * list(PAPER_POLICIES)
+    assert rows == 3 * list(PAPER_POLICIES)  # two conditions, and both together
     assert {*rows} == {"fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta", "dysta_oracle"}
     assert "5 seeds" in output
 
@@ -389,25 +429,26 @@ def test_listings(run, what):
     assert [cell for line in table.splitlines() if (cell := cells_of(line)[0]) in found] == found
 
 
-def test_listed_traces_are_the_promised_ones(run):
-    listed = {item["name"]: item for item in json.loads(run("traces", "--json")[1])}
-    networks = {"sanger": set(), "eyerissv2": set()}
-    for trace in listed.values():
-        networks[trace["accelerator"]].add(trace["model"])
-        assert trace["inputs"] >= 100 and trace["layers"] > 1
+def test_listed_traces_say_what_they_hold(run):
+    for trace in json.loads(run("traces", "--json")[1]):
+        assert trace["inputs"] >= 200 and trace["layers"] > 1
         assert trace["mean_isolated_s"] > 0 and trace["isolated_spread"] > 0
         assert 0 < trace["mean_sparsity"] < 1
         assert {"network", "inputs"} <= set(trace["provenance"])
-    assert len(networks["sanger"]) >= 3 and len(networks["eyerissv2"]) >= 2
-    for model in networks["eyerissv2"]:
-        patterns = {t["pattern"] for t in listed.values() if t["model"] == model}
-        assert {"dense", "unstructured20"} <= patterns
+
+
+def test_listed_scenarios_say_what_they_offer(run):
+    listed = {item["name"]: item for item in json.loads(run("scenarios", "--json")[1])}
+    assert listed["multi-attnn"]["offered_load"] == 0.95
+    hands = listed["arvr-hands"]  # no load of its own: its frames make one
+    assert hands["load"] is None and hands["offered_rate"] == sum(hands["traces"].values())
+    assert 0 < hands["offered_load"] < 1.2
 
 
 def test_listed_policies_are_the_promised_ones(run):
     listed = {item["name"]: item for item in json.loads(run("policies", "--json")[1])}
     published = {"fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta"}
-    others = {"edf", "llf", "sptp", "round_robin", "random"}
+    others = {"edf", "llf", "sptp", "round_robin", "random", "dysta-tuned", "dysta-fp16"}
     aliases = {"sjf_sparse", "prema_sparse", "sdrm3_sparse", "dysta_naive", "dysta_oracle"}
     assert published | others | aliases <= set(listed)
     assert all(listed[name]["summary"] for name in published | others)
@@ -454,11 +495,12 @@ def test_help(run):
         (["--policy", "dysta:beta=-1"], ["'beta'", "-1", "at least 0"]),
         (["--policy", "dysta", "--policy", "dysta@*", "--policy", "dysta"], ["policy", "once"]),
         (["--policy", "fcfs", "--reference", "sjf"], ["reference", "'sjf'", "fcfs"]),
+        (["--statistic", "median"], ["statistic", "'median'", "mean", "iqm"]),
         (["--split", "validation"], ["split", "'validation'", "train", "test", "all"]),
         (["--load", "-1"], ["load", "-1", "greater than 0"]),
         (["--load", "0"], ["load", "0", "greater than 0"]),
         (["--load", "nan"], ["load", "nan", "finite"]),
-        (["--load", "heavy"], ["--load"]),
+        (["--load", "hefty"], ["load", "'hefty'", "heavy"]),
         (["--load", "0.8", "--load", "0.8"], ["load", "0.8", "once"]),
         (["--rate", "-3"], ["rate", "-3", "greater than 0"]),
         (["--rate", "inf"], ["rate", "inf", "finite"]),

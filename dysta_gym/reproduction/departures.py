@@ -1,0 +1,426 @@
+"""Where the artifact departs from a correct simulation, and what that does to the results.
+
+The artifact (Sparse-DySta's public code) is emulated one departure at a time, on workloads that are
+simulated correctly beside it. Two more concern its accelerator models; they need the networks
+themselves and are measured by ``benchmarks/departures.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+from numba import types
+
+from dysta_gym.accelerators import SANGER_TILE, sanger_layer_latency_s
+from dysta_gym.benchmark import CELL, PAPER_POLICIES
+from dysta_gym.compiling import borrow, compiled
+from dysta_gym.figures import COLOURS
+from dysta_gym.information import estimates
+from dysta_gym.metrics import measure
+from dysta_gym.policies import Policy, find
+from dysta_gym.reproduction.context import Context, Deployment, Item, Result
+from dysta_gym.reproduction.scheduling import PAPER_SLO
+from dysta_gym.simulator import (
+    ARRIVED,
+    JOBS_TYPE,
+    QUEUE_TYPE,
+    RULE_SIGNATURE,
+    SIZE,
+    STATE_TYPE,
+    TABLES_TYPE,
+    Floats,
+    Jobs,
+    Machine,
+    Queue,
+    State,
+    Tables,
+    admit,
+    execute,
+    first_least,
+)
+from dysta_gym.statistics import summarise
+from dysta_gym.traces import Trace, TraceStore
+from dysta_gym.workloads import Scenario, Workload, arrival_rate, generate, mean_isolated_s
+
+METRICS = ("violation_rate", "antt")
+
+ARTIFACT_INPUTS = 7
+"""Inputs of each trace that its sampler draws: the length of a table that has seven keys."""
+
+
+@dataclass(frozen=True)
+class Departure:
+    """One departure: the policies that it concerns, and how one of them runs with it.
+
+    Attributes:
+        title: What the artifact does.
+        policies: Policies that it touches.
+        run: The machine after a workload has run under a policy with the departure, or None for a
+            workload that it does not concern.
+    """
+
+    title: str
+    policies: Sequence[str]
+    run: Callable[[Deployment, Workload, Policy], Machine | None]
+
+
+# --- (a) the sampler -----------------------------------------------------------------------------
+
+
+def _first_inputs(deployment: Deployment, workload: Workload, policy: Policy) -> Machine:
+    """Every request has one of the trace's first inputs, in about equal shares."""
+    row = np.empty_like(workload.row)
+    for index, trace in enumerate(workload.store.traces):
+        drawn = np.sort(trace.rows("test"))
+        mine = workload.trace == index
+        place = np.searchsorted(drawn, workload.row[mine])
+        row[mine] = place * min(ARTIFACT_INPUTS, len(trace.train)) // len(drawn)
+    return _after(replace(workload, row=row), policy)
+
+
+# --- (b) the clock -------------------------------------------------------------------------------
+
+
+@compiled(
+    types.void(
+        JOBS_TYPE,
+        TABLES_TYPE,
+        STATE_TYPE,
+        QUEUE_TYPE,
+        types.FunctionType(RULE_SIGNATURE),
+        types.float64[::1],
+        types.float64[::1],
+    )
+)
+def _run_backwards(
+    jobs: Jobs,
+    tables: Tables,
+    state: State,
+    queue: Queue,
+    rule: Any,
+    parameters: Floats,
+    scores: Floats,
+) -> None:
+    """The event loop, with a clock that an empty queue sets to the next arrival, even backwards."""
+    jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
+    parameters, scores = borrow(parameters), borrow(scores)
+    while state.counters[SIZE] > 0:
+        rule(queue, state.counters[SIZE], state.clock[0], parameters, scores)
+        execute(jobs, tables, state, queue, first_least(scores, state.counters[SIZE]))
+        arrived = state.counters[ARRIVED]
+        if state.counters[SIZE] == 0 and arrived < jobs.arrival.size:
+            state.clock[0] = jobs.arrival[arrived]
+        admit(jobs, tables, state, queue)
+
+
+def _backwards(deployment: Deployment, workload: Workload, policy: Policy) -> Machine:
+    machine = Machine(workload, policy.level)
+    values = policy.values(workload.store.mean_isolated_s(workload.reference))
+    rule, scores = policy.compiled(), np.empty(len(workload))
+    _run_backwards(machine.jobs, machine.tables, machine.state, machine.queue, rule, values, scores)
+    return machine
+
+
+# --- (c) prema_sparse ----------------------------------------------------------------------------
+
+
+def _one_correction(deployment: Deployment, workload: Workload, policy: Policy) -> Machine:
+    """All candidates are ranked with one request's ``g``: as without, for it moves all alike."""
+    machine = Machine(workload, policy.level)
+    pattern = estimates(workload.store, "pattern", workload.reference)
+    machine.tables = machine.tables._replace(remaining=pattern.remaining)
+    machine.run(policy)
+    return machine
+
+
+# --- (d) planaria --------------------------------------------------------------------------------
+
+
+def _score_last_overdue(
+    queue: Queue, size: int, now: float, parameters: Floats, scores: Floats
+) -> None:
+    """Greatest ``priority / S``; where all are overdue, the latest arrival.
+
+    A running maximum that starts below 0 is replaced by whatever comes next while it is negative.
+    """
+    for i in range(size):
+        slack = queue.deadline[i] - now
+        if slack < 0.0:
+            scores[i] = 1.0 * (size - i)
+        else:
+            scores[i] = -queue.priority[i] / slack if slack > 0.0 else -np.inf
+
+
+LAST_OVERDUE = Policy("planaria", _score_last_overdue)
+
+
+def _last_overdue(deployment: Deployment, workload: Workload, policy: Policy) -> Machine:
+    return _after(workload, LAST_OVERDUE)
+
+
+# --- (e) what Sanger charges ---------------------------------------------------------------------
+
+
+def full_length(deployment: Deployment, trace: Trace) -> Trace | None:
+    """The trace as the artifact charges it: density among an input's own tokens, at full length.
+
+    None where its file does not tell density, balance and lengths, or has layers whose queries and
+    keys differ.
+    """
+    density, balance = (deployment.measure(trace, name) for name in ("density", "load_balance"))
+    settings = trace.provenance.get("settings", {})
+    longest, width = (settings.get(name) for name in ("max_length", "width"))
+    known = density is not None and balance is not None and trace.length is not None
+    square = deployment.measure(trace, "query_length") is None
+    if not (known and square and longest and width):
+        return None
+    padded = -(-trace.length // SANGER_TILE) * SANGER_TILE  # type: ignore[operator]
+    own = np.minimum(1, density * ((padded / trace.length) ** 2)[:, None])  # type: ignore[operator]
+    charged = -(-longest // SANGER_TILE) * SANGER_TILE
+    latency_s = sanger_layer_latency_s(own, balance, charged, width)  # type: ignore[arg-type]
+    return replace(trace, latency_s=latency_s)
+
+
+def _full_store(deployment: Deployment) -> TraceStore | None:
+    """The scenario's store with the traces of `full_length`; None if that changes none."""
+    store = deployment.scenario.store()
+    key = "traces at full length"
+    if key not in store.cached:
+        changed = [full_length(deployment, trace) for trace in store.traces]
+        store.cached[key] = (
+            TraceStore([new or old for new, old in zip(changed, store.traces, strict=True)])
+            if any(changed)
+            else None
+        )
+    result: TraceStore | None = store.cached[key]
+    return result
+
+
+def _full_length(deployment: Deployment, workload: Workload, policy: Policy) -> Machine | None:
+    """The same requests, as far apart as keeps the load."""
+    store = _full_store(deployment)
+    if store is None:
+        return None
+    weights = np.array(list(deployment.scenario.traces.values()))
+    mean, charged = (
+        np.dot(weights, [trace.isolated_s[trace.rows("test")].mean() for trace in each.traces])
+        for each in (workload.store, store)
+    )
+    arrival_s = workload.arrival_s * (charged / mean)
+    return _after(replace(workload, store=store, arrival_s=arrival_s), policy)
+
+
+DEPARTURES: Mapping[str, Departure] = {
+    "first inputs": Departure(
+        f"the sampler draws only the first {ARTIFACT_INPUTS} inputs of every trace",
+        PAPER_POLICIES,
+        _first_inputs,
+    ),
+    "clock": Departure(
+        "when the queue empties, the clock is set to the next arrival, even backwards",
+        PAPER_POLICIES,
+        _backwards,
+    ),
+    "one correction": Departure(
+        "prema_sparse ranks every candidate with the last queued request's g",
+        ("prema_sparse",),
+        _one_correction,
+    ),
+    "last overdue": Departure(
+        "planaria runs the latest arrival where all requests are overdue",
+        ("planaria",),
+        _last_overdue,
+    ),
+    "full length": Departure(
+        "Sanger is charged the full length at the density of the input's own tokens",
+        PAPER_POLICIES,
+        _full_length,
+    ),
+}
+
+
+# --- measuring -----------------------------------------------------------------------------------
+
+CORRECT, DEPARTED = "correct", "departed"
+
+
+def _departures(context: Context) -> Result:
+    parts = []
+    for deployment in context.deployments.values():
+        for offer in deployment.main:
+            workloads = [(seed, _workload(context, deployment, offer, seed))
+                         for seed in context.seeds]  # fmt: skip
+            correct: dict[tuple[str, int], dict[str, float]] = {}
+            for name, departure in DEPARTURES.items():
+                for policy in departure.policies:
+                    rows = []
+                    for seed, workload in workloads:
+                        machine = departure.run(deployment, workload, find(policy))
+                        if machine is None:
+                            break
+                        if (policy, seed) not in correct:
+                            correct[policy, seed] = _measured(_after(workload, find(policy)))
+                        rows += [
+                            {"seed": seed, "policy": CORRECT, **correct[policy, seed]},
+                            {"seed": seed, "policy": DEPARTED, **_measured(machine)},
+                        ]
+                    if rows:
+                        where = _where(deployment, offer)
+                        parts.append(_beside(where, name, policy, pd.DataFrame(rows)))
+    frame = pd.concat(parts, ignore_index=True)
+    return Result(frame, partial(_draw, frame), _findings(context, frame))
+
+
+def _workload(context: Context, deployment: Deployment, offer: float, seed: int) -> Workload:
+    scenario = _offering(deployment, offer).varied(
+        slo_multiplier=PAPER_SLO, requests=context.requests
+    )
+    return generate(scenario, seed)
+
+
+def _offering(deployment: Deployment, offer: float) -> Scenario:
+    by_load = deployment.offered == "load"
+    return deployment.scenario.varied(
+        load=offer if by_load else None, rate=None if by_load else offer
+    )
+
+
+def _where(deployment: Deployment, offer: float) -> dict[str, Any]:
+    """Columns `CELL`, as `dysta_gym.benchmark.compare` has them."""
+    scenario = _offering(deployment, offer)
+    rate = arrival_rate(scenario)
+    load = scenario.load or rate * mean_isolated_s(scenario)
+    return {"scenario": scenario.name, "load": load, "rate": rate, "slo": PAPER_SLO}
+
+
+def _after(workload: Workload, policy: Policy) -> Machine:
+    machine = Machine(workload, policy.level)
+    machine.run(policy)
+    return machine
+
+
+def _measured(machine: Machine) -> dict[str, float]:
+    """The metrics, and the share of the time from the first arrival on that is work."""
+    schedule = machine.schedule()
+    metrics = measure(schedule, {})
+    isolated = machine.workload.isolated_s
+    arrival = machine.workload.arrival_s
+    offered = isolated.sum() / (arrival[-1] * (len(arrival) + 1) / len(arrival))
+    return {**{name: metrics[name] for name in METRICS}, "offered": float(offered)}
+
+
+def _beside(
+    where: Mapping[str, Any], departure: str, policy: str, rows: pd.DataFrame
+) -> pd.DataFrame:
+    """One row: each metric without and with the departure, and the difference, paired by seed."""
+    columns = {name: np.full(len(rows), value) for name, value in where.items()}
+    summary = summarise(rows.assign(**columns)[[*CELL, *rows]], METRICS, CORRECT)
+    summary = summary.set_index("policy")
+    offered = rows.groupby("policy")["offered"].mean()
+    found: dict[str, Any] = {**where, "departure": departure, "policy": policy}
+    for metric in METRICS:
+        found[f"{metric}_correct"] = summary.loc[CORRECT, metric]
+        for end in ("", "_diff", "_diff_low", "_diff_high"):
+            found[f"{metric}{end}"] = summary.loc[DEPARTED, f"{metric}{end}"]
+    found["offered_ratio"] = offered[DEPARTED] / offered[CORRECT]
+    return pd.DataFrame([found])
+
+
+def _findings(context: Context, frame: pd.DataFrame) -> dict[str, Any]:
+    """Rows by departure, and what full length does to the dependence of latency on length."""
+    found: dict[str, Any] = {
+        str(name): mine.to_dict("records") for name, mine in frame.groupby("departure", sort=False)
+    }
+    if "attention" in context.deployments:
+        deployment = context.deployments["attention"]
+        charged = {}
+        for trace in deployment.traces:
+            full = full_length(deployment, trace)
+            if full is not None and trace.length is not None and np.ptp(trace.length):
+                charged[trace.model] = {
+                    "correlation": float(np.corrcoef(trace.length, trace.isolated_s)[0, 1]),
+                    "correlation_departed": float(np.corrcoef(trace.length, full.isolated_s)[0, 1]),
+                    "isolated_ratio": float(full.isolated_s.mean() / trace.isolated_s.mean()),
+                }
+        found["latency and length"] = charged
+    return found
+
+
+# --- the picture ---------------------------------------------------------------------------------
+
+
+def _draw(frame: pd.DataFrame) -> Figure:
+    labels = list(dict.fromkeys(zip(frame["departure"], frame["policy"], strict=True)))
+    scenarios = list(dict.fromkeys(frame["scenario"]))
+    figure, axes = plt.subplots(
+        1, 2, figsize=(9.6, 0.24 * len(labels) + 1.5), layout="constrained", sharey=True
+    )
+    for axis, metric in zip(axes, METRICS, strict=True):
+        for index, scenario in enumerate(scenarios):
+            mine = frame[frame["scenario"] == scenario]
+            for turn, (_, values) in enumerate(mine.groupby("load", sort=True)):
+                places = zip(values["departure"], values["policy"], strict=True)
+                y = np.array([labels.index(place) for place in places])
+                y = y + 0.2 * (index + 0.5 * turn - 0.75)
+                base = values[f"{metric}_correct"] if metric == "antt" else 1
+                x, low, high = (
+                    100 * values[f"{metric}_diff{end}"] / base for end in ("", "_low", "_high")
+                )
+                colour = COLOURS[index]
+                axis.hlines(y, low, high, color=colour, linewidth=1, alpha=0.6)
+                axis.plot(x, y, "o", color=colour, markersize=4,
+                          markerfacecolor="white" if turn else colour)  # fmt: skip
+        axis.axvline(0, color="0.3", linewidth=0.9)
+        axis.set_xscale("symlog", linthresh=1, linscale=0.6)
+        most = max(abs(value) for value in axis.get_xlim())
+        ticks = [tick for tick in (1, 3, 10, 30, 100, 300, 1000) if tick <= most]
+        axis.set_xticks([-t for t in ticks[::-1]] + [0] + ticks,
+                        [f"-{t}" for t in ticks[::-1]] + ["0"] + [f"+{t}" for t in ticks],
+                        fontsize=8)  # fmt: skip
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.grid(alpha=0.25, linewidth=0.6, axis="x")
+        axis.set_xlabel(
+            "SLO violations: change (points)" if metric == METRICS[0] else "ANTT: change (%)"
+        )
+        for edge in range(1, len(labels)):
+            if labels[edge][0] != labels[edge - 1][0]:
+                axis.axhline(edge - 0.5, color="0.6", linewidth=0.8)
+    axes[0].set_yticks(
+        range(len(labels)),
+        [
+            f"{departure}:  {policy}" if not at or labels[at - 1][0] != departure else policy
+            for at, (departure, policy) in enumerate(labels)
+        ],
+        fontsize=8,
+    )
+    axes[0].set_ylim(len(labels) - 0.5, -0.5)
+    handles = []
+    for index, scenario in enumerate(scenarios):
+        loads = sorted(frame[frame["scenario"] == scenario]["load"].unique())
+        for turn, load in enumerate(loads):
+            handles.append(
+                Line2D([], [], color=COLOURS[index], marker="o", linestyle="", markersize=4,
+                           markerfacecolor="white" if turn else COLOURS[index],
+                           label=f"{scenario}, load {load:.3g}")
+            )  # fmt: skip
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
+    return figure
+
+
+ITEMS: Mapping[str, Item] = {
+    "departures": Item(
+        "departures",
+        "What the artifact's departures from a correct simulation do to the results",
+        "The paper's numbers come from this artifact.",
+        _departures,
+    )
+}

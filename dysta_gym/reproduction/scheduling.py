@@ -1,0 +1,279 @@
+"""Figures 12 to 15 and Table 5: the schedulers, compared on workloads that the figures share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dysta_gym import figures
+from dysta_gym.benchmark import CELL, PAPER_POLICIES
+from dysta_gym.information import LEVELS
+from dysta_gym.reproduction.context import Context, Item, Result, Runs
+from dysta_gym.statistics import summarise
+
+PAPER_SLO = 10.0
+"""The paper's SLO multiplier wherever it does not vary."""
+
+ESTIMATING_RULES = ("sjf", "prema", "sdrm3", "dysta")
+"""The paper's rules that estimate latencies, so that more information changes them."""
+
+METRICS = ("violation_rate", "antt", "throughput")
+"""Table 5's columns; the artifact calls the throughput STP."""
+
+ORACLE = "dysta_oracle"
+
+
+def _main(context: Context, points: int) -> list[Runs]:
+    return [
+        Runs(kind, deployment.main[:points], (PAPER_SLO,), PAPER_POLICIES)
+        for kind, deployment in context.deployments.items()
+    ]
+
+
+def _levels(context: Context) -> list[Runs]:
+    policies = tuple(f"{rule}@{level}" for rule in ESTIMATING_RULES for level in LEVELS)
+    return [
+        Runs(kind, deployment.main[:1], (PAPER_SLO,), policies)
+        for kind, deployment in context.deployments.items()
+    ]
+
+
+def _across_slos(context: Context) -> list[Runs]:
+    return [
+        Runs(kind, deployment.main, context.slos, PAPER_POLICIES)
+        for kind, deployment in context.deployments.items()
+    ]
+
+
+def _across_offers(context: Context) -> list[Runs]:
+    return [
+        Runs(kind, deployment.offers, (PAPER_SLO,), PAPER_POLICIES)
+        for kind, deployment in context.deployments.items()
+    ]
+
+
+def _result(
+    results: pd.DataFrame,
+    draw: Callable[[pd.DataFrame], Figure],
+    findings: Callable[[pd.DataFrame], Mapping[str, Any]],
+) -> Result:
+    summary = summarise(results, [*METRICS, "antt_lower_bound"])
+    # The bound is the workload's: policies do not differ in it.
+    summary = summary[[name for name in summary if not str(name).startswith("antt_lower_bound_")]]
+    return Result(summary, partial(draw, summary), findings(summary))
+
+
+# --- Figure 12 and Table 5 -----------------------------------------------------------------------
+
+
+def _figure12(context: Context) -> Result:
+    results = context.results(_main(context, 2))
+    return _result(results, lambda _: figures.trade_off(results, columns=2), _standing)
+
+
+def _table5(context: Context) -> Result:
+    results = context.results(_main(context, 1))
+    return _result(results, lambda summary: figures.dots(summary, METRICS), _standing)
+
+
+def _standing(summary: pd.DataFrame) -> dict[str, Any]:
+    """Per condition: Dysta beside the best and the worst of the others (`_dysta_beside`)."""
+    return {_key(condition): _dysta_beside(group) for condition, group in _conditions(summary)}
+
+
+def _conditions(summary: pd.DataFrame) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
+    return [(tuple(condition), group) for condition, group in summary.groupby(CELL, sort=False)]
+
+
+def _key(condition: Sequence[Any]) -> str:
+    scenario, load, _, slo = condition
+    return f"{scenario}, load {load:.3g}, SLO x {slo:g}"
+
+
+def _dysta_beside(group: pd.DataFrame) -> dict[str, Any]:
+    """Per metric: Dysta, its Oracle, the best and the worst of the others.
+
+    ``dysta_among_best`` is whether Dysta is not significantly worse than the best of all seven.
+    """
+    rows = group.set_index("policy")
+    others = rows.drop(index=["dysta", ORACLE])
+    found: dict[str, Any] = {}
+    for metric in ("violation_rate", "antt"):
+        best = str(others[metric].idxmin())
+        found[metric] = {
+            "dysta": float(rows.loc["dysta", metric]),  # type: ignore[arg-type]
+            "oracle": float(rows.loc[ORACLE, metric]),  # type: ignore[arg-type]
+            "best_other": float(others.loc[best, metric]),  # type: ignore[arg-type]
+            "best_other_policy": best,
+            "worst_other": float(others[metric].max()),
+            "dysta_among_best": bool(rows.loc["dysta", f"{metric}_best"]),
+        }
+    found["dysta_is_best_in_both"] = all(
+        found[metric]["dysta"] <= found[metric]["best_other"]
+        for metric in ("violation_rate", "antt")
+    )
+    return found
+
+
+# --- Figure 13 -----------------------------------------------------------------------------------
+
+
+def _figure13(context: Context) -> Result:
+    results = context.results(_levels(context))
+    return _result(
+        results,
+        lambda summary: figures.by_level(summary, ("violation_rate", "antt")),
+        partial(_per_level, results),
+    )
+
+
+def _per_level(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
+    """Per condition and rule: each metric at each level, and what monitoring changes.
+
+    ``monitored_less`` has the differences to the levels `static` and `pattern`, paired by seed,
+    with their 95 % intervals.
+    """
+    found: dict[str, Any] = {}
+    for condition, group in _conditions(summary):
+        at: dict[Any, Any] = group.set_index("policy").to_dict("index")
+        found[_key(condition)] = {
+            rule: {
+                metric: {level: at[f"{rule}@{level}"][metric] for level in LEVELS}
+                for metric in ("violation_rate", "antt")
+            }
+            for rule in ESTIMATING_RULES
+        }
+    for rule in ESTIMATING_RULES:
+        for level in ("static", "pattern"):
+            both = results[results["policy"].isin([f"{rule}@monitored", f"{rule}@{level}"])]
+            beside = summarise(both, ["violation_rate", "antt"], f"{rule}@{level}")
+            for condition, group in _conditions(beside):
+                at = group.set_index("policy").to_dict("index")
+                row = at[f"{rule}@monitored"]
+                found[_key(condition)][rule].setdefault("monitored_less", {})[level] = {
+                    metric: {
+                        "change": row[f"{metric}_diff"],
+                        "low": row[f"{metric}_diff_low"],
+                        "high": row[f"{metric}_diff_high"],
+                    }
+                    for metric in ("violation_rate", "antt")
+                }
+    return found
+
+
+# --- Figures 14 and 15 ---------------------------------------------------------------------------
+
+
+def _figure14(context: Context) -> Result:
+    def draw(summary: pd.DataFrame) -> Figure:
+        return figures.curves(
+            summary, "slo", "SLO multiplier", ("violation_rate", "antt"), ("scenario", "load")
+        )
+
+    results = context.results(_across_slos(context))
+    return _result(results, draw, partial(_points_won, results))
+
+
+def _figure15(context: Context) -> Result:
+    offered = {deployment.offered for deployment in context.deployments.values()}
+    along, label = (
+        ("load", "load: work offered over capacity")
+        if offered == {"load"}
+        else ("rate", "requests/s")
+    )
+
+    def draw(summary: pd.DataFrame) -> Figure:
+        return figures.curves(summary, along, label, ("violation_rate", "antt"), ("scenario",))
+
+    results = context.results(_across_offers(context))
+    return _result(results, draw, partial(_points_won, results))
+
+
+def _points_won(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
+    """Per scenario and metric: where Dysta stands over all points.
+
+    ``dysta_ahead`` counts the points at which it is as good as the best of the others but for its
+    Oracle, or better, ``dysta_among_best`` as in `_dysta_beside`; lead and lag are the least and
+    the greatest of its metric less that of the best other. ``by_network`` has the violation rate of
+    each network under Dysta and under the best other, where Dysta trails most in violations.
+    """
+    found: dict[str, Any] = {}
+    for scenario, mine in summary.groupby("scenario", sort=False):
+        beside = {_key(condition): _dysta_beside(group) for condition, group in _conditions(mine)}
+        found[str(scenario)] = {"points": len(beside)}
+        for metric in ("violation_rate", "antt"):
+            points = {key: each[metric] for key, each in beside.items()}
+            gaps = {key: each["dysta"] - each["best_other"] for key, each in points.items()}
+            found[str(scenario)][metric] = {
+                "dysta_ahead": sum(gap <= 0 for gap in gaps.values()),
+                "dysta_among_best": sum(each["dysta_among_best"] for each in points.values()),
+                "widest_lead": min(gaps.items(), key=lambda gap: gap[1]),
+                "widest_lag": max(gaps.items(), key=lambda gap: gap[1]),
+                "best_others": sorted({each["best_other_policy"] for each in points.values()}),
+            }
+        rates = found[str(scenario)]["violation_rate"]
+        where = rates["widest_lag"][0]
+        best = rates["best_at_widest_lag"] = beside[where]["violation_rate"]["best_other_policy"]
+        condition = next(each for each, _ in _conditions(mine) if _key(each) == where)
+        found[str(scenario)]["by_network"] = _by_network(results, condition, ("dysta", best))
+    return found
+
+
+def _by_network(
+    results: pd.DataFrame, condition: Sequence[Any], policies: Sequence[str]
+) -> dict[str, tuple[float, ...]]:
+    """Each network's violation rate under each of the policies, mean over seeds."""
+    prefix = "violation_rate_model_"
+    chosen = results[(results[CELL] == list(condition)).all(axis=1)]
+    rates = chosen.groupby("policy")[[name for name in chosen if str(name).startswith(prefix)]]
+    means = rates.mean().loc[list(policies)].dropna(axis=1)
+    return {
+        str(name).removeprefix(prefix): tuple(map(float, means[name])) for name in means.columns
+    }
+
+
+ITEMS: Mapping[str, Item] = {
+    item.name: item
+    for item in (
+        Item(
+            "figure12",
+            "SLO violations against ANTT",
+            "Dysta is better than the other schedulers in violations and turnaround at once.",
+            _figure12,
+            runs=partial(_main, points=2),
+        ),
+        Item(
+            "figure13",
+            "What each level of information adds",
+            "Knowing the pattern, then monitoring the sparsity, lowers violations and turnaround.",
+            _figure13,
+            runs=_levels,
+        ),
+        Item(
+            "table5",
+            "Violations, ANTT and throughput of the seven schedulers",
+            "Dysta has the least violations and ANTT of the practical schedulers and comes near "
+            "its Oracle; throughput is about equal.",
+            _table5,
+            runs=partial(_main, points=1),
+        ),
+        Item(
+            "figure14",
+            "Across SLO multipliers from 10 to 150",
+            "Dysta stays the best from tight to loose deadlines.",
+            _figure14,
+            runs=_across_slos,
+        ),
+        Item(
+            "figure15",
+            "Across arrival rates",
+            "Dysta stays the best from low to high arrival rates.",
+            _figure15,
+            runs=_across_offers,
+        ),
+    )
+}
