@@ -34,6 +34,7 @@ from dysta_gym.accelerators import (
     eyerissv2_layer_latency_s,
     eyerissv2_mapping,
     sanger_layer_latency_s,
+    sanger_padded_length,
 )
 from dysta_gym.files import replacing
 from dysta_gym.profiling import NETWORKS, attention, cnn
@@ -137,7 +138,7 @@ def measure_attention(name: str, cache: Path, inputs: int) -> pd.DataFrame:
     def count(probability: np.ndarray, threshold: float) -> attention.KeptScores:
         kept = count_kept_scores(probability, threshold)
         heads, queries, keys = probability.shape
-        length, key_length = (attention.padded_length(each) for each in (queries, keys))
+        length, key_length = (sanger_padded_length(each) for each in (queries, keys))
         padded = np.zeros((heads, queries, key_length), bool)
         padded[:, :, :keys] = probability > threshold
         wide = padded.reshape(heads, queries, -1, SANGER_TILE).sum(axis=-1)

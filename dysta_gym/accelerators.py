@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +15,14 @@ SANGER_TILE = 64
 SANGER_MULTIPLIERS = 16
 SANGER_CLOCK_HZ = 1e9
 SANGER_OPERATIONS_PER_CYCLE = SANGER_TILE * SANGER_MULTIPLIERS * 2  # a multiply and an add each
+
+
+Length = TypeVar("Length", int, NDArray[np.int64], NDArray[np.float64])
+
+
+def sanger_padded_length(length: Length) -> Length:
+    """``length`` in tokens, one or an array of them, rounded up to whole tiles of Sanger."""
+    return -(-length // SANGER_TILE) * SANGER_TILE
 
 
 def sanger_layer_latency_s(

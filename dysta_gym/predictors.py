@@ -39,7 +39,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dysta_gym.accelerators import SANGER_TILE
+from dysta_gym.accelerators import sanger_padded_length
 from dysta_gym.errors import one_of
 from dysta_gym.traces import Trace
 
@@ -247,7 +247,7 @@ def _length_terms(length: Floats) -> tuple[Floats, ...]:
     The projections grow with the padded length, and the attention with the sub-rows times the
     padded length. Each real token has its sub-rows, so these grow with the real length.
     """
-    padded = np.ceil(length / SANGER_TILE) * SANGER_TILE
+    padded = sanger_padded_length(length)
     return np.ones_like(length), length, padded, length * padded
 
 

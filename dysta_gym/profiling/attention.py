@@ -34,7 +34,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,6 +44,7 @@ from dysta_gym.accelerators import (
     SANGER_MULTIPLIERS,
     SANGER_TILE,
     sanger_layer_latency_s,
+    sanger_padded_length,
 )
 from dysta_gym.errors import DystaError
 from dysta_gym.profiling import texts
@@ -52,8 +53,6 @@ from dysta_gym.profiling.writing import Partial, digest, label_inputs, split_by_
 
 # Of Sanger's configurations for BERT and GPT-2 (`bert_base_sanger_2e-3`, `gpt2_sanger_2e-3`).
 THRESHOLD = 0.002
-
-Length = TypeVar("Length", int, NDArray[np.int64])
 
 
 class KeptScores(NamedTuple):
@@ -78,7 +77,7 @@ def count_kept_scores(probability: ArrayLike, threshold: float = THRESHOLD) -> K
         )
     keep = probability > threshold
     heads, queries, keys = keep.shape
-    padded = np.zeros((heads, queries, padded_length(keys)), np.bool_)
+    padded = np.zeros((heads, queries, sanger_padded_length(keys)), np.bool_)
     padded[:, :, :keys] = keep
     vectors = padded.reshape(heads, queries, -1, SANGER_TILE)
     kept = np.count_nonzero(vectors, axis=-1)
@@ -86,11 +85,6 @@ def count_kept_scores(probability: ArrayLike, threshold: float = THRESHOLD) -> K
     return KeptScores(
         kept.sum(axis=(1, 2), dtype=np.int64), subrows.sum(axis=(1, 2), dtype=np.int64)
     )
-
-
-def padded_length(length: Length) -> Length:
-    """`length` in tokens, one or an array of them, rounded up to whole tiles."""
-    return -(-length // SANGER_TILE) * SANGER_TILE
 
 
 class LayerShapes(NamedTuple):
@@ -141,7 +135,7 @@ class AttentionProfile:
     def density(self) -> NDArray[np.float64]:
         """Share of the padded layer's scores that stay, mean over heads; (inputs, layers)."""
         shapes = self.shapes
-        scores = padded_length(shapes.queries) * padded_length(shapes.keys)
+        scores = sanger_padded_length(shapes.queries) * sanger_padded_length(shapes.keys)
         return self.kept / (self.heads * scores)
 
     @property
@@ -163,9 +157,9 @@ class AttentionProfile:
         return sanger_layer_latency_s(
             self.density,
             self.load_balance,
-            padded_length(shapes.queries),
+            sanger_padded_length(shapes.queries),
             self.width,
-            padded_length(shapes.keys),
+            sanger_padded_length(shapes.keys),
         )
 
     def write(self, path: Path, meta: Mapping[str, Any] | None = None, *, seed: int = 0) -> None:

@@ -390,6 +390,14 @@ def _efficientnet_lite0_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return (cropped.transpose(2, 0, 1).astype(np.float32) - np.float32(127)) / np.float32(128)
 
 
+FACE_API = Package(  # with photographs of people, too
+    "npm",
+    "@vladmandic/face-api",
+    "1.7.15",
+    "MIT",
+    "0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031",
+)
+
 _NETWORKS: dict[str, _Network] = {
     "vgg16": _Network(
         title="VGG-16, its 13 convolutions fine-tuned from ImageNet, with 4 small FC layers",
@@ -458,15 +466,7 @@ _NETWORKS: dict[str, _Network] = {
     ),
     "ssd_mobilenetv1": _Network(
         title="SSD with MobileNetV1, faces (the detector of face-api)",
-        packages=(
-            Package(
-                "npm",
-                "@vladmandic/face-api",
-                "1.7.15",
-                "MIT",
-                "0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031",
-            ),
-        ),
+        packages=(FACE_API,),
         load=_ssd_mobilenetv1,
         image_size=(512, 512),
         preprocessing="resized to fit 512 x 512, black at the right or below, RGB / 127.5 - 1",

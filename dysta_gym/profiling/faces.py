@@ -9,16 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dysta_gym.profiling import images
+from dysta_gym.profiling.cnn import FACE_API
 from dysta_gym.profiling.images import Picture, low_light_copies, open_picture, resize
-from dysta_gym.profiling.sources import Package, fetch
-
-FACE_API = Package(
-    "npm",
-    "@vladmandic/face-api",
-    "1.7.15",
-    "MIT",
-    "0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031",
-)
+from dysta_gym.profiling.sources import fetch
 
 # Photographs of three to five people, and where the faces are: centre and size in pixels.
 # fmt: off

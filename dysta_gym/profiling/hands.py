@@ -20,7 +20,7 @@ from PIL import Image, ImageSequence
 
 from dysta_gym.errors import DystaError
 from dysta_gym.profiling import images
-from dysta_gym.profiling.images import OPENCV, Picture, low_light_copies, open_picture
+from dysta_gym.profiling.images import OPENCV, Picture, in_rounds, low_light_copies, open_picture
 from dysta_gym.profiling.sources import Package, fetch
 
 FINGERPOSE = Package(
@@ -134,18 +134,8 @@ def load_pictures(cache: Path, limit: int | None = None) -> list[Picture]:
         pixels = _square(background.pixels, _rng(name))
         pictures.append(Picture(name, "no hand", background.group, pixels))
     dark = low_light_copies(pictures)
-    return [*_in_rounds(pictures), *_in_rounds(dark)][:limit]
-
-
-def _in_rounds(pictures: list[Picture]) -> list[Picture]:
-    """First the first of every group, then the second, and so on."""
-    seen: dict[str, int] = {}
-    turns = []
-    for picture in pictures:
-        turns.append(seen.setdefault(picture.group, 0))
-        seen[picture.group] += 1
-    order = sorted(range(len(pictures)), key=lambda i: (turns[i], i))
-    return [pictures[i] for i in order]
+    ordered = [part[i] for part in (pictures, dark) for i in in_rounds(part)]
+    return ordered[:limit]
 
 
 def _rng(name: str) -> np.random.Generator:

@@ -160,13 +160,17 @@ def load_pictures(cache: Path, limit: int | None = None) -> list[Picture]:
     pictures += low_light_copies(pictures)
     if limit is None or limit >= len(pictures):
         return pictures
+    return [pictures[i] for i in sorted(in_rounds(pictures)[:limit])]
+
+
+def in_rounds(pictures: Sequence[Picture]) -> list[int]:
+    """Indices: those of the first picture of every group, then of the second, and so on."""
     seen: dict[str, int] = {}
     turn = []  # how many of its group come before it
     for picture in pictures:
         turn.append(seen.setdefault(picture.group, 0))
         seen[picture.group] += 1
-    chosen = sorted(range(len(pictures)), key=lambda i: (turn[i], i))[:limit]
-    return [pictures[i] for i in sorted(chosen)]
+    return sorted(range(len(pictures)), key=lambda i: (turn[i], i))
 
 
 def low_light_copies(pictures: Sequence[Picture]) -> list[Picture]:

@@ -20,19 +20,9 @@ from torch import nn
 from torch.nn.functional import relu6
 
 from dysta_gym.errors import DystaError
-from dysta_gym.profiling.onnx_graph import PaddedConv2d
+from dysta_gym.profiling.padding import PaddedConv2d, same_sides
 
 BATCH_NORM_EPSILON = 1e-3  # of both networks
-
-
-def same_sides(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after an axis of length `size` under TensorFlow's padding SAME.
-
-    As many as make `ceil(size / stride)` outputs; of an odd number, the odd one comes after.
-    """
-    outputs = -(-size // stride)
-    total = max((outputs - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from dysta_gym.errors import DystaError
+from dysta_gym.profiling.padding import PaddedConv2d
 
 Values = list[torch.Tensor]
 
@@ -33,27 +34,6 @@ class _Step:
     inputs: tuple[str, ...]
     output: str
     last_use: tuple[str, ...] = ()  # values that no later step needs
-
-
-class PaddedConv2d(nn.Conv2d):
-    """A convolution whose padding may differ from side to side, as ONNX allows.
-
-    `sides` is (top, left, bottom, right).
-    """
-
-    sides: tuple[int, int, int, int]
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Convolve `input` (inputs, channels, height, width), padded."""
-        top, left, bottom, right = self.sides
-        if (top, left) == (bottom, right):
-            padding = (top, left)
-        else:
-            input = functional.pad(input, (left, right, top, bottom))
-            padding = (0, 0)
-        return functional.conv2d(
-            input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
-        )
 
 
 class OnnxNetwork(nn.Module):

@@ -8,7 +8,6 @@ itself. Whatever a graph contains beyond `OPERATORS` is an error, never a guess.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from torch import nn
 from torch.nn import functional
 
 from dysta_gym.errors import DystaError
-from dysta_gym.profiling.onnx_graph import PaddedConv2d
+from dysta_gym.profiling.padding import PaddedConv2d, same_sides
 
 Values = list[torch.Tensor]
 Compute = Callable[[Values], torch.Tensor]
@@ -378,12 +377,10 @@ def _sides(
     """Padding of a window, (top, left, bottom, right); where it is uneven, the end has more."""
     if padding == tflite.Padding.VALID:
         return 0, 0, 0, 0
-    total = [
-        max((math.ceil(length / step) - 1) * step + window - length, 0)
-        for length, window, step in zip(size, extent, stride, strict=True)
-    ]
-    top, left = (side // 2 for side in total)
-    return top, left, total[0] - top, total[1] - left
+    (top, bottom), (left, right) = (
+        same_sides(*axis) for axis in zip(size, extent, stride, strict=True)
+    )
+    return top, left, bottom, right
 
 
 def _activation(node: _Node, options: Any) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -5,12 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from dysta_gym.accelerators import sanger_layer_latency_s
+from dysta_gym.accelerators import sanger_layer_latency_s, sanger_padded_length
 from dysta_gym.errors import DystaError
 from dysta_gym.profiling.attention import (
     AttentionProfile,
     count_kept_scores,
-    padded_length,
     profile_attention,
 )
 from dysta_gym.profiling.writing import split_by_group, write_trace
@@ -97,7 +96,7 @@ def test_probability_needs_three_dimensions():
 
 
 def test_padded_length_is_whole_tiles():
-    assert [padded_length(n) for n in (1, 63, 64, 65, 384)] == [64, 64, 64, 128, 384]
+    assert [sanger_padded_length(n) for n in (1, 63, 64, 65, 384)] == [64, 64, 64, 128, 384]
 
 
 def test_measures_of_a_full_tile():
@@ -120,7 +119,10 @@ def test_latency_sees_the_real_number_of_subrows():
     # The model takes density / load balance * 4 * length for the sub-rows of a column of tiles.
     measured = profile([[3000]], [[400]], [100])
     per_column = (
-        measured.density / measured.load_balance * 4 * padded_length(measured.length)[:, None]
+        measured.density
+        / measured.load_balance
+        * 4
+        * sanger_padded_length(measured.length)[:, None]
     )
     assert per_column == pytest.approx(400 / 2)
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from dysta_gym.errors import DystaError
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("onnx")  # whose graphs have the padded convolution, too
 from torch.nn import functional  # noqa: E402
 
 from dysta_gym.profiling import mobile  # noqa: E402
 from dysta_gym.profiling.cnn import profile_cnn  # noqa: E402
+from dysta_gym.profiling.padding import same_sides  # noqa: E402
 
 
 class Drawn(mobile.Weights):
@@ -94,7 +94,7 @@ def test_ssd_mobilenetv1_has_the_published_backbone() -> None:
 def test_same_padding_is_the_least_and_the_odd_one_comes_after(
     size: int, kernel: int, stride: int
 ) -> None:
-    before, after = mobile.same_sides(size, kernel, stride)
+    before, after = same_sides(size, kernel, stride)
     assert 0 <= after - before <= 1
     # As many outputs as inputs that a stride lands on.
     wanted = len(range(0, size, stride))
@@ -113,7 +113,7 @@ def test_same_padding_is_the_least_and_the_odd_one_comes_after(
 def test_same_padding_of_known_cases(
     size: int, kernel: int, stride: int, sides: tuple[int, int]
 ) -> None:
-    assert mobile.same_sides(size, kernel, stride) == sides
+    assert same_sides(size, kernel, stride) == sides
 
 
 def test_first_layers_compute_what_tensorflow_defines() -> None:
