@@ -37,8 +37,8 @@ def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Float
 
     The scheduler of Sparse-DySta computes in half precision (MICRO'23, Section 6). What it holds of
     a request, ``R`` without its correction, ``g``, ``S``, ``W`` and ``I``, is rounded first. A
-    format too narrow for a time makes it zero or infinite: an infinite score runs last, and a score
-    of infinity times zero, which is no number, likewise.
+    format too narrow for a time makes it zero or infinite: an infinite score runs last, and one
+    that is no number (infinity times zero, zero over zero) likewise.
     """
     bits, width = int(parameters[2]), int(parameters[3])
     beta = rounded(parameters[0], bits, width)

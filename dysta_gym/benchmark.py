@@ -12,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from threading import Event
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dysta_gym.errors import DystaError
@@ -26,6 +28,7 @@ from dysta_gym.workloads import (
     LOADS,
     Scenario,
     arrival_rate,
+    draws_nothing,
     generate,
     load_scenario,
     mean_isolated_s,
@@ -48,7 +51,8 @@ class _Cell:
     seed: int
     split: str
 
-    def rows(self, policies: Mapping[str, Policy]) -> list[dict[str, Any]]:
+    def rows(self, policies: Mapping[str, Policy], stop: Event) -> list[dict[str, Any]]:
+        """A row a policy; none for those that are left when ``stop`` is set."""
         workload = generate(self.scenario, self.seed, split=self.split)
         bounds = workload_bounds(workload)
         rate = arrival_rate(self.scenario, self.split)
@@ -63,6 +67,7 @@ class _Cell:
         return [
             {**where, "policy": name, **measure(simulate(workload, policy), bounds)}
             for name, policy in policies.items()
+            if not stop.is_set()
         ]
 
 
@@ -113,6 +118,14 @@ def compare(
     for name, given in (("scenario", chosen), ("policy", named), ("seeds", seeds)):
         if not given:
             raise DystaError(f"{name}: there is none; at least one is needed")
+    for scenario in chosen:
+        if len(seeds) > 1 and draws_nothing(scenario):
+            raise DystaError(
+                f"seeds: {len(seeds)} workloads of scenario {scenario.name!r} would be the same, "
+                "for its requests are recorded; give 1"
+            )
+    if any(isinstance(seed, bool) or not isinstance(seed, int | np.integer) for seed in seeds):
+        raise DystaError(f"seeds: {seeds} is not allowed; they must be whole numbers")
     if jobs is not None and jobs < 1:
         raise DystaError(f"jobs: {jobs} is not allowed; it must be 1 or more")
     offered: list[dict[str, Any]] = [{"load": load} for load in loads]
@@ -128,13 +141,15 @@ def compare(
         policy.compiled()
         estimates(scenario.store(), policy.level, reference_split(split))
     rows: list[dict[str, Any]] = []
+    stop = Event()
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
         try:
-            for done, part in enumerate(pool.map(lambda cell: cell.rows(by_name), cells), 1):
+            for done, part in enumerate(pool.map(lambda cell: cell.rows(by_name, stop), cells), 1):
                 rows += part
                 if progress:
                     progress(done, len(cells))
         except BaseException:
+            stop.set()
             pool.shutdown(cancel_futures=True)
             raise
     frame = pd.DataFrame(rows)

@@ -21,6 +21,11 @@ averages. Standard errors are the jackknife's, one seed left out at a time (Efro
 Chapter 11): for a difference of means this is the ordinary paired t-test, and it serves ratios and
 interquartile means as well. In simulations with 3 to 20 seeds such a test of 5 % errs in 4 to 7 %
 of cases on normal values, and in up to 9 % on log-normal ones.
+
+*Mark.* It is made for the reader who asks which policies may be the best: a truly best one keeps
+its mark in 97 to 99 of 100 cases. Holm's method pays for the number of comparisons, not for the
+choice of the luckiest policy to compare with, so among seven policies that are all equal one or
+more lose theirs in 7 to 11 of 100 cases.
 """
 
 from __future__ import annotations
@@ -35,7 +40,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtr
 
 from dysta_gym.benchmark import CELL
-from dysta_gym.errors import DystaError
+from dysta_gym.errors import DystaError, one_of
 from dysta_gym.metrics import HIGHER_IS_BETTER
 
 ALPHA = 0.05
@@ -94,12 +99,13 @@ def summarise(
             policy lacks a seed of its condition or has it more than once.
     """
     cut = share_cut(statistic)
+    _check(results, metrics)
     parts = []
     for condition, group in results.groupby(CELL, sort=False):
         policies, scores = _scores(group, [group[metric] for metric in metrics])
         base = _position(policies, reference)
         part = pd.DataFrame({**dict(zip(CELL, condition, strict=True)), "policy": policies})
-        for metric, values in zip(metrics, scores, strict=True):
+        for metric, values in zip(metrics, map(_complete, scores), strict=True):
             for name, column in _described(values, metric, base, cut).items():
                 part[name] = column
         parts.append(part)
@@ -132,6 +138,7 @@ def aggregate(
         DystaError: As `summarise`, and if a policy lacks a seed that another condition has.
     """
     cut = share_cut(statistic)
+    _check(results, metrics)
     scaled = [
         results[metric] / results[NORMALISERS[metric]] if metric in NORMALISERS else results[metric]
         for metric in metrics
@@ -139,11 +146,19 @@ def aggregate(
     policies, scores = _scores(results, scaled)
     base = _position(policies, reference)
     columns: dict[str, Any] = {"policy": policies}
-    for metric, values in zip(metrics, scores, strict=True):
+    for metric, values in zip(metrics, map(_complete, scores), strict=True):
         columns |= _described(values, metric, base, cut)
         if base is not None:
             columns |= _wins(values, metric, base)
     return pd.DataFrame(columns)
+
+
+def _check(results: pd.DataFrame, metrics: Sequence[str]) -> None:
+    if results.empty:
+        raise DystaError("results: there is no row; at least one is needed")
+    for metric in metrics:
+        if metric not in results:
+            raise one_of("metric", metric, [str(name) for name in results.columns])
 
 
 def _scores(results: pd.DataFrame, metrics: Sequence[pd.Series[float]]) -> tuple[list[str], Floats]:
@@ -169,6 +184,11 @@ def _scores(results: pd.DataFrame, metrics: Sequence[pd.Series[float]]) -> tuple
     return list(policies), scores.reshape(len(metrics), *shape)
 
 
+def _complete(scores: Floats) -> Floats:
+    """The seeds that have a score of every policy in every condition."""
+    return scores[..., ~np.isnan(scores).any(axis=(0, 1))]
+
+
 def _position(policies: list[str], reference: str | None) -> int | None:
     if reference is None:
         return None
@@ -181,7 +201,6 @@ def _position(policies: list[str], reference: str | None) -> int | None:
 
 def _described(scores: Floats, metric: str, base: int | None, cut: float) -> dict[str, Any]:
     """Columns of one metric; ``scores`` has the shape ``(policies, conditions, seeds)``."""
-    scores = scores[..., ~np.isnan(scores).any(axis=(0, 1))]
     average = _averages(scores, np.ones((scores.shape[-1], 1)), cut)[:, 0]
     p = _p_values(scores, metric, average, cut)
     drawn = _bootstrap(scores, cut)
@@ -198,7 +217,7 @@ def _described(scores: Floats, metric: str, base: int | None, cut: float) -> dic
 def _wins(scores: Floats, metric: str, base: int) -> dict[str, Any]:
     """Share of workloads on which each policy is better than ``base``, half of the ties."""
     ahead = _sign(metric) * np.sign(scores[base] - scores)
-    won = np.where(np.isnan(scores).any(axis=(0, 1)), np.nan, (1 + ahead) / 2)
+    won = (1 + ahead) / 2
     return _with_interval(f"{metric}_wins", won.mean(axis=(1, 2)), _bootstrap(won, 0.0))
 
 

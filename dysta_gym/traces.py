@@ -12,6 +12,7 @@ of one's own (`load_trace`), and the CSV files of the Sparse-DySta artifact
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -105,6 +106,12 @@ class Trace:
             self.sparsity,
             "between 0 and 1",
         )
+        if self.length is not None and not (self.length >= 1).all():
+            row = int(np.argmin(self.length))
+            raise DystaError(
+                f"{where}: length of input {self.sample_ids[row]} is {self.length[row]}; "
+                "it must be 1 or more"
+            )
         if not (self.latency_s.sum(axis=1) > 0).all():
             row = int(np.argmin(self.latency_s.sum(axis=1)))
             raise DystaError(f"{where}: input {self.sample_ids[row]} takes no time in any layer")
@@ -265,9 +272,10 @@ def load_trace(path: str | Path) -> Trace:
     where = f"trace file {str(path)!r}"
     try:
         with path.open("rb") as stream:
+            if not zipfile.is_zipfile(stream):
+                raise ValueError("no archive")
+            stream.seek(0)
             file = np.load(stream, allow_pickle=False)
-            if isinstance(file, np.ndarray):
-                raise ValueError("it holds a single array")
             content = {key: file[key] for key in file.files}
     except FileNotFoundError:
         raise DystaError(f"{where} does not exist") from None
@@ -439,10 +447,12 @@ def read_csv(path: str | Path, where: str, **options: Any) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        return pd.read_csv(path, index_col=False, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more fields
+            return pd.read_csv(path, index_col=False, **options)
     except FileNotFoundError:
         raise DystaError(f"{where} does not exist") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, pd.errors.ParserWarning) as error:
         raise DystaError(f"{where} is not a CSV file ({str(error).strip()})") from None
 
 

@@ -8,9 +8,10 @@ schema. A `Workload` is one draw from it, or a recorded file: the requests thems
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -34,6 +35,7 @@ from dysta_gym.traces import (
 )
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
+Weight = Annotated[float, Field(gt=0, le=1e9, strict=True)]
 
 PAPER_PRIORITIES = (1.0, 3.0, 9.0)
 """Priorities of the published comparison, drawn uniformly (Sparse-DySta, after PREMA)."""
@@ -67,14 +69,14 @@ class MMPP(_Strict):
 
     Attributes:
         intensity: Rate within a burst over the mean rate, above 1.
-        share: Share of the time spent in bursts, below ``1 / intensity``.
-        length: Mean number of requests in a burst.
+        share: Share of the time spent in bursts, at most ``1 / intensity``.
+        length: Mean number of requests in a burst, 1 or more.
     """
 
     process: Literal["mmpp"]
     intensity: float = Field(4.0, gt=1, allow_inf_nan=False, strict=True)
     share: float = Field(0.1, gt=0, lt=1, strict=True)
-    length: float = Field(50.0, gt=0, allow_inf_nan=False, strict=True)
+    length: float = Field(50.0, ge=1, allow_inf_nan=False, strict=True)
 
     @pydantic.model_validator(mode="after")
     def _calm_rate_is_not_negative(self) -> MMPP:
@@ -121,9 +123,10 @@ class Frames(_Strict):
 class Replay(_Strict):
     """Recorded arrivals, from a CSV file.
 
-    The column ``arrival_s`` is needed. Where the columns ``model`` (the name of a trace) and
-    ``sample`` (one of its `Trace.sample_ids`), or ``priority`` are absent, they are drawn as for
-    the other processes. A load or a rate stretches or shrinks the time between requests.
+    The column ``arrival_s`` is needed; time starts at the first arrival. Where the columns
+    ``model`` (the name of a trace) and ``sample`` (one of its `Trace.sample_ids`), or ``priority``
+    are absent, they are drawn as for the other processes. A load or a rate stretches or shrinks the
+    time between requests.
 
     Attributes:
         file: The CSV, relative to the scenario file. Its first `Scenario.requests` rows count, or
@@ -145,7 +148,7 @@ _PROCESSES: Mapping[str, type[BaseModel]] = {
 
 
 class Scenario(_Strict):
-    """A deployment, from which workloads are drawn.
+    """A deployment, from which workloads are drawn; `load_scenario` makes one.
 
     Attributes:
         name: Its name.
@@ -176,14 +179,14 @@ class Scenario(_Strict):
     name: str
     description: str = ""
     accelerator: Accelerator
-    traces: dict[str, Positive] = Field(min_length=1)
+    traces: dict[str, Weight] = Field(min_length=1)
     trace_dir: str | None = None
     arrivals: Arrivals = Poisson()
     load: Positive | None = None
     rate: Positive | None = None
     slo_multiplier: Positive = 10.0
     priorities: tuple[Positive, ...] = Field(PAPER_PRIORITIES, min_length=1)
-    requests: int = Field(1000, gt=0, strict=True)
+    requests: int = Field(1000, gt=0, le=10_000_000, strict=True)
     speed: Positive = 1.0
     preemption_cost_s: float = Field(0.0, ge=0, allow_inf_nan=False, strict=True)
     queue_limit: int | None = Field(None, gt=0, strict=True)
@@ -222,7 +225,11 @@ class Scenario(_Strict):
             DystaError: If a value is not allowed, or both load and rate are given.
         """
         given = {"load": load, "rate": rate, "slo_multiplier": slo_multiplier, "requests": requests}
-        changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        changes: dict[str, Any] = {
+            key: value.item() if isinstance(value, np.generic) else value
+            for key, value in given.items()
+            if value is not None
+        }
         if "load" in changes or "rate" in changes:
             changes = {"load": None, "rate": None, **changes}
         return _checked({**self.model_dump(), **changes}, f"scenario {self.name!r}", None)
@@ -269,6 +276,24 @@ def shipped_scenarios() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads YAML without surprises: a key stands once, and ``5e-5`` is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands more than once", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(  # YAML 1.1 takes a number with an exponent but no dot for text
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 def load_scenario(source: str | Path | Mapping[str, Any] | Scenario) -> Scenario:
     """A scenario by name, from a YAML file, or from a mapping of its fields.
 
@@ -292,13 +317,15 @@ def load_scenario(source: str | Path | Mapping[str, Any] | Scenario) -> Scenario
         raise one_of("scenario", str(source), [*shipped, "a YAML file"])
     where = f"scenario file {str(path)!r}"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a safe one
     except FileNotFoundError:
         raise DystaError(f"{where} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
         raise DystaError(f"{where} cannot be read ({error})") from None
     except yaml.YAMLError as error:
         raise DystaError(f"{where} is not valid YAML ({' '.join(str(error).split())})") from None
+    except RecursionError:
+        raise DystaError(f"{where} is nested too deeply; it must hold a mapping") from None
     if not isinstance(content, Mapping):
         raise DystaError(f"{where} holds a {type(content).__name__}; it must hold a mapping")
     return _checked(content, where, path.parent)
@@ -334,8 +361,10 @@ def _first_fault(error: pydantic.ValidationError) -> str:
     if fault["type"] == "missing":
         return f"key {name!r} is missing"
     message = fault["msg"].removeprefix("Value error, ")
-    if not name:
-        return message
+    if fault["type"] == "model_attributes_type":
+        message = "it must be a mapping, like {process: poisson}"
+    if fault["type"] == "value_error" and isinstance(fault["input"], Mapping):
+        return f"{name}.{message}" if name else message
     return f"{name}: {fault['input']!r} is not allowed; {message[:1].lower()}{message[1:]}"
 
 
@@ -393,17 +422,8 @@ class Workload:
             ("priority", np.float64),
         ):
             object.__setattr__(self, name, _column(name, getattr(self, name), kind, total))
-        _require(np.isfinite(self.arrival_s) & (self.arrival_s >= 0), "arrival_s", self.arrival_s,
-                 "finite and not negative")  # fmt: skip
-        _require(np.isfinite(self.priority) & (self.priority > 0), "priority", self.priority,
-                 "finite and above 0")  # fmt: skip
-        late = np.flatnonzero(np.diff(self.arrival_s) < 0)
-        if late.size:
-            at = int(late[0]) + 1
-            raise DystaError(
-                f"workload: arrival_s of request {at + 1} is {self.arrival_s[at]:g}, before "
-                f"request {at} at {self.arrival_s[at - 1]:g}; sort the requests by arrival"
-            )
+        _check_arrivals(self.arrival_s)
+        _check_priorities(self.priority)
         traces = len(self.store.traces)
         _require((self.trace >= 0) & (self.trace < traces), "trace", self.trace,
                  f"0 to {traces - 1}, a trace of the store")  # fmt: skip
@@ -424,14 +444,15 @@ class Workload:
             for name, values in zip(Due._fields, columns, strict=True):
                 _require(np.isfinite(values), f"due.{name}", values, "finite")
             object.__setattr__(self, "due", Due(*columns))
-        if not (np.isfinite(self.preemption_cost_s) and self.preemption_cost_s >= 0):
+        cost, limit = self.preemption_cost_s, self.queue_limit
+        if not isinstance(cost, int | float) or not (math.isfinite(cost) and cost >= 0):
             raise DystaError(
-                f"preemption_cost_s: {self.preemption_cost_s} is not allowed; "
-                "it must be finite and not negative"
+                f"preemption_cost_s: {cost!r} is not allowed; it must be finite and not negative"
             )
-        if self.queue_limit is not None and self.queue_limit < 1:
+        whole = isinstance(limit, int | np.integer) and not isinstance(limit, bool)
+        if limit is not None and not (whole and limit >= 1):
             raise DystaError(
-                f"queue_limit: {self.queue_limit} is not allowed; it must be 1 or more, or None"
+                f"queue_limit: {limit!r} is not allowed; it must be a whole number above 0, or None"
             )
 
     def __len__(self) -> int:
@@ -478,6 +499,22 @@ def _column(name: str, values: Any, kind: type[np.generic], total: int) -> NDArr
     return column.astype(kind)
 
 
+def _check_arrivals(arrival_s: NDArray[np.float64]) -> None:
+    good = np.isfinite(arrival_s) & (arrival_s >= 0)
+    _require(good, "arrival_s", arrival_s, "finite and not negative")
+    late = np.flatnonzero(np.diff(arrival_s) < 0)
+    if late.size:
+        at = int(late[0]) + 1
+        raise DystaError(
+            f"workload: arrival_s of request {at + 1} is {arrival_s[at]:g}, before "
+            f"request {at} at {arrival_s[at - 1]:g}; sort the requests by arrival"
+        )
+
+
+def _check_priorities(priority: NDArray[np.float64]) -> None:
+    _require(np.isfinite(priority) & (priority > 0), "priority", priority, "finite and above 0")
+
+
 def _check_slo(multiplier: float) -> None:
     if not (np.isfinite(multiplier) and multiplier > 0):
         raise DystaError(
@@ -496,6 +533,10 @@ def _require(good: NDArray[np.bool_], name: str, values: NDArray[Any], expected:
 def mean_isolated_s(scenario: Scenario, split: str = "test") -> float:
     """Mean isolated latency of a request of this scenario in seconds: its load at 1 request/s."""
     store = scenario.store()
+    recorded = _recorded(scenario) if isinstance(scenario.arrivals, Replay) else {}
+    if "row" in recorded:
+        pairs = zip(recorded["trace"], recorded["row"], strict=True)
+        return float(np.mean([store.traces[t].isolated_s[r] for t, r in pairs]))
     weights = _weights(scenario)
     means = [trace.isolated_s[trace.rows(split)].mean() for trace in store.traces]
     return float(np.dot(weights, means))
@@ -516,8 +557,13 @@ def arrival_rate(scenario: Scenario, split: str = "test") -> float:
     if scenario.load is not None:
         return scenario.load / mean_isolated_s(scenario, split)
     if isinstance(scenario.arrivals, Replay):
-        return _recorded(scenario)[1]
+        return _recorded_rate(scenario)
     return float(sum(scenario.traces.values()))
+
+
+def _recorded_rate(scenario: Scenario) -> float:
+    arrival_s = _recorded(scenario)["arrival_s"]
+    return float((len(arrival_s) - 1) / arrival_s[-1])
 
 
 def generate(scenario: Scenario, seed: int, *, split: str = "test") -> Workload:
@@ -544,16 +590,15 @@ def generate(scenario: Scenario, seed: int, *, split: str = "test") -> Workload:
         np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)
     )
     process, rate = scenario.arrivals, arrival_rate(scenario, split)
-    recorded: dict[str, NDArray[Any]] = {}
+    recorded: Mapping[str, NDArray[Any]] = {}
     due = None
     if isinstance(process, Frames):
         arrival_s, trace, due = _frames(scenario, rate, gaps)
     else:
         if isinstance(process, Replay):
-            recorded, natural_rate = _recorded(scenario)
-            arrival_s = recorded["arrival_s"]
-            if rate != natural_rate:
-                arrival_s = arrival_s * (natural_rate / rate)
+            recorded = _recorded(scenario)
+            _check_split(scenario, recorded, split)
+            arrival_s = recorded["arrival_s"] * (_recorded_rate(scenario) / rate)
         else:
             arrival_s = process.unit_times(scenario.requests, gaps) / rate
         cumulative = np.cumsum(_weights(scenario))
@@ -579,13 +624,30 @@ def generate(scenario: Scenario, seed: int, *, split: str = "test") -> Workload:
     )
 
 
+def _check_split(scenario: Scenario, recorded: Mapping[str, NDArray[Any]], split: str) -> None:
+    """Refuse recorded inputs of the other half, which schedulers may have learned from."""
+    if "row" not in recorded:
+        return
+    assert isinstance(scenario.arrivals, Replay)
+    for index, trace in enumerate(scenario.store().traces):
+        mine = np.flatnonzero(recorded["trace"] == index)
+        outside = mine[~np.isin(recorded["row"][mine], trace.rows(split))]
+        if outside.size:
+            at = int(outside[0])
+            raise DystaError(
+                f"request file {scenario.arrivals.file!r}, row {at + 1}: sample "
+                f"{trace.sample_ids[recorded['row'][at]]} of {trace.name!r} is not one of its "
+                f"{split!r} inputs; run it with split 'all'"
+            )
+
+
 def _frames(
     scenario: Scenario, rate: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], Due]:
     """Arrivals and traces of the first requests of all streams together, and their deadlines."""
     assert isinstance(scenario.arrivals, Frames)
     total = scenario.requests
-    periods = 1 / (rate * _weights(scenario))
+    periods = frame_periods_s(scenario, rate)
     streams = len(periods)
     late = rng.spawn(streams)
     phases = rng.random(streams)
@@ -606,19 +668,41 @@ def _frames(
     return arrival_s[first], np.concatenate(trace)[first], due
 
 
-def _recorded(scenario: Scenario) -> tuple[dict[str, NDArray[Any]], float]:
-    """The columns of a replayed file, as those of `Workload`, and its rate in requests a second."""
+def frame_periods_s(scenario: Scenario, rate: float) -> NDArray[np.float64]:
+    """Period of each trace's stream of frames in seconds, at ``rate`` frames a second in all."""
+    return 1 / (rate * _weights(scenario))
+
+
+def _recorded(scenario: Scenario) -> Mapping[str, NDArray[Any]]:
+    """The columns of a replayed file, as those of `Workload`, from its first arrival on."""
     assert isinstance(scenario.arrivals, Replay)
-    path = scenario.arrivals.file
-    columns = _request_columns(path, scenario.store(), ("arrival_s",))
-    columns = {name: values[: scenario.requests] for name, values in columns.items()}
-    last = float(columns["arrival_s"][-1])
-    if last <= 0 and (scenario.load, scenario.rate) != (None, None):
+    path = Path(scenario.arrivals.file)
+    where = f"request file {str(path)!r}"
+    try:
+        stamp = path.stat().st_mtime_ns
+    except OSError:
+        raise DystaError(f"{where} does not exist") from None
+    columns = {
+        name: values[: scenario.requests]
+        for name, values in _replayed(path, stamp, scenario.store()).items()
+    }
+    arrival_s = columns["arrival_s"] - columns["arrival_s"][0]
+    if arrival_s[-1] <= 0:
         raise DystaError(
-            f"request file {path!r}: the last arrival is {last:g} s; "
-            "it must be above 0, or load and rate mean nothing"
+            f"{where}: all arrivals are at {columns['arrival_s'][0]:g} s; they must span some time"
         )
-    return columns, len(columns["arrival_s"]) / last if last > 0 else math.inf
+    return {**columns, "arrival_s": arrival_s}
+
+
+@lru_cache(maxsize=8)
+def _replayed(path: Path, stamp: int, store: TraceStore) -> dict[str, NDArray[Any]]:
+    """`_request_columns`, read again when the file has changed."""
+    return _request_columns(path, store, ("arrival_s",))
+
+
+def draws_nothing(scenario: Scenario) -> bool:
+    """Whether every seed gives the same workload: all of it is recorded."""
+    return isinstance(scenario.arrivals, Replay) and {"row", "priority"} <= set(_recorded(scenario))
 
 
 def read_requests(path: str | Path, store: TraceStore, slo_multiplier: float) -> Workload:
@@ -633,18 +717,15 @@ def read_requests(path: str | Path, store: TraceStore, slo_multiplier: float) ->
     """
     _check_slo(slo_multiplier)
     columns = _request_columns(path, store, ("arrival_s", "sample", "priority", "model"))
-    try:
-        return Workload(
-            store,
-            "all",
-            columns["arrival_s"],
-            columns["trace"],
-            columns["row"],
-            columns["priority"],
-            slo_multiplier,
-        )
-    except DystaError as error:
-        raise DystaError(f"request file {str(path)!r}: {error}") from None
+    return Workload(
+        store,
+        "all",
+        columns["arrival_s"],
+        columns["trace"],
+        columns["row"],
+        columns["priority"],
+        slo_multiplier,
+    )
 
 
 def _request_columns(
@@ -655,7 +736,7 @@ def _request_columns(
     The file's columns ``needed`` must be there; ``model`` and ``sample`` only come together.
     """
     where = f"request file {str(path)!r}"
-    frame = read_csv(path, where, dtype={"model": str})
+    frame = read_csv(path, where, dtype={"model": str}, keep_default_na=False)
     found = [name for name in ("arrival_s", "sample", "priority") if name in frame.columns]
     numbers = {
         name: numeric_column(frame, name, where)
@@ -668,6 +749,12 @@ def _request_columns(
     }
     if not len(frame):
         raise DystaError(f"{where} holds no request; at least one is needed")
+    try:
+        _check_arrivals(columns["arrival_s"])
+        if "priority" in columns:
+            _check_priorities(columns["priority"])
+    except DystaError as error:
+        raise DystaError(f"{where}: {error}") from None
     if "model" not in frame.columns:
         return columns
     sample = numbers["sample"] if "sample" in numbers else numeric_column(frame, "sample", where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from operator import index
 from typing import Any, NamedTuple, SupportsFloat, SupportsIndex
 
@@ -34,7 +35,16 @@ from dysta_gym.simulator import (
     execute,
 )
 from dysta_gym.traces import SPLITS, reference_split
-from dysta_gym.workloads import Workload, generate, load_scenario, requests_from
+from dysta_gym.workloads import (
+    Due,
+    Frames,
+    Workload,
+    arrival_rate,
+    frame_periods_s,
+    generate,
+    load_scenario,
+    requests_from,
+)
 
 REQUEST_FEATURES = (
     "present",
@@ -127,7 +137,8 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
     `reset` draws a workload and admits its first request. The workload of ``reset(seed=s)`` is
     that of ``generate(scenario, s)``, the same that ``dysta-gym compare`` runs; without a seed it
     is drawn from the environment's generator. ``reset(options={"workload": w})`` replays ``w``: a
-    `Workload`, or a mapping of the columns ``arrival_s``, ``trace`` (names), ``row``, ``priority``.
+    `Workload`, or a mapping of the columns ``arrival_s``, ``trace`` (names), ``row``, ``priority``,
+    which meets the scenario's machine and deadlines; a frame is then due a period after it arrives.
 
     ## Episode End
 
@@ -249,8 +260,18 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
                 f"options: workload is a {type(workload).__name__}; "
                 "it must be a Workload or a mapping of columns"
             )
-        return requests_from(
+        given = requests_from(
             workload, self.store, reference_split(self.split), self.scenario.slo_multiplier
+        )
+        due = None
+        if isinstance(self.scenario.arrivals, Frames):
+            periods_s = frame_periods_s(self.scenario, arrival_rate(self.scenario, self.split))
+            due = Due(given.arrival_s, periods_s[given.trace])
+        return replace(
+            given,
+            due=due,
+            preemption_cost_s=self.scenario.preemption_cost_s,
+            queue_limit=self.scenario.queue_limit,
         )
 
     def step(

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dysta_gym import Workload, generate, load_scenario, shipped_scenarios
+from dysta_gym import Workload, compare, generate, load_scenario, shipped_scenarios
 from dysta_gym.information import LEVELS
 from dysta_gym.simulator import simulate
 from dysta_gym.traces import read_artifact_traces
@@ -84,6 +84,10 @@ def test_defaults_are_those_of_the_published_comparison():
         ({"arrivals": BURSTS | {"intensity": 1}}, ["arrivals.intensity", "1", "greater than 1"]),
         ({"arrivals": FRAMES | {"jitter": 1.0}}, ["arrivals.jitter", "1.0", "less than 1"]),
         ({"arrivals": {"process": "replay"}}, ["'arrivals.file'", "missing"]),
+        ({"arrivals": BURSTS | {"length": 0.5}}, ["arrivals.length", "0.5", "equal to 1"]),
+        ({"arrivals": "poisson"}, ["arrivals", "'poisson'", "mapping", "process"]),
+        ({"requests": 10**9}, ["requests", "1000000000", "10000000"]),
+        ({"traces": {"bert": 1e300}}, ["traces.bert", "1e+300", "1000000000"]),
         ({"speed": 0}, ["speed", "0", "greater than 0"]),
         ({"queue_limit": 0}, ["queue_limit", "0", "greater than 0"]),
         ({"queue_limit": 2.5}, ["queue_limit", "2.5", "integer"]),
@@ -140,6 +144,8 @@ def test_scenario_files(tmp_path, refused):
         ("", ["mapping"]),
         ("bert", ["str", "mapping"]),
         ("name: {", ["YAML"]),
+        ("traces: {bert: 1, gpt2: 1, bert: 9}", ["'bert'", "more than once"]),
+        ("[" * 5000, ["nested too deeply"]),
         ("name: a\n\tload: 1\n", ["YAML"]),
         ("name: mine\nload: 0.5\n", ["'accelerator'", "missing"]),
     ):
@@ -304,21 +310,34 @@ def test_replayed_arrivals(tmp_path, refused):
     replay = {"arrivals": {"process": "replay", "file": str(path)}, "load": None}
     path.write_text("arrival_s\n0.5\n1\n4\n")
     workload = generate(scenario(**replay), 0)
-    assert workload.arrival_s.tolist() == [0.5, 1, 4]
-    assert arrival_rate(scenario(**replay)) == 3 / 4
+    assert workload.arrival_s.tolist() == [0, 0.5, 3.5]  # time starts with the first request
+    assert arrival_rate(scenario(**replay)) == 2 / 3.5
     again = generate(scenario(**replay), 1)
     assert drawn(again, "trace", "row", "priority") != drawn(workload, "trace", "row", "priority")
-    scaled = generate(scenario(**replay).varied(rate=1.5), 0)
-    np.testing.assert_allclose(scaled.arrival_s, [0.25, 0.5, 2])
+    scaled = generate(scenario(**replay).varied(rate=2), 0)
+    np.testing.assert_allclose(scaled.arrival_s, [0, 1 / 7, 1])
     assert len(generate(scenario(**replay).varied(requests=2), 0)) == 2
 
-    path.write_text("arrival_s,model,sample,priority\n0,gpt2,15,9\n0,bert,3,1\n")
+    path.write_text("arrival_s,model,sample,priority\n0,gpt2,15,9\n2,bert,3,1\n")
     workload = generate(scenario(**replay), 0)
     assert [workload.store.traces[t].name for t in workload.trace] == ["gpt2", "bert"]
     assert workload.row.tolist() == [15, 3] and workload.priority.tolist() == [9, 1]
-    with refused("requests.csv", "last arrival is 0", "load"):
-        generate(scenario(**replay).varied(load=1), 0)
+    # the load is that of the recorded requests, whatever the weights of the traces
+    work = workload.isolated_s.sum() / 2
+    assert mean_isolated_s(scenario(**replay)) == pytest.approx(work)
+    loaded = generate(scenario(**replay).varied(load=0.5), 0)
+    assert loaded.arrival_s[1] == pytest.approx(work / 0.5)
+    with refused("requests.csv", "row 2", "sample 3", "'bert'", "'train'", "split 'all'"):
+        generate(scenario(**replay), 0, split="train")
+    with refused("seeds", "3", "recorded", "give 1"):
+        compare([scenario(**replay)], ["fcfs"], seeds=range(3))
+    assert len(compare([scenario(**replay)], ["fcfs"], seeds=[0])) == 1
     for text, words in (
+        ("arrival_s\n3\n3\n", ["all arrivals are at 3"]),
+        ("arrival_s\n5\n3\n", ["request 2 is 3", "request 1 at 5", "sort"]),
+        ("arrival_s\n-5\n3\n", ["-5", "not negative"]),
+        ("arrival_s,priority\n0,1\n3,0\n", ["priority", "0", "above 0"]),
+        ("arrival_s,priority\n0,1\n3,1,7\n", ["CSV"]),
         ("model,sample\nbert,1\n", ["'arrival_s'", "missing"]),
         ("arrival_s,sample\n1,1\n", ["'model'", "missing"]),
         ("arrival_s,model\n1,bert\n", ["'sample'", "missing"]),
@@ -336,7 +355,7 @@ def test_replayed_file_stands_beside_the_scenario(tmp_path):
         "name: mine\naccelerator: eyerissv2\ntraces: {resnet50_dense: 1}\n"
         "arrivals: {process: replay, file: requests.csv}\n"
     )
-    assert generate(load_scenario(path), 0).arrival_s.tolist() == [1, 2]
+    assert generate(load_scenario(path), 0).arrival_s.tolist() == [0, 1]
 
 
 def test_a_faster_accelerator_takes_less_time():
@@ -392,7 +411,7 @@ def test_recorded_requests(tmp_path, sanger):
         ("gpt2", "", ["row 2", "model", "bart, bert, gpt2"]),
         (",15,", ",99,", ["row 2", "sample 99", "'gpt2'", "0 to 15"]),
         (",15,", ",1.5,", ["row 2", "sample 1.5", "'gpt2'", "0 to 15"]),
-        (",15,", ",,", ["'sample'", "row 2 is nan", "finite"]),
+        (",15,", ",,", ["'sample'", "row 2 is ''", "finite"]),
         (",9\n", ",high\n", ["'priority'", "row 2 is 'high'", "finite"]),
         (",9\n", ",inf\n", ["'priority'", "row 2 is inf", "finite"]),
         (",9\n", ",-9\n", ["priority", "request 2", "-9", "above 0"]),

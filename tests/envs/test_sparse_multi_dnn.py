@@ -412,6 +412,21 @@ WORKLOAD = {
 }
 
 
+def test_columns_meet_the_machine_and_deadlines_of_the_scenario():
+    columns = {"arrival_s": [0.0, 0.001], "row": [0, 0], "priority": [1, 1]}
+    phone = SparseMultiDNNEnv("mobile-assistant")
+    phone.reset(options={"workload": columns | {"trace": ["minilm", "whisper"]}})
+    assert phone.machine.workload.preemption_cost_s == phone.scenario.preemption_cost_s > 0
+    assert phone.machine.workload.queue_limit == phone.scenario.queue_limit == 64
+    glasses = SparseMultiDNNEnv("arvr-hands")
+    rates = glasses.scenario.traces
+    names = list(rates)[:2]
+    glasses.reset(options={"workload": columns | {"trace": names}})
+    workload = glasses.machine.workload
+    due = workload.deadline_s - workload.arrival_s
+    np.testing.assert_allclose(due, [1 / rates[name] for name in names])
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
