@@ -27,8 +27,8 @@ HEAD = f"""# What pruning leaves
 
 The shipped CNNs are pruned by magnitude and not trained afterwards, as their traces' purpose is the
 cost of a pattern. How much of the dense network's output that leaves: the correlation with it of
-all output values over {INPUTS} inputs, each value less its mean over the inputs. At 1 the network is
-unharmed, at 0 its output has nothing to do with what it was. Written by `benchmarks/pruned.py`.
+all output values over {INPUTS} inputs, each value less its mean over the inputs. At 1 the network
+is unharmed, at 0 its output has nothing to do with what it was. Written by `benchmarks/pruned.py`.
 """
 
 
