@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint results readme reproduction benchmark traces clean
+.PHONY: run test lint results readme reproduction departures benchmark traces clean
 
 ## run: the main job: the comparison of the published schedulers, as a table and a picture
 run: $(VENV)/run.done
@@ -43,6 +43,10 @@ readme: $(VENV)/run.done
 ## reproduction: docs/reproduction.md: the paper's claims, figures and tables beside ours
 reproduction: $(VENV)/run.done
 	$(BIN)/dysta-gym reproduce --out docs/reproduction --page docs/reproduction.md
+
+## departures: what the artifact's accelerator models charge, beside ours; needs the networks
+departures: $(VENV)/profile.done
+	$(BIN)/python benchmarks/departures.py docs/reproduction/hardware-departures.csv
 
 ## benchmark: docs/speed.md: decisions per second, against plain Python in the same run
 benchmark: $(VENV)/run.done

@@ -8,7 +8,7 @@ filters a pass, whatever the weights' scratch pad holds; the wrong axis, by whic
 whole window of rows of one channel, not what lies under the kernel in C0 channels. Sanger: the load
 balance of 32 multipliers a row (``50%-skip``) in a formula for 16.
 
-    python benchmarks/departures.py docs/reproduction/hardware-departures.csv
+    make departures
 
 Needs the extra ``profile``. Packages are kept in ``--cache``; measurements are not.
 """

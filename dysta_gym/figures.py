@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import matplotlib
 import numpy as np
 import pandas as pd
 
-from dysta_gym.benchmark import CELL, PAPER_POLICIES
+from dysta_gym.benchmark import CELL
 from dysta_gym.errors import DystaError
 from dysta_gym.files import replacing
 from dysta_gym.information import LEVELS
@@ -25,13 +26,52 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
-# Okabe and Ito's colours, which colour-blind readers tell apart, then darker shades of them.
-COLOURS = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#000000", "#56B4E9", "#8C6D00",
-    "#7F7F7F", "#6A3D9A", "#7A2E00", "#A4C400",
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#000000", "#56B4E9")
+"""Okabe and Ito's, which colour-blind readers tell apart; without the yellow, faint on white."""
+
+
+class RuleStyle(NamedTuple):
+    """How a rule is drawn: no two of them share both the colour and what fills the marker."""
+
+    colour: str
+    marker: str
+    fill: Literal["full", "hollow", "half"]
+
+    def face(self) -> dict[str, Any]:
+        """What fills the marker, as properties of a `Line2D`."""
+        return {
+            "markerfacecolor": "white" if self.fill == "hollow" else self.colour,
+            "markerfacecoloralt": "white",
+            "fillstyle": "left" if self.fill == "half" else "full",
+        }
+
+
+_FILLS: tuple[tuple[Literal["full", "hollow", "half"], str], ...] = (
+    ("full", "osDPv^X"), ("hollow", "p<h8>*d"), ("half", "osDPv^X"),
 )  # fmt: skip
+_STYLES = tuple(
+    RuleStyle(colour, marker, fill)
+    for fill, markers in _FILLS
+    for colour, marker in zip(COLOURS, markers, strict=True)
+)
+_PAPER_RULES = ("fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta")
+# A hollow marker has the colour of a rule that it seldom comes near; one is left over.
+_SHIPPED = (
+    *_PAPER_RULES, "dysta-tuned",
+    "sptp", "edf", "round_robin", None, "llf", "dysta-fp16", "random",
+)  # fmt: skip
+_RULE_STYLES = {rule: style for rule, style in zip(_SHIPPED, _STYLES, strict=False) if rule}
+
 _MARKERS = {"static": "o", "pattern": "s", "sized": "D", "monitored": "^", "clairvoyant": "*"}
-_RULE_MARKERS = "osD^vPX<>hp"
+_SIZES = {"clairvoyant": 12.0, "static": 8.0, "pattern": 6.5, "sized": 5.5, "monitored": 5.5}
+"""Least size of each level's marker, in points, in the order in which they are drawn."""
+_REACH = {"pattern": 1.1, "sized": 1.1}
+"""Diameter of what a level's marker covers, over its size, where it is more than that."""
+_RING = 2.4
+_MOST = 24.0
+"""What a marker is wider by than one of another rule on it, and the greatest size, in points."""
+_PANEL = (3.1, 2.8)
+"""About how large a panel of `trade_off` is, in inches."""
 
 # Good policies crowd at a few percent: linear up to 1 %, logarithmic above.
 _PERCENT: Mapping[str, Any] = {"linthresh": 1, "linscale": 0.5}
@@ -41,17 +81,18 @@ _PERCENT_TICKS = [0, 1, 2, 5, 10, 20, 50, 100]
 def trade_off(results: pd.DataFrame, columns: int = 3) -> Figure:
     """Violation rate against ANTT, a panel a scenario, load and SLO multiplier.
 
-    Means over seeds with 95 % bootstrap intervals; the colour is the rule, the marker the level of
-    information, the dashed line the lower bound on ANTT.
+    Means over seeds with 95 % bootstrap intervals; the colour and what fills the marker are the
+    rule, its shape the level of information, the dashed line the lower bound on ANTT. A marker that
+    another one would hide is larger than it.
 
     Args:
         results: What `dysta_gym.benchmark.compare` returns.
         columns: Panels beside one another, at most.
     """
     summary = summarise(results, ["violation_rate", "antt", "antt_lower_bound"])
-    styles = {name: _rule_and_level(name) for name in summary["policy"].unique()}
-    rules = list(dict.fromkeys(rule for rule, _ in styles.values()))
-    colour, _ = rule_styles(rules)
+    parts = {name: _rule_and_level(name) for name in summary["policy"].unique()}
+    styles = rule_styles(list(parts))
+    drawn = sorted(parts, key=lambda name: list(_SIZES).index(parts[name][1]))
     panels = list(summary.groupby(CELL, sort=False))
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
@@ -60,28 +101,24 @@ def trade_off(results: pd.DataFrame, columns: int = 3) -> Figure:
         squeeze=False, layout="constrained",
     )  # fmt: skip
     for axis, (condition, panel) in zip(axes.flat, panels, strict=False):
-        for row in panel.to_dict("records"):
-            rule, level = styles[row["policy"]]
+        points = []
+        ordered = sorted(panel.to_dict("records"), key=lambda row: drawn.index(row["policy"]))
+        for row in ordered:
+            rule, level = parts[row["policy"]]
             x, y = 100 * row["violation_rate"], row["antt"]
-            spread_x = [
-                [x - 100 * row["violation_rate_low"]],
-                [100 * row["violation_rate_high"] - x],
-            ]
-            spread_y = [[y - row["antt_low"]], [row["antt_high"] - y]]
-            single = row["antt_low"] != row["antt_low"]  # NaN: one seed has no interval
-            axis.errorbar(
-                x, y,
-                xerr=None if single else spread_x,
-                yerr=None if single else spread_y,
-                color=colour[rule],
-                marker=_MARKERS[level],
-                markersize=(9 if level == "clairvoyant" else 5.5) + 3 * _first(rule, rules),
-                markeredgecolor="white",
-                markeredgewidth=0.6,
-                elinewidth=0.7,
-                alpha=0.9,
-                clip_on=False,
-            )  # fmt: skip
+            if row["antt_low"] == row["antt_low"]:  # else NaN: one seed has no interval
+                axis.errorbar(
+                    x, y,
+                    xerr=[
+                        [x - 100 * row["violation_rate_low"]],
+                        [100 * row["violation_rate_high"] - x],
+                    ],
+                    yerr=[[y - row["antt_low"]], [row["antt_high"] - y]],
+                    fmt="none", ecolor=styles[rule].colour, elinewidth=0.7, zorder=2,
+                )  # fmt: skip
+            points += axis.plot(
+                x, y, linestyle="", clip_on=False, zorder=3, **_point(styles[rule], level)
+            )
         bound = panel["antt_lower_bound"].iloc[0]
         axis.axhline(bound, color="0.4", linestyle="--", linewidth=0.9)
         _logarithmic(axis)
@@ -90,22 +127,63 @@ def trade_off(results: pd.DataFrame, columns: int = 3) -> Figure:
         axis.set_xticks(_PERCENT_TICKS, [f"{tick}" for tick in _PERCENT_TICKS])
         axis.xaxis.set_minor_locator(NullLocator())
         axis.set_title(_condition_title(dict(zip(CELL, condition, strict=True))), fontsize=10)
+        _let_all_be_seen(axis, points, [parts[row["policy"]] for row in ordered])
         axis.grid(alpha=0.25, linewidth=0.6)
         axis.set_xlabel("SLO violation rate (%), logarithmic above 1 %")
         axis.set_ylabel("ANTT, logarithmic")
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
-    levels = [level for level in LEVELS if level in {level for _, level in styles.values()}]
     handles = [
-        Line2D([], [], color=colour[rule], marker="o", linestyle="", label=rule) for rule in rules
+        Line2D([], [], linestyle="", markersize=7, label=rule, **_point(style, "static"))
+        for rule, style in styles.items()
     ]
     handles += [
         Line2D([], [], color="0.3", marker=_MARKERS[level], linestyle="", label=f"@{level}")
-        for level in levels
+        for level in LEVELS
+        if level in {level for _, level in parts.values()}
     ]
     handles.append(Line2D([], [], color="0.4", linestyle="--", label="lower bound"))
     figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
     return figure
+
+
+def _point(style: RuleStyle, level: str) -> dict[str, Any]:
+    """A marker whose shape is the level: its edge sets it off where markers lie on one another."""
+    full = style.fill == "full"
+    return {
+        "marker": _MARKERS[level],
+        "color": style.colour,
+        **style.face(),
+        "markeredgecolor": "white" if full else style.colour,
+        "markeredgewidth": 0.6 if full else 1.3,
+    }
+
+
+def _let_all_be_seen(
+    axis: Axes, points: Sequence[Line2D], parts: Sequence[tuple[str, str]]
+) -> None:
+    """Set marker sizes so that each juts out by a ring from under those drawn after it.
+
+    Args:
+        axis: Where they are, its scales and limits being set.
+        points: One marker each, in the order in which they are drawn.
+        parts: Rule and level of each.
+    """
+    rule = np.array([rule for rule, _ in parts])
+    level = [level for _, level in parts]
+    values = np.array([[line.get_xdata()[0], line.get_ydata()[0]] for line in points])  # type: ignore[index]
+    at = (axis.transScale + axis.transLimits).transform(values) * 72 * np.array(_PANEL)
+    edge = np.array([line.get_markeredgewidth() for line in points])
+    sizes = np.array([_SIZES[each] for each in level])
+    reach = np.array([_REACH.get(each, 1.0) for each in level])
+    for index in reversed(range(len(points))):
+        later = slice(index + 1, None)
+        distance = np.hypot(*(at[later] - at[index]).T)
+        ring = np.where(rule[later] == rule[index], 0.2 * _RING, _RING)
+        needed = sizes[later] * reach[later] + edge[later] + ring - 2 * distance
+        sizes[index] = min(max(needed.max(initial=0), sizes[index]), _MOST)
+    for line, size in zip(points, sizes, strict=True):
+        line.set_markersize(size)
 
 
 @dataclass(frozen=True)
@@ -129,8 +207,8 @@ def curves(
 ) -> Figure:
     """Metrics of each policy along a condition: a row of panels a metric.
 
-    Means over seeds as lines, 95 % bootstrap intervals as bands. The colour is the rule; a dashed
-    line is a clairvoyant scheduler.
+    Means over seeds as lines, 95 % bootstrap intervals as bands. The colour and the marker are the
+    rule; a dashed line is a clairvoyant scheduler.
 
     Args:
         summary: What `dysta_gym.statistics.summarise` returns.
@@ -140,7 +218,7 @@ def curves(
         panels: Columns whose values set the columns of panels apart.
     """
     names = list(dict.fromkeys(summary["policy"]))
-    colour, markers = rule_styles(names)
+    styles = rule_styles(names)
     groups = list(summary.groupby(list(panels), sort=False))
     figure, axes = plt.subplots(
         len(metrics), len(groups), figsize=(2.9 * len(groups) + 1.7, 2.5 * len(metrics) + 0.5),
@@ -150,24 +228,17 @@ def curves(
         for row, metric in enumerate(metrics):
             axis, quantity = axes[row, column], QUANTITIES[metric]
             for name, mine in group.groupby("policy", sort=False):
-                rule, level = _rule_and_level(str(name))
+                style = _curve(str(name), styles)
                 x = mine[along].to_numpy()
                 first = _first(str(name), names)
                 axis.plot(
-                    x, quantity.scale * mine[metric],
-                    color=colour[rule],
-                    marker=markers[rule],
-                    markersize=4 + 3 * first,
-                    markerfacecolor="white" if level == "clairvoyant" else colour[rule],
-                    linestyle="--" if level == "clairvoyant" else "-",
-                    linewidth=1 + 1.6 * first,
-                    clip_on=False,
-                    zorder=3,
+                    x, quantity.scale * mine[metric], markersize=4 + 3 * first,
+                    linewidth=1 + 1.6 * first, clip_on=False, zorder=3, **style,
                 )  # fmt: skip
                 axis.fill_between(
                     x, quantity.scale * mine[f"{metric}_low"],
                     quantity.scale * mine[f"{metric}_high"],
-                    color=colour[rule], alpha=0.10, linewidth=0,
+                    color=style["color"], alpha=0.10, linewidth=0,
                 )  # fmt: skip
             scale_axis(axis, quantity)
             axis.grid(alpha=0.25, linewidth=0.6)
@@ -176,24 +247,22 @@ def curves(
         axes[0, column].set_title(_condition_title(dict(zip(panels, condition, strict=True))),
                                   fontsize=10)  # fmt: skip
         axes[-1, column].set_xlabel(label)
-    handles = []
-    for name in names:
-        rule, level = _rule_and_level(name)
-        blind = level != "clairvoyant"
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color=colour[rule],
-                marker=markers[rule],
-                markersize=5,
-                label=name,
-                markerfacecolor=colour[rule] if blind else "white",
-                linestyle="-" if blind else "--",
-            )
-        )
+    handles = [Line2D([], [], markersize=5, label=name, **_curve(name, styles)) for name in names]
     figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
     return figure
+
+
+def _curve(name: str, styles: Mapping[str, RuleStyle]) -> dict[str, Any]:
+    """A policy's line: dashed and with white markers where it knows everything."""
+    rule, level = _rule_and_level(name)
+    style = styles[rule]
+    knows_all = level == "clairvoyant"
+    return {
+        "color": style.colour,
+        "marker": style.marker,
+        **(style._replace(fill="hollow") if knows_all else style).face(),
+        "linestyle": "--" if knows_all else "-",
+    }
 
 
 def by_level(summary: pd.DataFrame, metrics: Sequence[str]) -> Figure:
@@ -204,9 +273,9 @@ def by_level(summary: pd.DataFrame, metrics: Sequence[str]) -> Figure:
         metrics: Metrics, among `QUANTITIES`.
     """
     names = list(dict.fromkeys(summary["policy"]))
-    colour, markers = rule_styles(names)
+    styles = rule_styles(names)
     groups = list(summary.groupby(CELL, sort=False))
-    rules = list(dict.fromkeys(_rule_and_level(name)[0] for name in names))
+    rules = list(styles)
     figure, axes = plt.subplots(
         len(metrics), len(groups), squeeze=False, layout="constrained", sharex=True,
         figsize=(0.9 * len(LEVELS) * len(groups) + 1.6, 2.6 * len(metrics) + 0.5),
@@ -225,8 +294,8 @@ def by_level(summary: pd.DataFrame, metrics: Sequence[str]) -> Figure:
                 )
                 axis.errorbar(
                     x + shift, y, yerr=None if np.isnan(low).any() else [y - low, high - y],
-                    color=colour[rule], marker=markers[rule], markersize=5.5, linewidth=1.0,
-                    elinewidth=1.0, linestyle=":",
+                    color=styles[rule].colour, marker=styles[rule].marker, markersize=5.5,
+                    linewidth=1.0, elinewidth=1.0, linestyle=":", **styles[rule].face(),
                 )  # fmt: skip
             scale_axis(axis, quantity)
             axis.set_xticks(range(len(LEVELS)), LEVELS, fontsize=9)
@@ -239,9 +308,10 @@ def by_level(summary: pd.DataFrame, metrics: Sequence[str]) -> Figure:
         )
         axes[-1, column].set_xlabel("what the scheduler knows")
     handles = [
-        Line2D([], [], color=colour[rule], marker=markers[rule], linestyle=":", label=rule)
-        for rule in rules
-    ]
+        Line2D([], [], color=style.colour, marker=style.marker, linestyle=":", label=rule,
+               **style.face())
+        for rule, style in styles.items()
+    ]  # fmt: skip
     figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
     return figure
 
@@ -303,13 +373,16 @@ def _first(name: str, names: Sequence[str]) -> float:
     return 1 - names.index(name) / len(names)
 
 
-def rule_styles(names: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Colour and marker of each rule among ``names``; the paper's have their own everywhere."""
-    rules = list(dict.fromkeys(_rule_and_level(name)[0] for name in (*PAPER_POLICIES, *names)))
-    return (
-        {rule: COLOURS[index % len(COLOURS)] for index, rule in enumerate(rules)},
-        {rule: _RULE_MARKERS[index % len(_RULE_MARKERS)] for index, rule in enumerate(rules)},
-    )
+def rule_styles(names: Sequence[str]) -> dict[str, RuleStyle]:
+    """How the rules of the policies ``names`` are drawn, each rule of the package alike everywhere.
+
+    Others, in their order, get what these leave; colours of the paper's rules last.
+    """
+    rules = dict.fromkeys(_rule_and_level(name)[0] for name in names)
+    taken = [_RULE_STYLES[rule] for rule in rules if rule in _RULE_STYLES]
+    last = len(_PAPER_RULES)
+    spare = cycle(style for style in (*_STYLES[last:], *_STYLES[:last]) if style not in taken)
+    return {rule: _RULE_STYLES[rule] if rule in _RULE_STYLES else next(spare) for rule in rules}
 
 
 def _condition_title(condition: Mapping[str, object]) -> str:

@@ -57,6 +57,7 @@ def fetch(package: Package, cache: Path) -> Path:
         DystaError: If the registry's client (pip, npm, apt-get, dpkg-deb) is missing, if the
             package cannot be had, or if the archive is not the pinned one.
     """
+    cache = cache.resolve()  # the programs below run in another folder
     folder = cache / f"{package.registry}-{package.name.replace('/', '-')}-{package.version}"
     if folder.is_dir():
         return folder

@@ -75,15 +75,17 @@ def reproduce(
         Each `Result` by its name, in the paper's order.
 
     Raises:
-        DystaError: If a name or the format is unknown, a folder cannot be used, or the traces do
-            not suffice for a figure that was named.
+        DystaError: If a name or the format is unknown, the number of jobs is below 1, a folder or
+            the page cannot be used, or the traces do not suffice for a figure that was named.
     """
     chosen = {item_name(name) for name in names} or set(FIGURES)
     if format not in FORMATS:
         raise one_of("format", format, FORMATS)
     check_folder(out)
+    if jobs is not None and jobs < 1:
+        raise DystaError(f"jobs: {jobs} is not allowed; it must be 1 or more")
     if page is not None:
-        check_folder(Path(page).parent)
+        _check_page(Path(page))
     elif not names:
         page = Path(out) / PAGE
     context = Context(traces, fast=fast, jobs=jobs, progress=progress)
@@ -123,6 +125,17 @@ def item_name(text: str) -> str:
         if kind.startswith(match[1]) and name in FIGURES:
             return name
     raise one_of("figure", text, FIGURES)
+
+
+def _check_page(page: Path) -> None:
+    """See that the page can be written, before long work."""
+    if page.is_dir():
+        raise DystaError(f"page: {str(page)!r} is a folder; it must be a file, such as {PAGE!r}")
+    try:
+        check_folder(page.parent)
+    except DystaError as error:
+        reason = str(error).partition(": ")[2]
+        raise DystaError(f"page: {str(page)!r} cannot be written; {reason}") from None
 
 
 def _write(result: Result, path: Path, format: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from dysta_gym.accelerators import SANGER_TILE
 from dysta_gym.figures import COLOURS
 from dysta_gym.reproduction.context import Context, Item, Kind, Result
 from dysta_gym.traces import Trace
-
-TILE = 64
-"""Tokens that Sanger rounds a text's length up to (docs/traces.md)."""
 
 QUANTILES = {"min": 0, "p5": 5, "p25": 25, "median": 50, "p75": 75, "p95": 95, "max": 100}
 
@@ -105,7 +104,7 @@ def _figure2(context: Context) -> Result:
 def _equal_length(trace: Trace, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """``values``, shape ``(inputs, ...)``, less what the text's charged length explains."""
     assert trace.length is not None
-    return _without_group_means(values, -(-trace.length // TILE))
+    return _without_group_means(values, -(-trace.length // SANGER_TILE))
 
 
 def _draw_figure2(frame: pd.DataFrame) -> Figure:
@@ -115,10 +114,14 @@ def _draw_figure2(frame: pd.DataFrame) -> Figure:
         layout="constrained",
     )  # fmt: skip
     for axis, (network, mine) in zip(axes.flat, networks, strict=True):
-        top = mine["normalised_latency"].max()
-        low = mine["normalised_latency"].min()
+        low, middle_low, middle_top, top = np.percentile(
+            mine["normalised_latency"], [0, 0.5, 99.5, 100]
+        )
+        if top - low > 1.5 * (middle_top - middle_low):  # a few far off leave the others one bar
+            low, top = middle_low, middle_top
         inputs = mine["input"].nunique()
         bins = np.linspace(low - 1e-9, top + 1e-9, int(np.clip(1.5 * np.sqrt(inputs), 6, 24)) + 1)
+        outside = 100 * (~mine["normalised_latency"].between(bins[0], bins[-1])).mean()
         by_layer = list(mine.groupby("layer", sort=True))
         for index, (_, values) in enumerate(by_layer):
             final = index == len(by_layer) - 1
@@ -134,7 +137,8 @@ def _draw_figure2(frame: pd.DataFrame) -> Figure:
             )
         axis.axvline(1, color="0.3", linestyle="--", linewidth=0.9)
         axis.set_title(f"{network}, {mine['layer'].max()} layers", fontsize=10)
-        axis.set_xlabel("latency over its mean over inputs")
+        left_out = f"\n({outside:.2g} % lie outside)" if outside else ""
+        axis.set_xlabel("latency over its mean over inputs" + left_out)
         axis.grid(alpha=0.25, linewidth=0.6)
     axes.flat[0].set_ylabel("inputs (%)")
     figure.legend(
@@ -179,8 +183,6 @@ def _figure3(context: Context) -> Result:
                 )
         spread = np.ptp(trace.sparsity, axis=0)
         findings[trace.model] = {
-            "least_layer_mean": float(trace.sparsity.mean(axis=0).min()),
-            "greatest_layer_mean": float(trace.sparsity.mean(axis=0).max()),
             "median_layer_range": float(np.median(spread)),
             "greatest_layer_range": float(spread.max()),
             "low_light_minus_normal": (
@@ -270,7 +272,10 @@ def _table2(context: Context) -> Result:
     drawn = frame[[(m, p) in _dense_of(context) for m, p in zip(frame["network"], frame["pattern"],
                                                                   strict=True)]]  # fmt: skip
     findings = {
-        row["network"]: {name: row[f"{name}_range"] for name in RANGES}
+        row["network"]: {
+            "pattern": row["pattern"],
+            **{name: row[f"{name}_range"] for name in RANGES},
+        }
         for row in drawn[drawn["inputs"] == "all"].to_dict("records")
     }
     return Result(frame, partial(_draw_table2, drawn), findings)
@@ -333,11 +338,8 @@ def _kind_and_rate(pattern: str) -> tuple[str, int]:
 
 
 def _figure4(context: Context) -> Result:
-    by_model: dict[str, list[Trace]] = {}
-    for trace in context.deployments["cnn"].traces:
-        by_model.setdefault(trace.model, []).append(trace)
     rows = []
-    for model, traces in by_model.items():
+    for model, traces in context.deployments["cnn"].by_model().items():
         if len(traces) < 2:
             continue
         traces.sort(key=lambda trace: _kind_and_rate(trace.pattern)[::-1])
@@ -397,7 +399,7 @@ def _draw_figure4(frame: pd.DataFrame) -> Figure:
     networks = list(dict.fromkeys(frame["network"]))
     names = [name for name in PATTERN_MEASURES if name in set(frame["measure"])]
     kinds = list(dict.fromkeys(frame["kind"]))
-    colour = {kind: COLOURS[index] for index, kind in enumerate(sorted(kinds, key=_dense_last))}
+    colour = dict(zip(sorted(kinds, key=_dense_last), cycle(COLOURS), strict=False))
     most = max(frame[frame["network"] == each]["pattern"].nunique() for each in networks)
     figure, axes = plt.subplots(
         len(names), len(networks), squeeze=False, layout="constrained", sharex="col", sharey="row",
@@ -450,12 +452,12 @@ def correlation(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _figure9(context: Context) -> Result:
     frames = []
     findings: dict[str, dict[str, Any]] = {}
-    for kind, deployment in context.deployments.items():
+    for deployment in context.deployments.values():
         for trace in deployment.dense():
             compared = {"all inputs": trace.sparsity}
             if trace.length is not None and np.ptp(trace.length):
                 compared["at equal length"] = _equal_length(trace, trace.sparsity)
-            findings[trace.model] = {"kind": kind}
+            findings[trace.model] = {}
             layers = np.arange(trace.sparsity.shape[1])
             for inputs, values in compared.items():
                 matrix = correlation(values)
@@ -484,7 +486,6 @@ def _correlation_findings(matrix: NDArray[np.float64]) -> dict[str, float]:
     return {
         "mean": float(pairs.mean()) if pairs.size else float("nan"),
         "mean_adjacent": float(adjacent.mean()) if adjacent.size else float("nan"),
-        "share_above_half": float((pairs > 0.5).mean()) if pairs.size else float("nan"),
     }
 
 

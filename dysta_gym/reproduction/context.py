@@ -28,6 +28,9 @@ FAST_LOADS = (0.5, 0.8, 0.95, 1.05, 1.2)
 MAIN_LOADS = (0.95, 1.05)
 """Loads for the paper's arrival rates: our networks are others, so its rates mean nothing here."""
 
+METRICS = ("violation_rate", "antt")
+"""The two metrics of the paper's comparison."""
+
 PAPER_RATES: Mapping[Kind, tuple[float, ...]] = {
     "attention": (10.0, 20.0, 30.0, 40.0),
     "cnn": (2.0, 3.0, 4.0, 5.0, 6.0),
@@ -84,13 +87,19 @@ class Deployment:
         with np.load(path, allow_pickle=False) as file:
             return file[name] if name in file.files else None
 
+    def by_model(self) -> dict[str, list[Trace]]:
+        """The traces of each model, by its name."""
+        grouped: dict[str, list[Trace]] = {}
+        for trace in self.traces:
+            grouped.setdefault(trace.model, []).append(trace)
+        return grouped
+
     def dense(self) -> list[Trace]:
         """One trace a model: the dense one, else the first."""
-        chosen: dict[str, Trace] = {}
-        for trace in self.traces:
-            if trace.model not in chosen or trace.pattern == "dense":
-                chosen[trace.model] = trace
-        return list(chosen.values())
+        return [
+            next((trace for trace in traces if trace.pattern == "dense"), traces[0])
+            for traces in self.by_model().values()
+        ]
 
 
 class Setting(NamedTuple):
@@ -252,6 +261,11 @@ class Item:
 # --- where traces come from ----------------------------------------------------------------------
 
 
+def _files(folder: Path) -> list[Path]:
+    """What may be traces, by its suffix."""
+    return [path for suffix in ("csv", "npz") for path in sorted(folder.glob(f"*.{suffix}"))]
+
+
 def _shipped(fast: bool) -> dict[Kind, Deployment]:
     files = shipped_traces()
     traces = [shipped_trace(name) for name in files]
@@ -274,15 +288,24 @@ def _from_folder(folder: Path, fast: bool) -> dict[Kind, Deployment]:
         raise DystaError(f"traces: {str(folder)!r} is not a folder")
     inner = {kind: folder / name for kind, name in ACCELERATOR.items()}
     nested = any(path.is_dir() for path in inner.values())
+    for path in _files(folder) if nested else ():
+        if _is_trace(path):
+            raise DystaError(
+                f"traces: folder {str(folder)!r} holds the trace {path.name!r} beside a sub-folder "
+                "'sanger' or 'eyerissv2'; it must hold traces either in itself or in these"
+            )
     found: dict[Kind, Deployment] = {}
     for kind, accelerator in ACCELERATOR.items():
         where = inner[kind] if nested else folder
-        files = {
-            path.stem: path
-            for suffix in ("csv", "npz")
-            for path in sorted(where.glob(f"*.{suffix}"))
-            if nested or _accelerator(path) == accelerator
-        }
+        files: dict[str, Path] = {}
+        for path in _files(where):
+            if path.stem in files:
+                raise DystaError(
+                    f"traces: folder {str(where)!r} holds both {files[path.stem].name!r} and "
+                    f"{path.name!r}; a trace must be one file"
+                )
+            if nested or _accelerator(path) == accelerator:
+                files[path.stem] = path
         if files:
             found[kind] = _deployment(kind, where, files, fast)
     if not found:
@@ -316,6 +339,13 @@ def _deployment(kind: Kind, folder: Path, files: Mapping[str, Path], fast: bool)
         offers=PAPER_RATES[kind] if artifact else loads,
         main=main,
     )
+
+
+def _is_trace(path: Path) -> bool:
+    try:
+        return bool(_accelerator(path))
+    except DystaError:
+        return False
 
 
 def _accelerator(path: Path) -> str:

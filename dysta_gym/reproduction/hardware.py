@@ -14,7 +14,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dysta_gym.figures import COLOURS, QUANTITIES, axis_label, rule_styles, scale_axis
-from dysta_gym.reproduction.context import Context, Deployment, Item, Result, Runs, Setting
+from dysta_gym.reproduction.context import (
+    METRICS,
+    Context,
+    Deployment,
+    Item,
+    Result,
+    Runs,
+    Setting,
+)
 from dysta_gym.reproduction.scheduling import PAPER_SLO
 from dysta_gym.statistics import summarise
 from dysta_gym.traces import reference_split
@@ -38,8 +46,6 @@ FAST_DEPTHS = (8, 64, None)
 PAPER_DEPTH = 64
 
 DEPTH_RULES = ("dysta", "dysta-tuned", "sjf", "prema", "sdrm3")
-
-METRICS = ("violation_rate", "antt")
 
 
 def _precise(deployment: Deployment) -> dict[tuple[str, str], str]:
@@ -122,17 +128,19 @@ def _draw(frame: pd.DataFrame) -> Figure:
     panels = list(frame.groupby(["scenario", "load"], sort=False))
     figure = plt.figure(figsize=(2.55 * len(panels) + 0.8, 9.4), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(1.12, 1), hspace=0.04)
-    rule_colour, _ = rule_styles(DEPTH_RULES)
+    by_unit = [(COLOURS[0], "o"), (COLOURS[1], "s")]
+    by_rule = [(style.colour, style.marker) for style in rule_styles(DEPTH_RULES).values()]
     for part, study in zip(parts, ("precision", "queue depth"), strict=True):
-        colours = COLOURS if study == "precision" else [rule_colour[rule] for rule in DEPTH_RULES]
+        styles = by_unit if study == "precision" else by_rule
         axes = part.subplots(2, len(panels), squeeze=False, sharex=True)
         for column, ((scenario, load), group) in enumerate(panels):
             mine = group[group["study"] == study]
             lines, ticks = (_by_format if study == "precision" else _by_depth)(mine)
             for row, metric in enumerate(METRICS):
                 axis = axes[row, column]
-                for (_, values), colour, marker in zip(lines, colours, "osD^v", strict=False):
-                    _line(axis, values, metric, colour, marker)
+                for index, (_, values) in enumerate(lines):
+                    # What is drawn first is drawn larger, so that it is not hidden.
+                    _line(axis, values, metric, *styles[index], 1 - index / len(lines))
                 tilt = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"}
                 axis.set_xticks(range(len(ticks)), ticks, fontsize=8,
                                 **(tilt if study == "precision" else {}))  # fmt: skip
@@ -146,7 +154,7 @@ def _draw(frame: pd.DataFrame) -> Figure:
         part.supxlabel(label, fontsize=10)
         handles = [
             Line2D([], [], color=colour, marker=marker, markersize=4, label=name)
-            for (name, _), colour, marker in zip(lines, colours, "osD^v", strict=False)
+            for (name, _), (colour, marker) in zip(lines, styles, strict=True)
         ]
         title = "dysta, times counted in" if study == "precision" else None
         part.legend(handles=handles, title=title, loc="outside upper center", ncols=5,
@@ -154,11 +162,13 @@ def _draw(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _line(axis: Axes, values: pd.DataFrame, metric: str, colour: str, marker: str) -> None:
+def _line(
+    axis: Axes, values: pd.DataFrame, metric: str, colour: str, marker: str, first: float
+) -> None:
     scale = QUANTITIES[metric].scale
     x = range(len(values))
-    axis.plot(x, scale * values[metric], color=colour, marker=marker, markersize=4,
-              linewidth=1.3)  # fmt: skip
+    axis.plot(x, scale * values[metric], color=colour, marker=marker, markersize=3.5 + 3 * first,
+              linewidth=1 + 1.4 * first, clip_on=False, zorder=3)  # fmt: skip
     axis.fill_between(x, scale * values[f"{metric}_low"], scale * values[f"{metric}_high"],
                       color=colour, alpha=0.12, linewidth=0)  # fmt: skip
 

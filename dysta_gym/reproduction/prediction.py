@@ -16,9 +16,14 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from dysta_gym.benchmark import CELL
 from dysta_gym.figures import COLOURS, QUANTITIES, axis_label, rule_styles, scale_axis
 from dysta_gym.information import PREDICTOR_OF
-from dysta_gym.predictors import PREDICTORS, prediction_error, remaining_sums
-from dysta_gym.reproduction.context import Context, Deployment, Item, Result, Runs
-from dysta_gym.reproduction.scheduling import ESTIMATING_RULES, PAPER_SLO
+from dysta_gym.predictors import PREDICTORS, predict, prediction_error, remaining_sums
+from dysta_gym.reproduction.context import METRICS, Context, Deployment, Item, Result, Runs
+from dysta_gym.reproduction.scheduling import (
+    ESTIMATING_RULES,
+    PAPER_SLO,
+    condition_key,
+    paired,
+)
 from dysta_gym.statistics import summarise
 from dysta_gym.traces import Trace
 
@@ -34,6 +39,12 @@ USES_LENGTH = (*KNOWS_LENGTH, "length")
 REFERENCES = ("static", "pattern", "clairvoyant")
 """Levels beside which the options are shown."""
 
+PUBLISHED = "monitored"
+"""The level of the published monitor, which the other options are compared with."""
+
+WORTH_RULES = (*ESTIMATING_RULES, "llf", "sptp", "dysta-tuned")
+"""Every rule that estimates latencies: the paper's, which the picture shows, and the others."""
+
 
 def _predictors(trace: Trace) -> list[str]:
     """The predictors that differ on a trace."""
@@ -47,10 +58,7 @@ def _table4(context: Context) -> Result:
     rows = []
     findings: dict[str, Any] = {}
     for kind, deployment in context.deployments.items():
-        by_model: dict[str, list[Trace]] = {}
-        for trace in deployment.traces:
-            by_model.setdefault(trace.model, []).append(trace)
-        for model, traces in by_model.items():
+        for model, traces in deployment.by_model().items():
             errors = {name: _pooled(traces, name) for name in _predictors(traces[0])}
             for name, (seen, overall) in errors.items():
                 rows += [
@@ -59,7 +67,6 @@ def _table4(context: Context) -> Result:
                 ]
             relative = {name: overall["relative_rmse"] for name, (_, overall) in errors.items()}
             findings[model] = {
-                "kind": kind,
                 "relative_rmse": relative,
                 "rmse_ms": {name: overall["rmse_ms"] for name, (_, overall) in errors.items()},
                 "best": min(relative, key=lambda name: relative[name]),
@@ -68,9 +75,28 @@ def _table4(context: Context) -> Result:
                     (name for name in relative if name not in KNOWS_LENGTH),
                     key=lambda name: relative[name],
                 ),
+                "after_one_layer": {name: _order(traces[0], name) for name in relative},
             }
     frame = pd.DataFrame(rows)
     return Result(frame, partial(_draw_table4, frame), findings)
+
+
+def _order(trace: Trace, predictor: str) -> dict[str, float]:
+    """Slope of the prediction over the truth after one layer, and the correlation of their ranks.
+
+    A slope above 1 exaggerates how inputs differ. NaN for what does not vary.
+    """
+    rows = trace.rows("test")
+    true = remaining_sums(trace.latency_s[rows])
+    layer = min(1, true.shape[1] - 1)
+    x, y = true[:, layer], predict(trace, predictor, "train").remaining[rows][:, layer]
+    if not (np.ptp(x) and np.ptp(y)):
+        return {"slope": float("nan"), "rank_correlation": float("nan")}
+    ranks = pd.DataFrame({"true": x, "predicted": y}).rank()
+    return {
+        "slope": float(np.polyfit(x, y, 1)[0]),
+        "rank_correlation": float(ranks.corr().to_numpy()[0, 1]),
+    }
 
 
 def _pooled(traces: Sequence[Trace], predictor: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -104,14 +130,14 @@ def _pooled(traces: Sequence[Trace], predictor: str) -> tuple[list[dict[str, Any
     }
 
 
-Line = Literal["-", "--", ":"]
+Line = Literal["-", "--", "-.", ":"]
 
 STYLES: Mapping[str, tuple[str, Line, float]] = {
-    "pattern": (COLOURS[8], "-", 1.3),
+    "pattern": (COLOURS[5], ":", 1.5),
     "last": (COLOURS[6], ":", 1.0),
     "last_n": (COLOURS[6], "-", 1.0),
     "average": (COLOURS[0], "-", 2.2),
-    "linear": (COLOURS[4], "-", 1.0),
+    "linear": (COLOURS[4], "-.", 1.3),
     "kalman": (COLOURS[3], "-", 1.6),
     "length": (COLOURS[2], "-", 1.6),
     "sized": (COLOURS[1], "-", 3.0),
@@ -155,7 +181,7 @@ def _draw_table4(frame: pd.DataFrame) -> Figure:
             for name in used
         ],
         loc="outside upper center", ncols=len(used), frameon=False, fontsize=9,
-        handlelength=1.6,
+        handlelength=2.1, columnspacing=1.6,
     )  # fmt: skip
     return figure
 
@@ -182,7 +208,7 @@ def _runs(context: Context) -> list[Runs]:
             kind,
             deployment.main,
             (PAPER_SLO,),
-            tuple(f"{rule}@{level}" for rule in ESTIMATING_RULES for level in _levels(deployment)),
+            tuple(f"{rule}@{level}" for rule in WORTH_RULES for level in _levels(deployment)),
         )
         for kind, deployment in context.deployments.items()
     ]
@@ -190,35 +216,61 @@ def _runs(context: Context) -> list[Runs]:
 
 def _worth(context: Context) -> Result:
     parts = []
+    findings: dict[str, Any] = {}
     for runs in _runs(context):
         results = context.results([runs])
-        for rule in ESTIMATING_RULES:
+        beside_dysta = paired(results, f"sjf@{PUBLISHED}", f"dysta@{PUBLISHED}")
+        for rule in WORTH_RULES:
+            names = [name for name in runs.policies if name.partition("@")[0] == rule]
             # The best among what can be had: marks are within a rule, the clairvoyant level apart.
-            blind = [name for name in runs.policies if name.startswith(f"{rule}@")][:-1]
-            for chosen in (blind, [f"{rule}@{REFERENCES[2]}"]):
-                mine = results[results["policy"].isin(chosen)]
-                part = summarise(mine, ["violation_rate", "antt"])
-                part.insert(0, "rule", rule)
-                parts.append(part)
+            parts += [_marked(results, names[:-1], rule), _marked(results, names[-1:], rule)]
+            for where, found in _worth_findings(results, rule, names).items():
+                findings.setdefault(where, {})[rule] = found
+        for where, changes in beside_dysta.items():
+            findings[where]["sjf"]["antt"]["beside_dysta"] = changes["antt"]
     frame = pd.concat(parts, ignore_index=True)
     frame.insert(1, "level", frame["policy"].str.partition("@")[2])
-    return Result(frame, partial(_draw_worth, frame), _worth_findings(frame))
+    return Result(frame, partial(_draw_worth, frame), findings)
 
 
-def _worth_findings(frame: pd.DataFrame) -> dict[str, Any]:
-    """Per condition, rule and metric: the level at its best, and what the marked ones are."""
-    found: dict[str, Any] = {}
-    for condition, group in frame.groupby(CELL, sort=False):
-        key = f"{condition[0]}, load {condition[1]:.3g}"
-        for rule, mine in group.groupby("rule", sort=False):
-            rows = mine.set_index("level")
-            blind = rows.drop(index=REFERENCES[2])
-            for metric in ("violation_rate", "antt"):
-                found.setdefault(key, {}).setdefault(str(rule), {})[metric] = {
-                    "by_level": rows[metric].to_dict(),
-                    "best": str(blind[metric].idxmin()),
-                    "among_best": list(blind.index[blind[f"{metric}_best"]]),
-                }
+def _marked(results: pd.DataFrame, names: Sequence[str], rule: str) -> pd.DataFrame:
+    """Policies ``names`` summed up, the best of them marked."""
+    mine = results[results["policy"].isin(names)]
+    part = summarise(mine, METRICS)
+    part.insert(0, "rule", rule)
+    preemptions = mine.groupby([*CELL, "policy"], sort=False)["preemptions"].mean().reset_index()
+    return part.merge(preemptions, on=[*CELL, "policy"])
+
+
+def _worth_findings(
+    results: pd.DataFrame, rule: str, names: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Per condition, of one rule: each level, and what it changes.
+
+    Per metric ``by_level``, ``over_monitored`` (`scheduling.paired` beside the published monitor)
+    and ``best_monitors``, the options that only monitor and are not significantly worse than the
+    best of these; ``preemptions`` by level.
+    """
+    monitors = [name for name in names if name.partition("@")[2].startswith(PUBLISHED)]
+    over = {
+        name.partition("@")[2]: paired(results, name, f"{rule}@{PUBLISHED}")
+        for name in names
+        if name != f"{rule}@{PUBLISHED}"
+    }
+    best = _marked(results, monitors, rule)
+    found: dict[str, dict[str, Any]] = {}
+    for condition, group in _marked(results, names, rule).groupby(CELL, sort=False):
+        key = condition_key(tuple(condition))
+        rows = group.set_index(group["policy"].str.partition("@")[2])
+        mine = best[(best[CELL] == list(condition)).all(axis=1)]
+        found[key] = {"preemptions": rows["preemptions"].to_dict()}
+        for metric in METRICS:
+            marked = mine.loc[mine[f"{metric}_best"], "policy"]
+            found[key][metric] = {
+                "by_level": rows[metric].to_dict(),
+                "over_monitored": {level: changes[key][metric] for level, changes in over.items()},
+                "best_monitors": [name.partition("@")[2] for name in marked],
+            }
     return found
 
 
@@ -229,7 +281,7 @@ def _draw_worth(frame: pd.DataFrame) -> Figure:
     levels = {kind: list(dict.fromkeys(frame[frame["scenario"] == kind]["level"]))
               for kind in kinds}  # fmt: skip
     most = max(map(len, levels.values()))
-    colour, _ = rule_styles(ESTIMATING_RULES)
+    styles = rule_styles(ESTIMATING_RULES)
     figure, axes = plt.subplots(
         2 * loads, len(kinds), squeeze=False, layout="constrained", sharex="col",
         figsize=(0.52 * most * len(kinds) + 1.6, 2.1 * 2 * loads + 1.2),
@@ -237,20 +289,21 @@ def _draw_worth(frame: pd.DataFrame) -> Figure:
     for index, (condition, group) in enumerate(conditions):
         column, turn = kinds.index(condition[0]), index % loads
         listed = levels[condition[0]]
-        for line, metric in enumerate(("violation_rate", "antt")):
+        for line, metric in enumerate(METRICS):
             axis, quantity = axes[2 * turn + line, column], QUANTITIES[metric]
             scale = quantity.scale
-            for place, rule in enumerate(ESTIMATING_RULES):
+            for place, (rule, style) in enumerate(styles.items()):
                 mine = group[group["rule"] == rule]
                 x = np.array([listed.index(level) for level in mine["level"]])
                 x = x + 0.15 * (place - (len(ESTIMATING_RULES) - 1) / 2)
                 low, high = scale * mine[f"{metric}_low"], scale * mine[f"{metric}_high"]
-                axis.vlines(x, low, high, color=colour[rule], linewidth=1, alpha=0.7)
+                axis.vlines(x, low, high, color=style.colour, linewidth=1, alpha=0.7)
                 best = mine[f"{metric}_best"].to_numpy() & (mine["level"] != REFERENCES[2])
-                for chosen, face in ((best, colour[rule]), (~best, "white")):
+                for chosen, face in ((best, style.colour), (~best, "white")):
                     axis.plot(
-                        x[chosen], scale * mine[metric][chosen], "osD^"[place], linestyle="",
-                        color=colour[rule], markerfacecolor=face, markersize=4.5,
+                        x[chosen], scale * mine[metric][chosen], style.marker, linestyle="",
+                        color=style.colour, markerfacecolor=face, markersize=4.8,
+                        clip_on=False, zorder=3,
                     )  # fmt: skip
             scale_axis(axis, quantity)
             axis.grid(alpha=0.25, linewidth=0.6, axis="y")
@@ -264,12 +317,13 @@ def _draw_worth(frame: pd.DataFrame) -> Figure:
             axis.set_xticks(range(len(listed)), listed, rotation=40, ha="right", fontsize=8,
                             rotation_mode="anchor")  # fmt: skip
     handles = [
-        Line2D([], [], color=colour[rule], marker="osD^"[place], linestyle="", label=rule)
-        for place, rule in enumerate(ESTIMATING_RULES)
+        Line2D([], [], color=style.colour, marker=style.marker, linestyle="", label=rule)
+        for rule, style in styles.items()
     ]
     handles.append(
         Line2D([], [], color="0.4", marker="o", linestyle="",
-               label="filled: the rule's best level, or not significantly different")
+               label="filled: the rule's best level, or not significantly different;\n"
+                     "clairvoyant stays open, for it cannot be had")
     )  # fmt: skip
     figure.legend(handles=handles, loc="outside upper center", ncols=5, frameon=False, fontsize=9)
     return figure

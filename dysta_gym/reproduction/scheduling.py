@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from dysta_gym import figures
 from dysta_gym.benchmark import CELL, PAPER_POLICIES
 from dysta_gym.information import LEVELS
-from dysta_gym.reproduction.context import Context, Item, Result, Runs
+from dysta_gym.reproduction.context import METRICS, Context, Item, Result, Runs
 from dysta_gym.statistics import summarise
 
 PAPER_SLO = 10.0
@@ -21,7 +22,7 @@ PAPER_SLO = 10.0
 ESTIMATING_RULES = ("sjf", "prema", "sdrm3", "dysta")
 """The paper's rules that estimate latencies, so that more information changes them."""
 
-METRICS = ("violation_rate", "antt", "throughput")
+TABLE5_METRICS = (*METRICS, "throughput")
 """Table 5's columns; the artifact calls the throughput STP."""
 
 ORACLE = "dysta_oracle"
@@ -61,7 +62,7 @@ def _result(
     draw: Callable[[pd.DataFrame], Figure],
     findings: Callable[[pd.DataFrame], Mapping[str, Any]],
 ) -> Result:
-    summary = summarise(results, [*METRICS, "antt_lower_bound"])
+    summary = summarise(results, [*TABLE5_METRICS, "antt_lower_bound"])
     # The bound is the workload's: policies do not differ in it.
     summary = summary[[name for name in summary if not str(name).startswith("antt_lower_bound_")]]
     return Result(summary, partial(draw, summary), findings(summary))
@@ -77,45 +78,71 @@ def _figure12(context: Context) -> Result:
 
 def _table5(context: Context) -> Result:
     results = context.results(_main(context, 1))
-    return _result(results, lambda summary: figures.dots(summary, METRICS), _standing)
+    return _result(results, lambda summary: figures.dots(summary, TABLE5_METRICS), _standing)
 
 
 def _standing(summary: pd.DataFrame) -> dict[str, Any]:
-    """Per condition: Dysta beside the best and the worst of the others (`_dysta_beside`)."""
-    return {_key(condition): _dysta_beside(group) for condition, group in _conditions(summary)}
+    """Per condition: Dysta beside the best of the others (`_dysta_beside`)."""
+    return {
+        condition_key(condition): _dysta_beside(group) for condition, group in _conditions(summary)
+    }
 
 
 def _conditions(summary: pd.DataFrame) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
     return [(tuple(condition), group) for condition, group in summary.groupby(CELL, sort=False)]
 
 
-def _key(condition: Sequence[Any]) -> str:
+def condition_key(condition: Sequence[Any]) -> str:
+    """What findings call a condition, whose values are those of `CELL`."""
     scenario, load, _, slo = condition
     return f"{scenario}, load {load:.3g}, SLO x {slo:g}"
 
 
 def _dysta_beside(group: pd.DataFrame) -> dict[str, Any]:
-    """Per metric: Dysta, its Oracle, the best and the worst of the others.
+    """Per metric: Dysta, its Oracle and the best of the others.
 
     ``dysta_among_best`` is whether Dysta is not significantly worse than the best of all seven.
     """
     rows = group.set_index("policy")
     others = rows.drop(index=["dysta", ORACLE])
     found: dict[str, Any] = {}
-    for metric in ("violation_rate", "antt"):
+    for metric in METRICS:
         best = str(others[metric].idxmin())
         found[metric] = {
             "dysta": float(rows.loc["dysta", metric]),  # type: ignore[arg-type]
             "oracle": float(rows.loc[ORACLE, metric]),  # type: ignore[arg-type]
             "best_other": float(others.loc[best, metric]),  # type: ignore[arg-type]
             "best_other_policy": best,
-            "worst_other": float(others[metric].max()),
             "dysta_among_best": bool(rows.loc["dysta", f"{metric}_best"]),
         }
     found["dysta_is_best_in_both"] = all(
-        found[metric]["dysta"] <= found[metric]["best_other"]
-        for metric in ("violation_rate", "antt")
+        found[metric]["dysta"] <= found[metric]["best_other"] for metric in METRICS
     )
+    return found
+
+
+def paired(
+    results: pd.DataFrame, policy: str, reference: str
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Per condition and metric: ``policy`` beside ``reference``, on the same workloads.
+
+    ``change`` is the difference, ``ratio`` the quotient of their averages and ``p`` the p-value of
+    the paired test of `dysta_gym.statistics` of the two by themselves.
+    """
+    both = results[results["policy"].isin([policy, reference])]
+    found = {}
+    for condition, group in _conditions(summarise(both, METRICS)):
+        rows = group.set_index("policy")
+        found[condition_key(condition)] = {
+            metric: {
+                "change": float(rows.loc[policy, metric] - rows.loc[reference, metric]),  # type: ignore[operator, arg-type]
+                "ratio": float(
+                    np.divide(rows.loc[policy, metric], rows.loc[reference, metric] or np.nan)  # type: ignore[arg-type]
+                ),
+                "p": float(rows[f"{metric}_p"].min()),
+            }
+            for metric in METRICS
+        }
     return found
 
 
@@ -126,7 +153,7 @@ def _figure13(context: Context) -> Result:
     results = context.results(_levels(context))
     return _result(
         results,
-        lambda summary: figures.by_level(summary, ("violation_rate", "antt")),
+        lambda summary: figures.by_level(summary, METRICS),
         partial(_per_level, results),
     )
 
@@ -134,34 +161,23 @@ def _figure13(context: Context) -> Result:
 def _per_level(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
     """Per condition and rule: each metric at each level, and what monitoring changes.
 
-    ``monitored_less`` has the differences to the levels `static` and `pattern`, paired by seed,
-    with their 95 % intervals.
+    ``monitored_less`` has what `paired` says of it beside the levels `static` and `pattern`.
     """
     found: dict[str, Any] = {}
     for condition, group in _conditions(summary):
         at: dict[Any, Any] = group.set_index("policy").to_dict("index")
-        found[_key(condition)] = {
+        found[condition_key(condition)] = {
             rule: {
                 metric: {level: at[f"{rule}@{level}"][metric] for level in LEVELS}
-                for metric in ("violation_rate", "antt")
+                for metric in METRICS
             }
             for rule in ESTIMATING_RULES
         }
     for rule in ESTIMATING_RULES:
         for level in ("static", "pattern"):
-            both = results[results["policy"].isin([f"{rule}@monitored", f"{rule}@{level}"])]
-            beside = summarise(both, ["violation_rate", "antt"], f"{rule}@{level}")
-            for condition, group in _conditions(beside):
-                at = group.set_index("policy").to_dict("index")
-                row = at[f"{rule}@monitored"]
-                found[_key(condition)][rule].setdefault("monitored_less", {})[level] = {
-                    metric: {
-                        "change": row[f"{metric}_diff"],
-                        "low": row[f"{metric}_diff_low"],
-                        "high": row[f"{metric}_diff_high"],
-                    }
-                    for metric in ("violation_rate", "antt")
-                }
+            beside = paired(results, f"{rule}@monitored", f"{rule}@{level}")
+            for key, changes in beside.items():
+                found[key][rule].setdefault("monitored_less", {})[level] = changes
     return found
 
 
@@ -170,9 +186,7 @@ def _per_level(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
 
 def _figure14(context: Context) -> Result:
     def draw(summary: pd.DataFrame) -> Figure:
-        return figures.curves(
-            summary, "slo", "SLO multiplier", ("violation_rate", "antt"), ("scenario", "load")
-        )
+        return figures.curves(summary, "slo", "SLO multiplier", METRICS, ("scenario", "load"))
 
     results = context.results(_across_slos(context))
     return _result(results, draw, partial(_points_won, results))
@@ -187,7 +201,7 @@ def _figure15(context: Context) -> Result:
     )
 
     def draw(summary: pd.DataFrame) -> Figure:
-        return figures.curves(summary, along, label, ("violation_rate", "antt"), ("scenario",))
+        return figures.curves(summary, along, label, METRICS, ("scenario",))
 
     results = context.results(_across_offers(context))
     return _result(results, draw, partial(_points_won, results))
@@ -197,20 +211,21 @@ def _points_won(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
     """Per scenario and metric: where Dysta stands over all points.
 
     ``dysta_ahead`` counts the points at which it is as good as the best of the others but for its
-    Oracle, or better, ``dysta_among_best`` as in `_dysta_beside`; lead and lag are the least and
-    the greatest of its metric less that of the best other. ``by_network`` has the violation rate of
+    Oracle, or better; lead and lag are the least and the greatest of its metric less that of the
+    best other. ``by_network`` has the violation rate of
     each network under Dysta and under the best other, where Dysta trails most in violations.
     """
     found: dict[str, Any] = {}
     for scenario, mine in summary.groupby("scenario", sort=False):
-        beside = {_key(condition): _dysta_beside(group) for condition, group in _conditions(mine)}
+        beside = {
+            condition_key(condition): _dysta_beside(group) for condition, group in _conditions(mine)
+        }
         found[str(scenario)] = {"points": len(beside)}
-        for metric in ("violation_rate", "antt"):
+        for metric in METRICS:
             points = {key: each[metric] for key, each in beside.items()}
             gaps = {key: each["dysta"] - each["best_other"] for key, each in points.items()}
             found[str(scenario)][metric] = {
                 "dysta_ahead": sum(gap <= 0 for gap in gaps.values()),
-                "dysta_among_best": sum(each["dysta_among_best"] for each in points.values()),
                 "widest_lead": min(gaps.items(), key=lambda gap: gap[1]),
                 "widest_lag": max(gaps.items(), key=lambda gap: gap[1]),
                 "best_others": sorted({each["best_other_policy"] for each in points.values()}),
@@ -218,7 +233,7 @@ def _points_won(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
         rates = found[str(scenario)]["violation_rate"]
         where = rates["widest_lag"][0]
         best = rates["best_at_widest_lag"] = beside[where]["violation_rate"]["best_other_policy"]
-        condition = next(each for each, _ in _conditions(mine) if _key(each) == where)
+        condition = next(each for each, _ in _conditions(mine) if condition_key(each) == where)
         found[str(scenario)]["by_network"] = _by_network(results, condition, ("dysta", best))
     return found
 
