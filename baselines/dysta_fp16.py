@@ -1,9 +1,11 @@
 """Dysta as its hardware computes it: every number rounded to half precision."""
 
 import math
+from dataclasses import replace
 
+from dysta_gym.baselines.dysta import DYSTA
 from dysta_gym.compiling import compiled
-from dysta_gym.policies import Parameter, Policy
+from dysta_gym.policies import Parameter
 from dysta_gym.simulator import Floats, Queue
 
 
@@ -57,14 +59,13 @@ def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Float
         scores[i] = rounded(remaining + urgency, bits, width)
 
 
-DYSTA_FP16 = Policy(
-    "dysta-fp16",
-    score,
-    level="monitored",
+DYSTA_FP16 = replace(
+    DYSTA,
+    name="dysta-fp16",
+    score=score,
     summary="as dysta, every number rounded to half precision, or a narrower one",
     parameters={
-        "beta": Parameter(0.01, "weight of slack and waiting", low=0.0),
-        "time_unit": Parameter(1.0, "unit in which times are counted, in seconds", positive=True),
+        **DYSTA.parameters,
         "significand": Parameter(11, "bits of the significand", low=2, high=51, whole=True),
         "exponent": Parameter(5, "bits of the exponent", low=2, high=8, whole=True),
     },

@@ -16,20 +16,18 @@ Needs the extra ``profile``. Packages are kept in ``--cache``; measurements are 
 from __future__ import annotations
 
 import argparse
-import importlib
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import pandas as pd
-import torch
 
 from dysta_gym.accelerators import (
     EYERISSV2_CYCLES_PER_COLUMN,
     EYERISSV2_CYCLES_PER_NONEMPTY_COLUMN,
     EYERISSV2_PARTIAL_SUMS_PER_PE,
-    SANGER_TILE,
+    SANGER_MULTIPLIERS,
     eyerissv2_layer_counts,
     eyerissv2_layer_latency_s,
     eyerissv2_mapping,
@@ -38,16 +36,11 @@ from dysta_gym.accelerators import (
 )
 from dysta_gym.files import replacing
 from dysta_gym.profiling import NETWORKS, attention, cnn
+from dysta_gym.profiling.padding import same_padding
 from dysta_gym.profiling.sources import fetch
 
 ALL = "all three"
-
-
-def same_padding(shape: tuple[int, ...], dilation: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Top, left, bottom and right padding that keeps an image's size at stride 1."""
-    total = [d * (k - 1) for d, k in zip(dilation, shape[2:], strict=True)]
-    first = [each // 2 for each in total]
-    return first[0], first[1], total[0] - first[0], total[1] - first[1]
+WIDE = 32  # multipliers a row, of the load balance that the artifact takes
 
 
 def wrong_axis_columns(activations: np.ndarray, weights: np.ndarray, options: dict) -> int:
@@ -69,7 +62,7 @@ def charges(activations: np.ndarray, weights: np.ndarray, **given: Any) -> dict[
     at_one = {
         **options,
         "stride": (1, 1),
-        "padding": same_padding(weights.shape, options["dilation"]),
+        "padding": same_padding(weights.shape[2:], options["dilation"]),
     }
     filters = weights.shape[0] // options["groups"]
     fitting = eyerissv2_mapping(weights.shape[1], filters, weights.shape[3]).filters
@@ -102,12 +95,7 @@ def charges(activations: np.ndarray, weights: np.ndarray, **given: Any) -> dict[
 def measure_cnn(name: str, cache: Path, inputs: int) -> pd.DataFrame:
     """Isolated latency of each input, a column a model."""
     network = cnn._NETWORKS[name]
-    source = importlib.import_module(f"dysta_gym.profiling.{network.pictures}")
-    pictures = source.load_pictures(cache, inputs)
-    tensors = [
-        torch.from_numpy(np.ascontiguousarray(network.preprocess(each.pixels)[None]))
-        for each in pictures
-    ]
+    _, tensors = network.inputs(cache, inputs)
     layers: list[dict[str, float]] = []
 
     def counts(activations: np.ndarray, weights: np.ndarray, **options: Any) -> Any:
@@ -139,13 +127,11 @@ def measure_attention(name: str, cache: Path, inputs: int) -> pd.DataFrame:
         kept = count_kept_scores(probability, threshold)
         heads, queries, keys = probability.shape
         length, key_length = (sanger_padded_length(each) for each in (queries, keys))
-        padded = np.zeros((heads, queries, key_length), bool)
-        padded[:, :, :keys] = probability > threshold
-        wide = padded.reshape(heads, queries, -1, SANGER_TILE).sum(axis=-1)
         total = int(kept.kept.sum())
+        wide = count_kept_scores(probability, threshold, WIDE)
         balance = {
-            "ours": total / (16 * max(1, int(kept.subrows.sum()))),
-            "32 multipliers": total / (32 * max(1, int((-(-wide // 32)).sum()))),
+            "ours": total / (SANGER_MULTIPLIERS * max(1, int(kept.subrows.sum()))),
+            "32 multipliers": total / (WIDE * max(1, int(wide.subrows.sum()))),
         }
         density = total / (heads * length * key_length)
         width = int(model.config.hidden_size)

@@ -8,7 +8,6 @@ python benchmarks/pruned.py CACHE > docs/pruning.md
 
 from __future__ import annotations
 
-import importlib
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,12 +48,7 @@ def main(cache: Path) -> None:
     print(f"| network | {' | '.join(cnn.PATTERNS[1:])} |")
     print("|---|" + "---:|" * len(cnn.PATTERNS[1:]))
     for name, network in cnn._NETWORKS.items():
-        source = importlib.import_module(f"dysta_gym.profiling.{network.pictures}")
-        pictures = source.load_pictures(cache, INPUTS)
-        tensors = [
-            torch.from_numpy(np.ascontiguousarray(network.preprocess(picture.pixels)[None]))
-            for picture in pictures
-        ]
+        _, tensors = network.inputs(cache, INPUTS)
         folders = [fetch(package, cache) for package in network.packages]
         found = {}
         for pattern in cnn.PATTERNS:

@@ -126,7 +126,7 @@ def trade_off(results: pd.DataFrame, columns: int = 3) -> Figure:
         axis.set_xlim(0, 100)
         axis.set_xticks(_PERCENT_TICKS, [f"{tick}" for tick in _PERCENT_TICKS])
         axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_title(_condition_title(dict(zip(CELL, condition, strict=True))), fontsize=10)
+        axis.set_title(condition_title(dict(zip(CELL, condition, strict=True))), fontsize=10)
         _let_all_be_seen(axis, points, [parts[row["policy"]] for row in ordered])
         axis.grid(alpha=0.25, linewidth=0.6)
         axis.set_xlabel("SLO violation rate (%), logarithmic above 1 %")
@@ -244,7 +244,7 @@ def curves(
             axis.grid(alpha=0.25, linewidth=0.6)
             if column == 0:
                 axis.set_ylabel(axis_label(quantity))
-        axes[0, column].set_title(_condition_title(dict(zip(panels, condition, strict=True))),
+        axes[0, column].set_title(condition_title(dict(zip(panels, condition, strict=True))),
                                   fontsize=10)  # fmt: skip
         axes[-1, column].set_xlabel(label)
     handles = [Line2D([], [], markersize=5, label=name, **_curve(name, styles)) for name in names]
@@ -304,7 +304,7 @@ def by_level(summary: pd.DataFrame, metrics: Sequence[str]) -> Figure:
             if column == 0:
                 axis.set_ylabel(axis_label(quantity))
         axes[0, column].set_title(
-            _condition_title(dict(zip(CELL, condition, strict=True))), fontsize=10
+            condition_title(dict(zip(CELL, condition, strict=True))), fontsize=10
         )
         axes[-1, column].set_xlabel("what the scheduler knows")
     handles = [
@@ -362,7 +362,7 @@ def dots(summary: pd.DataFrame, metrics: Sequence[str]) -> Figure:
                     quantity.label + (", logarithmic" if quantity.axis == "log" else "")
                 )
         axes[row, 0].set_title(
-            _condition_title(dict(zip(CELL, condition, strict=True))), fontsize=10, loc="left"
+            condition_title(dict(zip(CELL, condition, strict=True))), fontsize=10, loc="left"
         )
     figure.supxlabel("bold: the best, or not significantly different from it", fontsize=9)
     return figure
@@ -385,7 +385,7 @@ def rule_styles(names: Sequence[str]) -> dict[str, RuleStyle]:
     return {rule: _RULE_STYLES[rule] if rule in _RULE_STYLES else next(spare) for rule in rules}
 
 
-def _condition_title(condition: Mapping[str, object]) -> str:
+def condition_title(condition: Mapping[str, object]) -> str:
     """``multi-attnn, load 0.95, SLO x 10``, as far as the conditions are given."""
     parts = []
     for name, form in (("scenario", "{}"), ("load", "load {:.3g}"), ("slo", "SLO x {:g}")):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numba import types
@@ -245,17 +245,19 @@ def first_least(scores: Floats, size: int) -> int:
     return 0  # every score is NaN: the earliest arrival
 
 
-@compiled(
-    types.void(
-        JOBS_TYPE,
-        TABLES_TYPE,
-        STATE_TYPE,
-        QUEUE_TYPE,
-        types.FunctionType(RULE_SIGNATURE),
-        _FLOATS,
-        _FLOATS,
-    )
+LOOP_SIGNATURE = types.void(
+    JOBS_TYPE,
+    TABLES_TYPE,
+    STATE_TYPE,
+    QUEUE_TYPE,
+    types.FunctionType(RULE_SIGNATURE),
+    _FLOATS,
+    _FLOATS,
 )
+"""Compiled type of ``loop(jobs, tables, state, queue, rule, parameters, scores)``."""
+
+
+@compiled(LOOP_SIGNATURE)
 def _run(
     jobs: Jobs,
     tables: Tables,
@@ -305,11 +307,15 @@ class Machine:
 
     Attributes:
         queue: The queue's columns, the first `size` entries of which count.
+        loop: The compiled event loop, of `LOOP_SIGNATURE`.
     """
+
+    loop: ClassVar[Callable[..., None]] = staticmethod(_run)
 
     def __init__(self, workload: Workload, level: str, *, record: bool = False) -> None:
         self.workload = workload
         store = workload.store
+        self._mean_isolated_s = store.mean_isolated_s(workload.reference)
         known: Estimates = estimates(store, level, workload.reference)
         layers = store.layers[workload.trace]
         total = len(workload)
@@ -377,7 +383,7 @@ class Machine:
         """
         scores = np.empty(self.size)
         rule = policy.compiled() or policy.score
-        rule(self.queue, self.size, self.now, self._values(policy), scores)
+        rule(self.queue, self.size, self.now, policy.values(self._mean_isolated_s), scores)
         return int(first_least(scores, min(self.size, among or self.size)))
 
     def run(self, policy: Policy) -> None:
@@ -388,11 +394,8 @@ class Machine:
                 self.step(self.choose(policy))
         else:
             scores = np.empty(len(self.workload))
-            values = self._values(policy)
-            _run(self.jobs, self.tables, self.state, self.queue, rule, values, scores)
-
-    def _values(self, policy: Policy) -> Floats:
-        return policy.values(self.workload.store.mean_isolated_s(self.workload.reference))
+            values = policy.values(self._mean_isolated_s)
+            self.loop(self.jobs, self.tables, self.state, self.queue, rule, values, scores)
 
     def schedule(self) -> Schedule:
         """What has happened so far; a copy, which the machine leaves alone as it goes on."""

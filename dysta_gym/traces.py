@@ -244,6 +244,14 @@ class TraceStore:
             )
         return self._averages[reference]
 
+    def isolated_s(self, trace: NDArray[np.int64], row: NDArray[np.int64]) -> NDArray[np.float64]:
+        """True isolated latency in seconds of row ``row`` of trace ``trace``, both (requests,)."""
+        result = np.empty(len(trace))
+        for index, each in enumerate(self.traces):
+            mine = trace == index
+            result[mine] = each.isolated_s[row[mine]]
+        return result
+
     def mean_isolated_s(self, reference: str) -> float:
         """Mean over the traces of their models' average isolated latency ``A``, in seconds.
 

@@ -474,11 +474,7 @@ class Workload:
     @cached_property
     def isolated_s(self) -> NDArray[np.float64]:
         """True isolated latency of each request in seconds, shape ``(requests,)``."""
-        result = np.empty(len(self))
-        for index, trace in enumerate(self.store.traces):
-            mine = self.trace == index
-            result[mine] = trace.isolated_s[self.row[mine]]
-        return result
+        return self.store.isolated_s(self.trace, self.row)
 
     def with_slo(self, multiplier: float) -> Workload:
         """The same requests with other deadlines."""
@@ -535,8 +531,7 @@ def mean_isolated_s(scenario: Scenario, split: str = "test") -> float:
     store = scenario.store()
     recorded = _recorded(scenario) if isinstance(scenario.arrivals, Replay) else {}
     if "row" in recorded:
-        pairs = zip(recorded["trace"], recorded["row"], strict=True)
-        return float(np.mean([store.traces[t].isolated_s[r] for t, r in pairs]))
+        return float(store.isolated_s(recorded["trace"], recorded["row"]).mean())
     weights = _weights(scenario)
     means = [trace.isolated_s[trace.rows(split)].mean() for trace in store.traces]
     return float(np.dot(weights, means))
@@ -593,7 +588,7 @@ def generate(scenario: Scenario, seed: int, *, split: str = "test") -> Workload:
     recorded: Mapping[str, NDArray[Any]] = {}
     due = None
     if isinstance(process, Frames):
-        arrival_s, trace, due = _frames(scenario, rate, gaps)
+        arrival_s, trace, due = _frames(scenario, split, gaps)
     else:
         if isinstance(process, Replay):
             recorded = _recorded(scenario)
@@ -642,17 +637,17 @@ def _check_split(scenario: Scenario, recorded: Mapping[str, NDArray[Any]], split
 
 
 def _frames(
-    scenario: Scenario, rate: float, rng: np.random.Generator
+    scenario: Scenario, split: str, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], Due]:
     """Arrivals and traces of the first requests of all streams together, and their deadlines."""
     assert isinstance(scenario.arrivals, Frames)
     total = scenario.requests
-    periods = frame_periods_s(scenario, rate)
+    periods = _periods_s(scenario, split)
     streams = len(periods)
     late = rng.spawn(streams)
     phases = rng.random(streams)
     # By then, each stream is at most two frames behind its rate, jitter included.
-    horizon_s = (total + 2 * streams) / rate
+    horizon_s = (total + 2 * streams) / arrival_rate(scenario, split)
     start, arrival, period, trace = [], [], [], []
     for stream in range(streams):
         count = math.ceil(horizon_s / periods[stream]) + 1
@@ -668,9 +663,9 @@ def _frames(
     return arrival_s[first], np.concatenate(trace)[first], due
 
 
-def frame_periods_s(scenario: Scenario, rate: float) -> NDArray[np.float64]:
-    """Period of each trace's stream of frames in seconds, at ``rate`` frames a second in all."""
-    return 1 / (rate * _weights(scenario))
+def _periods_s(scenario: Scenario, split: str) -> NDArray[np.float64]:
+    """Period of each trace's stream of frames in seconds, shape ``(traces,)``."""
+    return 1 / (arrival_rate(scenario, split) * _weights(scenario))
 
 
 def _recorded(scenario: Scenario) -> Mapping[str, NDArray[Any]]:
@@ -774,6 +769,28 @@ def _request_columns(
             )
         row[line] = known[int(wanted)]
     return {**columns, "trace": trace, "row": row}
+
+
+def requests_under(
+    scenario: Scenario, columns: Mapping[str, Sequence[Any]], split: str
+) -> Workload:
+    """`requests_from` plain columns, which meet the scenario's machine and deadlines.
+
+    Under `Frames`, a request is due as many periods of its trace's stream after it arrives as the
+    scenario's ``slo_multiplier`` says.
+    """
+    given = requests_from(
+        columns, scenario.store(), reference_split(split), scenario.slo_multiplier
+    )
+    due = None
+    if isinstance(scenario.arrivals, Frames):
+        due = Due(given.arrival_s, _periods_s(scenario, split)[given.trace])
+    return replace(
+        given,
+        due=due,
+        preemption_cost_s=scenario.preemption_cost_s,
+        queue_limit=scenario.queue_limit,
+    )
 
 
 def requests_from(

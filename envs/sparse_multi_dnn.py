@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from operator import index
 from typing import Any, NamedTuple, SupportsFloat, SupportsIndex
 
@@ -35,16 +34,7 @@ from dysta_gym.simulator import (
     execute,
 )
 from dysta_gym.traces import SPLITS, reference_split
-from dysta_gym.workloads import (
-    Due,
-    Frames,
-    Workload,
-    arrival_rate,
-    frame_periods_s,
-    generate,
-    load_scenario,
-    requests_from,
-)
+from dysta_gym.workloads import Workload, generate, load_scenario, requests_under
 
 REQUEST_FEATURES = (
     "present",
@@ -260,19 +250,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
                 f"options: workload is a {type(workload).__name__}; "
                 "it must be a Workload or a mapping of columns"
             )
-        given = requests_from(
-            workload, self.store, reference_split(self.split), self.scenario.slo_multiplier
-        )
-        due = None
-        if isinstance(self.scenario.arrivals, Frames):
-            periods_s = frame_periods_s(self.scenario, arrival_rate(self.scenario, self.split))
-            due = Due(given.arrival_s, periods_s[given.trace])
-        return replace(
-            given,
-            due=due,
-            preemption_cost_s=self.scenario.preemption_cost_s,
-            queue_limit=self.scenario.queue_limit,
-        )
+        return requests_under(self.scenario, workload, self.split)
 
     def step(
         self, action: SupportsIndex

@@ -62,10 +62,13 @@ class KeptScores(NamedTuple):
     subrows: NDArray[np.int64]
 
 
-def count_kept_scores(probability: ArrayLike, threshold: float = THRESHOLD) -> KeptScores:
+def count_kept_scores(
+    probability: ArrayLike, threshold: float = THRESHOLD, multipliers: int = SANGER_MULTIPLIERS
+) -> KeptScores:
     """Threshold attention probabilities, and pack and split what stays, as Sanger does.
 
-    `probability` is (heads, queries, keys), after the softmax; pruned positions are 0.
+    `probability` is (heads, queries, keys), after the softmax; pruned positions are 0. A sub-row
+    holds a score for each of the `multipliers`.
 
     Raises:
         DystaError: If it has another number of dimensions.
@@ -81,7 +84,7 @@ def count_kept_scores(probability: ArrayLike, threshold: float = THRESHOLD) -> K
     padded[:, :, :keys] = keep
     vectors = padded.reshape(heads, queries, -1, SANGER_TILE)
     kept = np.count_nonzero(vectors, axis=-1)
-    subrows = -(-kept // SANGER_MULTIPLIERS)
+    subrows = -(-kept // multipliers)
     return KeptScores(
         kept.sum(axis=(1, 2), dtype=np.int64), subrows.sum(axis=(1, 2), dtype=np.int64)
     )

@@ -47,6 +47,8 @@ from dysta_gym.profiling.writing import Partial, digest, label_inputs, split_by_
 if TYPE_CHECKING:
     import torch
 
+    from dysta_gym.profiling.images import Picture
+
 
 @dataclass(frozen=True)
 class CnnProfile:
@@ -239,6 +241,8 @@ def _as_convolution(
     """The layer's input as images, and the options of the convolution that the layer is."""
     from torch import nn
 
+    from dysta_gym.profiling.padding import same_padding
+
     if isinstance(module, nn.Linear):
         # Every position but the last axis is an image of one pixel.
         return activations.reshape(-1, activations.shape[-1], 1, 1), {}
@@ -247,12 +251,7 @@ def _as_convolution(
     sides = getattr(module, "sides", None)  # of a convolution from an ONNX file
     if sides is None:
         if module.padding == "same":
-            total = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
-            # PyTorch puts the odd one at the end.
-            sides = (
-                *(side // 2 for side in total),
-                *(side - side // 2 for side in total),
-            )
+            sides = same_padding(module.kernel_size, module.dilation)
         elif module.padding == "valid":
             sides = (0, 0, 0, 0)
         else:
@@ -309,6 +308,23 @@ class _Network(NamedTuple):
     preprocess: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     # Module of this package with `load_pictures` and `PACKAGES`.
     pictures: str = "images"
+
+    @property
+    def source(self) -> Any:
+        """The module that `pictures` names."""
+        return importlib.import_module(f"dysta_gym.profiling.{self.pictures}")
+
+    def inputs(
+        self, cache: Path, limit: int | None
+    ) -> tuple[Sequence[Picture], list[torch.Tensor]]:
+        """Pictures, at most so many, and each as the network takes it, a batch of one."""
+        import torch
+
+        pictures = self.source.load_pictures(cache, limit)
+        return pictures, [
+            torch.from_numpy(np.ascontiguousarray(self.preprocess(picture.pixels)[None]))
+            for picture in pictures
+        ]
 
 
 def _onnx(file: str) -> Callable[[Sequence[Path]], torch.nn.Module]:
@@ -520,18 +536,11 @@ def build(
     if not force and all(path.exists() for path in paths.values()):
         return list(paths.values())
 
-    import torch
-
     from dysta_gym.profiling.images import LOW_LIGHT_STOPS
     from dysta_gym.profiling.pruning import prune
 
     network = _NETWORKS[name]
-    source = importlib.import_module(f"dysta_gym.profiling.{network.pictures}")
-    pictures = source.load_pictures(cache, inputs)
-    tensors = [
-        torch.from_numpy(np.ascontiguousarray(network.preprocess(picture.pixels)[None]))
-        for picture in pictures
-    ]
+    pictures, tensors = network.inputs(cache, inputs)
     conditions = list(dict.fromkeys(picture.condition for picture in pictures))
     folders = [fetch(package, cache) for package in network.packages]
     for pattern, path in paths.items():
@@ -569,7 +578,7 @@ def build(
                 "network": network.title,
                 "packages": [package.record() for package in network.packages],
                 "inputs": f"{len(pictures)} pictures: {'; '.join(conditions)}",
-                "input_packages": [package.record() for package in source.PACKAGES],
+                "input_packages": [package.record() for package in network.source.PACKAGES],
                 "settings": settings,
             },
         )

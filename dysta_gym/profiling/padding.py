@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -15,6 +17,15 @@ def same_sides(size: int, kernel: int, stride: int) -> tuple[int, int]:
     outputs = -(-size // stride)
     total = max((outputs - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2
+
+
+def same_padding(kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, int, int, int]:
+    """Zeros (top, left, bottom, right) that keep an image's size at stride 1, as PyTorch has it."""
+    (top, bottom), (left, right) = (
+        same_sides(1, step * (length - 1) + 1, 1)
+        for length, step in zip(kernel, dilation, strict=True)
+    )
+    return top, left, bottom, right
 
 
 class PaddedConv2d(nn.Conv2d):

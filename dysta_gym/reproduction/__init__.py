@@ -30,9 +30,9 @@ _ORDER = (
     "predictors", "table5", "figure14", "figure15", "precision", "scale", "departures",
 )  # fmt: skip
 _ITEMS = {
-    name: item
+    item.name: item
     for part in (characterisation, departures, hardware, prediction, scale, scheduling)
-    for name, item in part.ITEMS.items()
+    for item in part.ITEMS
 }
 
 FIGURES: Mapping[str, Item] = {name: _ITEMS[name] for name in _ORDER}

@@ -520,47 +520,44 @@ def _draw_figure9(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-ITEMS: Mapping[str, Item] = {
-    item.name: item
-    for item in (
-        Item(
-            "figure2",
-            "Latency of the last layers of attention networks, over inputs",
-            "The latency of a language model's last layers on a sparse-attention accelerator "
-            "varies widely from input to input.",
-            _figure2,
-            "attention",
-        ),
-        Item(
-            "figure3",
-            "Activation sparsity of CNNs, layer by layer, over inputs",
-            "The activation sparsity of a CNN's layers varies from picture to picture, "
-            "over data sets with normal and with low light.",
-            _figure3,
-            "cnn",
-        ),
-        Item(
-            "table2",
-            "Relative range of the sparsity of whole CNNs",
-            "The share of valid operations of a whole CNN has a noticeable relative range, "
-            "(max - min) / mean, over these pictures.",
-            _table2,
-            "cnn",
-        ),
-        Item(
-            "figure4",
-            "What the pattern of pruned weights does at the same rate",
-            "Networks pruned at the same rate, at random or by channels, are left with different "
-            "distributions of valid operations.",
-            _figure4,
-            "cnn",
-        ),
-        Item(
-            "figure9",
-            "Correlation of sparsity between layers",
-            "The sparsities of an attention network's layers are highly correlated, "
-            "so that those of past layers tell those of future ones.",
-            _figure9,
-        ),
-    )
-}
+ITEMS = (
+    Item(
+        "figure2",
+        "Latency of the last layers of attention networks, over inputs",
+        "The latency of a language model's last layers on a sparse-attention accelerator "
+        "varies widely from input to input.",
+        _figure2,
+        "attention",
+    ),
+    Item(
+        "figure3",
+        "Activation sparsity of CNNs, layer by layer, over inputs",
+        "The activation sparsity of a CNN's layers varies from picture to picture, "
+        "over data sets with normal and with low light.",
+        _figure3,
+        "cnn",
+    ),
+    Item(
+        "table2",
+        "Relative range of the sparsity of whole CNNs",
+        "The share of valid operations of a whole CNN has a noticeable relative range, "
+        "(max - min) / mean, over these pictures.",
+        _table2,
+        "cnn",
+    ),
+    Item(
+        "figure4",
+        "What the pattern of pruned weights does at the same rate",
+        "Networks pruned at the same rate, at random or by channels, are left with different "
+        "distributions of valid operations.",
+        _figure4,
+        "cnn",
+    ),
+    Item(
+        "figure9",
+        "Correlation of sparsity between layers",
+        "The sparsities of an attention network's layers are highly correlated, "
+        "so that those of past layers tell those of future ones.",
+        _figure9,
+    ),
+)

@@ -18,12 +18,11 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
-from numba import types
 
 from dysta_gym.accelerators import sanger_layer_latency_s, sanger_padded_length
 from dysta_gym.benchmark import CELL, PAPER_POLICIES
 from dysta_gym.compiling import borrow, compiled
-from dysta_gym.figures import COLOURS
+from dysta_gym.figures import COLOURS, condition_title
 from dysta_gym.information import estimates
 from dysta_gym.metrics import measure
 from dysta_gym.policies import Policy, find
@@ -31,12 +30,8 @@ from dysta_gym.reproduction.context import METRICS, Context, Deployment, Item, R
 from dysta_gym.reproduction.scheduling import PAPER_SLO
 from dysta_gym.simulator import (
     ARRIVED,
-    JOBS_TYPE,
-    QUEUE_TYPE,
-    RULE_SIGNATURE,
+    LOOP_SIGNATURE,
     SIZE,
-    STATE_TYPE,
-    TABLES_TYPE,
     Floats,
     Jobs,
     Machine,
@@ -105,17 +100,7 @@ def _arrivals(deployment: Deployment, workload: Workload, charged: Sequence[floa
 # --- (b) the clock -------------------------------------------------------------------------------
 
 
-@compiled(
-    types.void(
-        JOBS_TYPE,
-        TABLES_TYPE,
-        STATE_TYPE,
-        QUEUE_TYPE,
-        types.FunctionType(RULE_SIGNATURE),
-        types.float64[::1],
-        types.float64[::1],
-    )
-)
+@compiled(LOOP_SIGNATURE)
 def _run_backwards(
     jobs: Jobs,
     tables: Tables,
@@ -137,11 +122,13 @@ def _run_backwards(
         admit(jobs, tables, state, queue)
 
 
+class _BackwardsMachine(Machine):
+    loop = staticmethod(_run_backwards)
+
+
 def _backwards(deployment: Deployment, workload: Workload, policy: Policy) -> Machine:
-    machine = Machine(workload, policy.level)
-    values = policy.values(workload.store.mean_isolated_s(workload.reference))
-    rule, scores = policy.compiled(), np.empty(len(workload))
-    _run_backwards(machine.jobs, machine.tables, machine.state, machine.queue, rule, values, scores)
+    machine = _BackwardsMachine(workload, policy.level)
+    machine.run(policy)
     return machine
 
 
@@ -426,17 +413,17 @@ def _draw(frame: pd.DataFrame) -> Figure:
             handles.append(
                 Line2D([], [], color=COLOURS[index], marker="o", linestyle="", markersize=4,
                            markerfacecolor="white" if turn else COLOURS[index],
-                           label=f"{scenario}, load {load:.3g}")
+                           label=condition_title({"scenario": scenario, "load": load}))
             )  # fmt: skip
     figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False, fontsize=9)
     return figure
 
 
-ITEMS: Mapping[str, Item] = {
-    "departures": Item(
+ITEMS = (
+    Item(
         "departures",
         "What the artifact's departures from a correct simulation do to the results",
         "The paper's numbers come from this artifact.",
         _departures,
-    )
-}
+    ),
+)

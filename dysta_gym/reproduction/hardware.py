@@ -13,7 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dysta_gym.figures import COLOURS, QUANTITIES, axis_label, rule_styles, scale_axis
+from dysta_gym.figures import (
+    COLOURS,
+    QUANTITIES,
+    axis_label,
+    condition_title,
+    rule_styles,
+    scale_axis,
+)
 from dysta_gym.reproduction.context import (
     METRICS,
     Context,
@@ -117,7 +124,7 @@ def _findings(frame: pd.DataFrame) -> dict[str, Any]:
             else:
                 depth = None if np.isnan(row["queue_limit"]) else int(row["queue_limit"])
                 here["queue depth"].setdefault(row["policy"], {})[depth] = values
-        found[f"{scenario}, load {load:.3g}"] = here
+        found[condition_title({"scenario": scenario, "load": load})] = here
     return found
 
 
@@ -149,7 +156,8 @@ def _draw(frame: pd.DataFrame) -> Figure:
                 axis.grid(alpha=0.25, linewidth=0.6)
                 if column == 0:
                     axis.set_ylabel(axis_label(QUANTITIES[metric]), fontsize=9)
-            axes[0, column].set_title(f"{scenario}, load {load:.3g}", fontsize=10)
+            heading = condition_title({"scenario": scenario, "load": load})
+            axes[0, column].set_title(heading, fontsize=10)
         label = "number format" if study == "precision" else "requests that the scheduler sees"
         part.supxlabel(label, fontsize=10)
         handles = [
@@ -187,12 +195,12 @@ def _by_depth(group: pd.DataFrame) -> tuple[list[tuple[str, pd.DataFrame]], Sequ
     return [(rule, group[group["policy"] == rule]) for rule in DEPTH_RULES], ticks
 
 
-ITEMS: Mapping[str, Item] = {
-    "precision": Item(
+ITEMS = (
+    Item(
         "precision",
         "What the number format and the queue's depth cost",
         "The scheduler computes in half precision and has 64 entries.",
         _precision,
         runs=_runs,
-    )
-}
+    ),
+)

@@ -111,7 +111,8 @@ def _head(context: Context, folder: Path) -> str:
             "does not vary"
         )
     lines.append("\n".join(workloads))
-    requests = context.requests or "1000"
+    asked = {context.requests or each.scenario.requests for each in context.deployments.values()}
+    requests = " or ".join(map(str, sorted(asked)))
     ours = context.folder is None
     lines.append(
         f"{requests} requests, {len(context.seeds)} seeds, drawn from the inputs that schedulers "

@@ -14,7 +14,14 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from dysta_gym.benchmark import CELL
-from dysta_gym.figures import COLOURS, QUANTITIES, axis_label, rule_styles, scale_axis
+from dysta_gym.figures import (
+    COLOURS,
+    QUANTITIES,
+    axis_label,
+    condition_title,
+    rule_styles,
+    scale_axis,
+)
 from dysta_gym.information import PREDICTOR_OF
 from dysta_gym.predictors import PREDICTORS, predict, prediction_error, remaining_sums
 from dysta_gym.reproduction.context import METRICS, Context, Deployment, Item, Result, Runs
@@ -312,7 +319,8 @@ def _draw_worth(frame: pd.DataFrame) -> Figure:
             if column == 0:
                 axis.set_ylabel(axis_label(quantity), fontsize=9)
             if line == 0:
-                axis.set_title(f"{condition[0]}, load {condition[1]:.3g}", fontsize=10)
+                title = condition_title({"scenario": condition[0], "load": condition[1]})
+                axis.set_title(title, fontsize=10)
             axis.set_xlim(-0.5, len(listed) - 0.5)
             axis.set_xticks(range(len(listed)), listed, rotation=40, ha="right", fontsize=8,
                             rotation_mode="anchor")  # fmt: skip
@@ -329,22 +337,19 @@ def _draw_worth(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-ITEMS: Mapping[str, Item] = {
-    item.name: item
-    for item in (
-        Item(
-            "table4",
-            "Error of the remaining latency, by predictor and layers seen",
-            "Three ways to form the correction: over all executed layers, the last three, "
-            "the last one.",
-            _table4,
-        ),
-        Item(
-            "predictors",
-            "What each predictor, and the input's length, are worth to the rules",
-            "Dysta runs on its average over all executed layers.",
-            _worth,
-            runs=_runs,
-        ),
-    )
-}
+ITEMS = (
+    Item(
+        "table4",
+        "Error of the remaining latency, by predictor and layers seen",
+        "Three ways to form the correction: over all executed layers, the last three, "
+        "the last one.",
+        _table4,
+    ),
+    Item(
+        "predictors",
+        "What each predictor, and the input's length, are worth to the rules",
+        "Dysta runs on its average over all executed layers.",
+        _worth,
+        runs=_runs,
+    ),
+)

@@ -228,12 +228,12 @@ def _axes(axis: Axes, study: str, metric: str) -> None:
     axis.grid(alpha=0.25, linewidth=0.6)
 
 
-ITEMS: Mapping[str, Item] = {
-    "scale": Item(
+ITEMS = (
+    Item(
         "scale",
         "What Dysta's weight and unit do to networks of milliseconds and of hundreds of them",
         "One weight, 0.01, for networks of tens to hundreds of milliseconds.",
         _scale,
         runs=_runs,
-    )
-}
+    ),
+)

@@ -94,8 +94,7 @@ def _conditions(summary: pd.DataFrame) -> list[tuple[tuple[Any, ...], pd.DataFra
 
 def condition_key(condition: Sequence[Any]) -> str:
     """What findings call a condition, whose values are those of `CELL`."""
-    scenario, load, _, slo = condition
-    return f"{scenario}, load {load:.3g}, SLO x {slo:g}"
+    return figures.condition_title(dict(zip(CELL, condition, strict=True)))
 
 
 def _dysta_beside(group: pd.DataFrame) -> dict[str, Any]:
@@ -251,44 +250,41 @@ def _by_network(
     }
 
 
-ITEMS: Mapping[str, Item] = {
-    item.name: item
-    for item in (
-        Item(
-            "figure12",
-            "SLO violations against ANTT",
-            "Dysta is better than the other schedulers in violations and turnaround at once.",
-            _figure12,
-            runs=partial(_main, points=2),
-        ),
-        Item(
-            "figure13",
-            "What each level of information adds",
-            "Knowing the pattern, then monitoring the sparsity, lowers violations and turnaround.",
-            _figure13,
-            runs=_levels,
-        ),
-        Item(
-            "table5",
-            "Violations, ANTT and throughput of the seven schedulers",
-            "Dysta has the least violations and ANTT of the practical schedulers and comes near "
-            "its Oracle; throughput is about equal.",
-            _table5,
-            runs=partial(_main, points=1),
-        ),
-        Item(
-            "figure14",
-            "Across SLO multipliers from 10 to 150",
-            "Dysta stays the best from tight to loose deadlines.",
-            _figure14,
-            runs=_across_slos,
-        ),
-        Item(
-            "figure15",
-            "Across arrival rates",
-            "Dysta stays the best from low to high arrival rates.",
-            _figure15,
-            runs=_across_offers,
-        ),
-    )
-}
+ITEMS = (
+    Item(
+        "figure12",
+        "SLO violations against ANTT",
+        "Dysta is better than the other schedulers in violations and turnaround at once.",
+        _figure12,
+        runs=partial(_main, points=2),
+    ),
+    Item(
+        "figure13",
+        "What each level of information adds",
+        "Knowing the pattern, then monitoring the sparsity, lowers violations and turnaround.",
+        _figure13,
+        runs=_levels,
+    ),
+    Item(
+        "table5",
+        "Violations, ANTT and throughput of the seven schedulers",
+        "Dysta has the least violations and ANTT of the practical schedulers and comes near "
+        "its Oracle; throughput is about equal.",
+        _table5,
+        runs=partial(_main, points=1),
+    ),
+    Item(
+        "figure14",
+        "Across SLO multipliers from 10 to 150",
+        "Dysta stays the best from tight to loose deadlines.",
+        _figure14,
+        runs=_across_slos,
+    ),
+    Item(
+        "figure15",
+        "Across arrival rates",
+        "Dysta stays the best from low to high arrival rates.",
+        _figure15,
+        runs=_across_offers,
+    ),
+)
