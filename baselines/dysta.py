@@ -21,13 +21,19 @@ def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Float
         remaining = queue.remaining[i]
         slack = (queue.deadline[i] - now) - remaining
         slack = slack if slack > 0.0 else 0.0
-        waited = (now - queue.last_run[i]) / (queue.isolated[i] * size)
+        waited = (now - queue.last_run[i]) / (queue.isolated[i] * queue.length)
         scores[i] = remaining * per_unit + beta * (slack * per_unit + waited)
+
+
+def drift(parameters: Floats) -> float:
+    """The slack of a waiting request shrinks with time, and with it the score, by ``beta``."""
+    return float(parameters[0] / parameters[1])
 
 
 DYSTA = Policy(
     "dysta",
     score,
+    drift=drift,
     level="monitored",
     summary="least R + beta (max(0, S - R) + W / (I Q)): short, urgent, just run",
     parameters={

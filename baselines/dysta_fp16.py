@@ -9,7 +9,7 @@ from dysta_gym.policies import Parameter
 from dysta_gym.simulator import Floats, Queue
 
 
-@compiled("float64(float64, int64, int64)", inline=True)
+@compiled(None, inline=True)
 def rounded(x: float, significand: int, exponent: int) -> float:
     """``x`` to the nearest number of a binary floating-point format, ties to even (IEEE 754).
 
@@ -54,7 +54,7 @@ def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Float
         slack = slack if slack > 0.0 else 0.0
         waited = rounded((now - queue.last_run[i]) * per_unit, bits, width)
         isolated = rounded(queue.isolated[i] * per_unit, bits, width)
-        waited = rounded(waited / rounded(isolated * size, bits, width), bits, width)
+        waited = rounded(waited / rounded(isolated * queue.length, bits, width), bits, width)
         urgency = rounded(beta * rounded(slack + waited, bits, width), bits, width)
         scores[i] = rounded(remaining + urgency, bits, width)
 
@@ -63,6 +63,7 @@ DYSTA_FP16 = replace(
     DYSTA,
     name="dysta-fp16",
     score=score,
+    drift=None,
     summary="as dysta, every number rounded to half precision, or a narrower one",
     parameters={
         **DYSTA.parameters,

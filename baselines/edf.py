@@ -13,6 +13,7 @@ def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Float
 EDF = Policy(
     "edf",
     score,
+    stable=True,
     summary="earliest deadline, whatever it costs to meet it",
     source="Liu and Layland, Scheduling algorithms for multiprogramming, J. ACM 1973",
 )

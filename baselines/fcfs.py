@@ -10,4 +10,4 @@ def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Float
         scores[i] = queue.arrival[i]
 
 
-FCFS = Policy("fcfs", score, summary="earliest arrival: first come, first served")
+FCFS = Policy("fcfs", score, stable=True, summary="earliest arrival: first come, first served")

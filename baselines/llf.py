@@ -7,15 +7,16 @@ from dysta_gym.simulator import Floats, Queue
 def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
     """Least ``S - R``: the time that a request can still wait and meet its deadline.
 
-    ``now`` is the same for all, so ``deadline - R`` ranks alike; the laxity is what is meant.
+    ``now`` is the same for all, so ``deadline - R`` ranks alike, and stays while a request waits.
     """
     for i in range(size):
-        scores[i] = (queue.deadline[i] - now) - queue.remaining[i]
+        scores[i] = queue.deadline[i] - queue.remaining[i]
 
 
 LLF = Policy(
     "llf",
     score,
+    stable=True,
     summary="least laxity S - R: least time to spare",
     source="Mok, Fundamental design problems of distributed systems, MIT 1983",
 )

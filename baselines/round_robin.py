@@ -13,5 +13,6 @@ def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Float
 ROUND_ROBIN = Policy(
     "round_robin",
     score,
+    stable=True,
     summary="longest wait since its last layer: everyone in turn, a layer each",
 )

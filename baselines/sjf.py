@@ -10,5 +10,5 @@ def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Float
         scores[i] = queue.remaining[i]
 
 
-SJF = Policy("sjf", score, summary="least remaining latency R: shortest job first")
+SJF = Policy("sjf", score, stable=True, summary="least remaining latency R: shortest job first")
 SJF_SPARSE = SJF.at("monitored")

@@ -13,6 +13,7 @@ def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Float
 SPTP = Policy(
     "sptp",
     score,
+    stable=True,
     summary="least remaining x isolated latency R I: mean slowdown, not mean time",
     source="Hyytia, Aalto and Penttinen, Minimizing slowdown in heterogeneous size-aware "
     "dispatching systems, SIGMETRICS 2012",

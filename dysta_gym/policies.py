@@ -1,8 +1,8 @@
 """What a policy is, and finding one by name: ``NAME[@LEVEL][:key=value[,key=value]]``.
 
 A policy is a scoring rule over the queue, ``score(queue, size, now, parameters, scores)``: it
-writes a score for each of the ``size`` requests of the queue (see `dysta_gym.simulator.Queue`), and
-the least score runs next. How a rule ranks is separate from what it knows: any rule runs at any
+writes a score for each of the first ``size`` requests of the queue that it is given (see
+`dysta_gym.simulator.Queue`), and the least score runs next. How a rule ranks is separate from what it knows: any rule runs at any
 level of information (`dysta_gym.information`).
 
 Policies are found through the entry-point group ``dysta_gym.policies``, so that the policies of any
@@ -76,6 +76,14 @@ class Policy:
         parameters: Its parameters by name, in the order in which the rule reads them.
         settings: Values that differ from the defaults.
         interpreted: Run ``score`` as plain Python instead of compiling it with Numba.
+        stable: A promise about the rule: the score of a request changes only when one of its own
+            layers runs. It depends neither on ``now``, nor on the other requests, nor on the
+            queue's length or order. The machine then keeps the queue in a heap.
+        drift: A promise about the rule, as a function of the parameters' values: scores are 0 or
+            more; that of a waiting request falls by at most this much a second, and at most in
+            proportion when arrivals lengthen the queue, from ``Q`` to ``Q'`` to no less than
+            ``Q / Q'`` of it. The machine then looks at the whole queue only where the request that
+            runs comes near. None if nothing is promised.
         source: Where the rule was published.
     """
 
@@ -86,6 +94,8 @@ class Policy:
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     settings: Mapping[str, float] = field(default_factory=dict)
     interpreted: bool = False
+    stable: bool = False
+    drift: Callable[[NDArray[np.float64]], float] | None = None
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -114,6 +124,10 @@ class Policy:
         ]
         return np.array(values or [0.0], np.float64)
 
+    def drift_of(self, values: NDArray[np.float64]) -> float:
+        """The promised `drift` at these values of the parameters, infinity without a promise."""
+        return math.inf if self.drift is None else float(self.drift(values))
+
     @property
     def spec(self) -> str:
         """The name that `find` makes this policy from."""
@@ -131,13 +145,9 @@ class Policy:
 
 @cache
 def _compile(score: Callable[..., None]) -> Any:
-    from dysta_gym.compiling import compiled
-    from dysta_gym.simulator import RULE_SIGNATURE
+    from dysta_gym.simulator import compiled_rule
 
-    try:
-        return compiled(RULE_SIGNATURE)(score)
-    except RuntimeError:  # written at a prompt: there is no file to keep the compiled code beside
-        return compiled(RULE_SIGNATURE, cache=False)(score)
+    return compiled_rule(score)
 
 
 @cache

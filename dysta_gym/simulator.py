@@ -13,15 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from dysta_gym.compiling import borrow, compiled, type_of
+from dysta_gym.compiling import compiled, type_of
 from dysta_gym.errors import DystaError
 from dysta_gym.information import Estimates, estimates
+from dysta_gym.records import borrow, on_stack, part, reader
 from dysta_gym.workloads import Workload
 
 if TYPE_CHECKING:
@@ -34,11 +35,12 @@ Ints = NDArray[np.int64]
 class Queue(NamedTuple):
     """The unfinished requests that have arrived, one column a field, in order of arrival.
 
-    A rule is given the queue and its size ``n``; the first ``n`` entries of every column count.
-    ``R``, ``N``, ``I`` and ``g`` are what the policy's level of information knows. Times are in
-    seconds.
+    A rule is given the queue, or a part of it, and a size ``n``; the first ``n`` entries of every
+    column count. ``R``, ``N``, ``I`` and ``g`` are what the policy's level of information knows.
+    Times are in seconds.
 
     Attributes:
+        length: ``Q``, requests in the whole queue.
         request: Index of the request in the workload.
         arrival: When it arrived, also where it had to wait outside the queue.
         deadline: When it is due.
@@ -53,6 +55,7 @@ class Queue(NamedTuple):
         memory: Scratch of the policy, 0 on arrival; the machine never touches it afterwards.
     """
 
+    length: int
     request: Ints
     arrival: Floats
     deadline: Floats
@@ -121,7 +124,7 @@ SIZE, ARRIVED, FINISHED, RUNNING, PREEMPTIONS, DECISIONS = range(6)
 that ran last (-1 if none), preemptions so far, decisions so far."""
 
 
-def _columns(record: type, length: int) -> Any:
+def blank(record: type, length: int) -> Any:
     """An instance of a NamedTuple, all zeros: its columns of this length, and its numbers."""
     zeros: dict[str, Callable[[], Any]] = {
         "Ints": lambda: np.zeros(length, np.int64),
@@ -132,49 +135,113 @@ def _columns(record: type, length: int) -> Any:
     return record(*(zeros[kind.__forward_arg__]() for kind in record.__annotations__.values()))
 
 
-_FLOATS = types.float64[::1]
+class View(NamedTuple):
+    """What a rule reads and writes.
+
+    Attributes:
+        queue: The queue.
+        parameters: The policy's parameters.
+        scores: Where the scores go, one an entry of the queue's columns.
+    """
+
+    queue: Queue
+    parameters: Floats
+    scores: Floats
+
+
+FLOATS_TYPE = types.float64[::1]
+INTS_TYPE = types.int64[::1]
 QUEUE_TYPE, JOBS_TYPE, TABLES_TYPE, STATE_TYPE = (
-    type_of(_columns(record, 1)) for record in (Queue, Jobs, Tables, State)
+    type_of(blank(record, 1)) for record in (Queue, Jobs, Tables, State)
 )
-RULE_SIGNATURE = types.void(QUEUE_TYPE, types.int64, types.float64, _FLOATS, _FLOATS)
-"""Compiled type of ``score(queue, size, now, parameters, scores)``."""
+RULE_SIGNATURE = types.void(types.intp, types.int64, types.int64, types.int64, types.float64)
+"""Compiled type of ``rule(view, length, first, last, now)``, see `compiled_rule`."""
+
+RULE_TYPE = types.FunctionType(RULE_SIGNATURE)
+"""Compiled type of a rule as an argument."""
+
+_read_view = reader(type_of(View(blank(Queue, 1), np.zeros(1), np.zeros(1))))
 
 
-@compiled(types.void(JOBS_TYPE, TABLES_TYPE, STATE_TYPE, QUEUE_TYPE), inline=True)
+def compiled_rule(score: Callable[..., None]) -> Any:
+    """A rule compiled for the event loops: ``rule(view, length, first, last, now)``.
+
+    It scores the entries ``first`` to ``last`` of a queue of ``length`` requests. ``view`` is the
+    address of a `View`: handing over its columns one by one would cost more than most decisions.
+    """
+    inner = compiled(None, inline=True)(score)
+
+    def rule(view: int, length: int, first: int, last: int, now: float) -> None:
+        seen = _read_view(view)
+        queue = part(_of_length(seen.queue, length), first)
+        inner(queue, last - first, now, seen.parameters, part(seen.scores, first))
+
+    return compiled(RULE_SIGNATURE)(rule)
+
+
+@compiled(None, inline=True)
+def _of_length(queue: Queue, length: int) -> Queue:
+    return Queue(
+        length,
+        queue.request,
+        queue.arrival,
+        queue.deadline,
+        queue.priority,
+        queue.remaining,
+        queue.next_layer,
+        queue.isolated,
+        queue.correction,
+        queue.last_run,
+        queue.executed,
+        queue.layers,
+        queue.memory,
+    )
+
+
+@compiled(None, inline=True)
+def _enter(jobs: Jobs, tables: Tables, queue: Queue, request: int, slot: int) -> None:
+    cell = jobs.first_cell[request]
+    queue.request[slot] = request
+    queue.arrival[slot] = jobs.arrival[request]
+    queue.deadline[slot] = jobs.deadline[request]
+    queue.priority[slot] = jobs.priority[request]
+    queue.remaining[slot] = tables.remaining[cell]
+    queue.next_layer[slot] = tables.next_layer[cell]
+    queue.isolated[slot] = tables.remaining[cell]
+    queue.correction[slot] = tables.correction[cell]
+    queue.last_run[slot] = jobs.arrival[request]
+    queue.executed[slot] = 0
+    queue.layers[slot] = jobs.layers[request]
+    queue.memory[slot] = 0.0
+
+
+@compiled(None, inline=True)
+def _admissible(jobs: Jobs, state: State) -> bool:
+    """Whether the next request can enter the queue; if that is empty, time jumps to it."""
+    arrived = state.counters[ARRIVED]
+    if arrived == jobs.arrival.size:
+        return False
+    size = state.counters[SIZE]
+    if size == 0 and jobs.arrival[arrived] > state.clock[0]:
+        state.clock[0] = jobs.arrival[arrived]
+    return jobs.arrival[arrived] <= state.clock[0] and size < jobs.queue_limit
+
+
+@compiled(None, inline=True)
 def admit(jobs: Jobs, tables: Tables, state: State, queue: Queue) -> None:
     """Let the requests with ``arrival <= now`` into the queue; if that is empty, jump in time.
 
     Requests beyond the queue's limit stay outside.
     """
-    size, arrived = state.counters[SIZE], state.counters[ARRIVED]
-    total = jobs.arrival.size
-    if arrived == total:
-        return
-    if size == 0 and jobs.arrival[arrived] > state.clock[0]:
-        state.clock[0] = jobs.arrival[arrived]
-    now = state.clock[0]
-    while arrived < total and jobs.arrival[arrived] <= now and size < jobs.queue_limit:
-        cell = jobs.first_cell[arrived]
-        queue.request[size] = arrived
-        queue.arrival[size] = jobs.arrival[arrived]
-        queue.deadline[size] = jobs.deadline[arrived]
-        queue.priority[size] = jobs.priority[arrived]
-        queue.remaining[size] = tables.remaining[cell]
-        queue.next_layer[size] = tables.next_layer[cell]
-        queue.isolated[size] = tables.remaining[cell]
-        queue.correction[size] = tables.correction[cell]
-        queue.last_run[size] = jobs.arrival[arrived]
-        queue.executed[size] = 0
-        queue.layers[size] = jobs.layers[arrived]
-        queue.memory[size] = 0.0
-        size += 1
-        arrived += 1
-    state.counters[SIZE] = size
-    state.counters[ARRIVED] = arrived
+    while _admissible(jobs, state):
+        _enter(jobs, tables, queue, state.counters[ARRIVED], state.counters[SIZE])
+        state.counters[ARRIVED] += 1
+        state.counters[SIZE] += 1
 
 
 @compiled(types.void(QUEUE_TYPE, types.int64, types.int64))
 def _remove(queue: Queue, slot: int, size: int) -> None:
+    queue = borrow(queue)
     for i in range(slot, size - 1):
         queue.request[i] = queue.request[i + 1]
         queue.arrival[i] = queue.arrival[i + 1]
@@ -190,9 +257,9 @@ def _remove(queue: Queue, slot: int, size: int) -> None:
         queue.memory[i] = queue.memory[i + 1]
 
 
-@compiled(types.void(JOBS_TYPE, TABLES_TYPE, STATE_TYPE, QUEUE_TYPE, types.int64), inline=True)
-def execute(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -> None:
-    """Run the next layer of the request in ``slot`` to its end; does not admit what arrived."""
+@compiled(None, inline=True)
+def _execute(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -> bool:
+    """Run the next layer of the request in ``slot`` to its end; whether that was its last."""
     request = queue.request[slot]
     executed = queue.executed[slot] + 1
     running = state.counters[RUNNING]
@@ -212,53 +279,93 @@ def execute(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -
         state.finish[request] = now
         state.counters[FINISHED] += 1
         state.counters[RUNNING] = -1
-        _remove(queue, slot, state.counters[SIZE])
         state.counters[SIZE] -= 1
-    else:
-        state.counters[RUNNING] = request
-        queue.remaining[slot] = tables.remaining[cell]
-        queue.next_layer[slot] = tables.next_layer[cell]
-        queue.correction[slot] = tables.correction[cell]
-        queue.last_run[slot] = now
-        queue.executed[slot] = executed
+        return True
+    state.counters[RUNNING] = request
+    queue.remaining[slot] = tables.remaining[cell]
+    queue.next_layer[slot] = tables.next_layer[cell]
+    queue.correction[slot] = tables.correction[cell]
+    queue.last_run[slot] = now
+    queue.executed[slot] = executed
+    return False
 
 
-@compiled(types.int64(_FLOATS, types.int64), inline=True)
-def first_least(scores: Floats, size: int) -> int:
-    """Index of the first least of ``scores[:size]``; NaN counts as greater than any number."""
-    # Four running minima: one would be a chain of dependent comparisons, four times as slow.
-    a = b = c = d = np.inf
-    whole = size - size % 4
-    for i in range(0, whole, 4):
+@compiled(None, inline=True)
+def execute(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -> bool:
+    """`_execute`, and close the gap if the request leaves; does not admit what arrived."""
+    finished = _execute(jobs, tables, state, queue, slot)
+    if finished:
+        _remove(queue, slot, state.counters[SIZE] + 1)
+    return finished
+
+
+@compiled(None, inline=True)
+def _least(scores: Floats, first: int, last: int) -> float:
+    """Least of ``scores[first:last]``; NaN counts as greater than any number."""
+    # Eight running minima: one would be a chain of dependent comparisons, ten times as slow.
+    a = b = c = d = e = f = g = h = np.inf
+    whole = last - (last - first) % 8
+    for i in range(first, whole, 8):
         a = scores[i] if scores[i] < a else a
         b = scores[i + 1] if scores[i + 1] < b else b
         c = scores[i + 2] if scores[i + 2] < c else c
         d = scores[i + 3] if scores[i + 3] < d else d
-    for i in range(whole, size):
+        e = scores[i + 4] if scores[i + 4] < e else e
+        f = scores[i + 5] if scores[i + 5] < f else f
+        g = scores[i + 6] if scores[i + 6] < g else g
+        h = scores[i + 7] if scores[i + 7] < h else h
+    for i in range(whole, last):
         a = scores[i] if scores[i] < a else a
-    a = b if b < a else a
-    c = d if d < c else c
-    a = c if c < a else a
+    return min(min(min(a, e), min(b, f)), min(min(c, g), min(d, h)))
+
+
+@compiled(None, inline=True)
+def first_least(scores: Floats, size: int) -> int:
+    """Index of the first least of ``scores[:size]``; NaN counts as greater than any number."""
+    least = _least(scores, 0, size)
     for i in range(size):
-        if scores[i] == a:
+        if scores[i] == least:
             return i
     return 0  # every score is NaN: the earliest arrival
 
 
-LOOP_SIGNATURE = types.void(
-    JOBS_TYPE,
-    TABLES_TYPE,
-    STATE_TYPE,
-    QUEUE_TYPE,
-    types.FunctionType(RULE_SIGNATURE),
-    _FLOATS,
-    _FLOATS,
-)
-"""Compiled type of ``loop(jobs, tables, state, queue, rule, parameters, scores)``."""
+@compiled(types.int64(QUEUE_TYPE, types.float64, RULE_TYPE, FLOATS_TYPE, FLOATS_TYPE, types.int64))
+def _choose(
+    queue: Queue, now: float, rule: Any, parameters: Floats, scores: Floats, among: int
+) -> int:
+    view = on_stack(View(borrow(queue), borrow(parameters), borrow(scores)))
+    rule(view, queue.length, 0, queue.length, now)
+    return first_least(scores, among)
 
 
-@compiled(LOOP_SIGNATURE)
-def _run(
+@compiled(types.int64(FLOATS_TYPE, types.int64))
+def _choose_scored(scores: Floats, among: int) -> int:
+    return first_least(scores, among)
+
+
+MACHINE_TYPES = (JOBS_TYPE, TABLES_TYPE, STATE_TYPE, QUEUE_TYPE)
+
+
+@compiled(types.void(*MACHINE_TYPES))
+def _start(jobs: Jobs, tables: Tables, state: State, queue: Queue) -> None:
+    admit(borrow(jobs), borrow(tables), borrow(state), borrow(queue))
+
+
+@compiled(types.void(*MACHINE_TYPES, types.int64))
+def _step(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -> None:
+    jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
+    execute(jobs, tables, state, queue, slot)
+    admit(jobs, tables, state, queue)
+
+
+_ROUNDING = 1e-9
+"""Relative error of a score that is more than rounding can make, and less than matters."""
+
+_LOOP = (*MACHINE_TYPES, RULE_TYPE, FLOATS_TYPE, FLOATS_TYPE)
+
+
+@compiled(types.void(*_LOOP, types.float64))
+def _run_scanning(
     jobs: Jobs,
     tables: Tables,
     state: State,
@@ -266,14 +373,135 @@ def _run(
     rule: Any,
     parameters: Floats,
     scores: Floats,
+    drift: float,
 ) -> None:
-    """The event loop: decide until every request is finished."""
+    """The event loop: decide until every request is finished.
+
+    With a finite ``drift`` (see `Policy.drift`) the queue is scanned only when a request finishes,
+    or when the one that runs comes close to what the others may score by now.
+    """
     jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
-    parameters, scores = borrow(parameters), borrow(scores)
+    scores = borrow(scores)
+    view = on_stack(View(queue, borrow(parameters), scores))
     while state.counters[SIZE] > 0:
-        rule(queue, state.counters[SIZE], state.clock[0], parameters, scores)
-        execute(jobs, tables, state, queue, first_least(scores, state.counters[SIZE]))
+        size, since = state.counters[SIZE], state.clock[0]
+        rule(view, size, 0, size, since)
+        slot = first_least(scores, size)
+        finished = execute(jobs, tables, state, queue, slot)
         admit(jobs, tables, state, queue)
+        if finished or drift == np.inf:
+            continue
+        # What the scores of the others are not below, at the time ``since``.
+        others = min(_least(scores, 0, slot), _least(scores, slot + 1, size))
+        while not finished:
+            now, grown = state.clock[0], state.counters[SIZE]
+            others -= drift * (now - since)
+            since = now
+            if grown > size:
+                others *= size / grown
+                rule(view, grown, size, grown, now)
+                others = min(others, _least(scores, size, grown))
+                size = grown
+            rule(view, size, slot, slot + 1, now)
+            if not scores[slot] * (1.0 + _ROUNDING) < others * (1.0 - _ROUNDING):
+                break
+            finished = execute(jobs, tables, state, queue, slot)
+            admit(jobs, tables, state, queue)
+
+
+@compiled(None, inline=True)
+def _before(key: float, request: int, other_key: float, other_request: int) -> bool:
+    """Whether a request runs before another one: by its score, NaN last, then by its arrival."""
+    if key == other_key:
+        return request < other_request
+    if np.isnan(other_key):
+        return not np.isnan(key) or request < other_request
+    return key < other_key
+
+
+@compiled(None, inline=True)
+def _sift_down(keys: Floats, requests: Ints, slots: Ints, size: int) -> None:
+    """Let the root of the heap sink to where it belongs."""
+    key, request, slot = keys[0], requests[0], slots[0]
+    at, child = 0, 1
+    while child < size:
+        if child + 1 < size and _before(
+            keys[child + 1], requests[child + 1], keys[child], requests[child]
+        ):
+            child += 1
+        if not _before(keys[child], requests[child], key, request):
+            break
+        keys[at], requests[at], slots[at] = keys[child], requests[child], slots[child]
+        at, child = child, 2 * child + 1
+    keys[at], requests[at], slots[at] = key, request, slot
+
+
+@compiled(None, inline=True)
+def _sift_up(keys: Floats, requests: Ints, slots: Ints, at: int) -> None:
+    """Let an entry of the heap rise to where it belongs."""
+    key, request, slot = keys[at], requests[at], slots[at]
+    while at > 0:
+        parent = (at - 1) // 2
+        if not _before(key, request, keys[parent], requests[parent]):
+            break
+        keys[at], requests[at], slots[at] = keys[parent], requests[parent], slots[parent]
+        at = parent
+    keys[at], requests[at], slots[at] = key, request, slot
+
+
+@compiled(types.void(*_LOOP, INTS_TYPE))
+def _run_indexed(
+    jobs: Jobs,
+    tables: Tables,
+    state: State,
+    queue: Queue,
+    rule: Any,
+    parameters: Floats,
+    scores: Floats,
+    places: Ints,
+) -> None:
+    """The event loop for stable rules (see `Policy.stable`): the queue is a binary heap.
+
+    A request keeps its place in the queue's columns until it finishes. ``places`` is room for three
+    numbers a request.
+    """
+    jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
+    scores = borrow(scores)
+    view = on_stack(View(queue, borrow(parameters), scores))
+    room = places.size // 3
+    keys = np.empty(room)
+    requests, slots, free = places[:room], places[room : 2 * room], places[2 * room :]
+    used = state.counters[SIZE]  # places that have been used, of which ``left`` are free
+    left = 0
+    rule(view, used, 0, used, state.clock[0])
+    for slot in range(used):
+        keys[slot], requests[slot], slots[slot] = scores[slot], queue.request[slot], slot
+        _sift_up(keys, requests, slots, slot)
+    while state.counters[SIZE] > 0:
+        slot = slots[0]
+        if _execute(jobs, tables, state, queue, slot):
+            free[left] = slot
+            left += 1
+            last = state.counters[SIZE]
+            keys[0], requests[0], slots[0] = keys[last], requests[last], slots[last]
+        else:
+            rule(view, state.counters[SIZE], slot, slot + 1, state.clock[0])
+            keys[0] = scores[slot]
+        _sift_down(keys, requests, slots, state.counters[SIZE])
+        while _admissible(jobs, state):
+            arrived, size = state.counters[ARRIVED], state.counters[SIZE]
+            if left:
+                left -= 1
+                slot = free[left]
+            else:
+                slot = used
+                used += 1
+            _enter(jobs, tables, queue, arrived, slot)
+            rule(view, size + 1, slot, slot + 1, state.clock[0])
+            keys[size], requests[size], slots[size] = scores[slot], arrived, slot
+            _sift_up(keys, requests, slots, size)
+            state.counters[ARRIVED] = arrived + 1
+            state.counters[SIZE] = size + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,17 +533,12 @@ class Machine:
         level: Level of information of the queue's estimates.
         record: Whether to keep who ran when.
 
-    Attributes:
-        queue: The queue's columns, the first `size` entries of which count.
-        loop: The compiled event loop, of `LOOP_SIGNATURE`.
     """
-
-    loop: ClassVar[Callable[..., None]] = staticmethod(_run)
 
     def __init__(self, workload: Workload, level: str, *, record: bool = False) -> None:
         self.workload = workload
         store = workload.store
-        self._mean_isolated_s = store.mean_isolated_s(workload.reference)
+        self.mean_isolated_s = store.mean_isolated_s(workload.reference)
         known: Estimates = estimates(store, level, workload.reference)
         layers = store.layers[workload.trace]
         total = len(workload)
@@ -338,8 +561,13 @@ class Machine:
             started=np.zeros(recorded),
         )
         self.state.counters[RUNNING] = -1
-        self.queue: Queue = _columns(Queue, total)
-        admit(self.jobs, self.tables, self.state, self.queue)
+        self._queue: Queue = blank(Queue, total)
+        _start(*self.parts)
+
+    @property
+    def queue(self) -> Queue:
+        """The queue's columns, the first `size` entries of which count."""
+        return self._queue._replace(length=self.size)
 
     @property
     def now(self) -> float:
@@ -361,6 +589,11 @@ class Machine:
         """Whether every request is finished."""
         return self.size == 0
 
+    @property
+    def parts(self) -> tuple[Jobs, Tables, State, Queue]:
+        """The arrays that the machine works on, as compiled code takes them."""
+        return self.jobs, self.tables, self.state, self._queue
+
     def step(self, slot: int) -> None:
         """Run the next layer of the request at ``slot`` of the queue, then admit what arrived.
 
@@ -371,8 +604,7 @@ class Machine:
             raise DystaError(f"slot: {slot} cannot run; every request is finished")
         if not 0 <= slot < self.size:
             raise DystaError(f"slot: {slot} is not in the queue; it must be 0 to {self.size - 1}")
-        execute(self.jobs, self.tables, self.state, self.queue, slot)
-        admit(self.jobs, self.tables, self.state, self.queue)
+        _step(*self.parts, slot)
 
     def choose(self, policy: Policy, among: int | None = None) -> int:
         """The slot that ``policy`` runs next. To be asked once a decision: rules may remember.
@@ -382,9 +614,13 @@ class Machine:
             among: Choose among the first ``among`` slots only; None for the whole queue.
         """
         scores = np.empty(self.size)
-        rule = policy.compiled() or policy.score
-        rule(self.queue, self.size, self.now, policy.values(self._mean_isolated_s), scores)
-        return int(first_least(scores, min(self.size, among or self.size)))
+        values = policy.values(self.mean_isolated_s)
+        among = min(self.size, among or self.size)
+        rule = policy.compiled()
+        if rule is None:
+            policy.score(self.queue, self.size, self.now, values, scores)
+            return int(_choose_scored(scores, among))
+        return int(_choose(self.queue, self.now, rule, values, scores, among))
 
     def run(self, policy: Policy) -> None:
         """Let ``policy`` decide until every request is finished."""
@@ -392,10 +628,13 @@ class Machine:
         if rule is None:
             while not self.done:
                 self.step(self.choose(policy))
+            return
+        total = len(self.workload)
+        values, scores = policy.values(self.mean_isolated_s), np.empty(total)
+        if policy.stable:
+            _run_indexed(*self.parts, rule, values, scores, np.empty(3 * total, np.int64))
         else:
-            scores = np.empty(len(self.workload))
-            values = policy.values(self._mean_isolated_s)
-            self.loop(self.jobs, self.tables, self.state, self.queue, rule, values, scores)
+            _run_scanning(*self.parts, rule, values, scores, policy.drift_of(values))
 
     def schedule(self) -> Schedule:
         """What has happened so far; a copy, which the machine leaves alone as it goes on."""

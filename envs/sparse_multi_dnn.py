@@ -12,53 +12,13 @@ from gymnasium import spaces
 from numba import types
 from numpy.typing import NDArray
 
-from dysta_gym.compiling import borrow, compiled, type_of
+from dysta_gym.envs.engine import Batch, Placed, episode_of, new_outcome, play, start
+from dysta_gym.envs.settings import Settings
 from dysta_gym.errors import DystaError, one_of
-from dysta_gym.information import ALL_LEVELS
 from dysta_gym.metrics import measure
 from dysta_gym.policies import Policy, find
-from dysta_gym.simulator import (
-    FINISHED,
-    JOBS_TYPE,
-    QUEUE_TYPE,
-    RUNNING,
-    SIZE,
-    STATE_TYPE,
-    TABLES_TYPE,
-    Jobs,
-    Machine,
-    Queue,
-    State,
-    Tables,
-    admit,
-    execute,
-)
-from dysta_gym.traces import SPLITS, reference_split
-from dysta_gym.workloads import Workload, generate, load_scenario, requests_under
-
-REQUEST_FEATURES = (
-    "present",
-    "remaining",
-    "isolated",
-    "slack",
-    "time to deadline",
-    "waited",
-    "age",
-    "priority",
-    "progress",
-    "correction",
-    "next layer",
-    "ran last",
-)
-"""What is observed of each slot, in this order."""
-
-SYSTEM_FEATURES = ("queue", "behind", "overdue", "late", "backlog", "finished")
-"""What is observed of the whole system, after all slots."""
-
-_WIDTH = len(REQUEST_FEATURES)
-
-REWARDS = ("objective", "turnaround", "violations", "final")
-"""Names of the reward functions."""
+from dysta_gym.simulator import Machine
+from dysta_gym.workloads import Workload, generate, requests_under
 
 
 class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
@@ -92,15 +52,15 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
     | 0   | present          | 1 if the slot is taken                        | 0   | 1   |
     | 1   | remaining        | log10(R / unit) / 3, clipped                  | -1  | 1   |
     | 2   | isolated         | log10(I / unit) / 3, clipped                  | -1  | 1   |
-    | 3   | slack            | soft((S - R) / I)                             | -1  | 1   |
-    | 4   | time to deadline | soft(S / I)                                   | -1  | 1   |
-    | 5   | waited           | soft((now - last run) / I)                    | 0   | 1   |
-    | 6   | age              | soft((now - arrival) / I)                     | 0   | 1   |
-    | 7   | priority         | priority over the greatest of the workload    | 0   | 1   |
-    | 8   | progress         | layers run over layers                        | 0   | 1   |
-    | 9   | correction       | log2(g) / 4, clipped                          | -1  | 1   |
-    | 10  | next layer       | N / R                                         | 0   | 1   |
-    | 11  | ran last         | 1 if its layer was the last one to run        | 0   | 1   |
+    | 3   | priority         | priority over the greatest of the workload    | 0   | 1   |
+    | 4   | progress         | layers run over layers                        | 0   | 1   |
+    | 5   | correction       | log2(g) / 4, clipped                          | -1  | 1   |
+    | 6   | next layer       | N / R                                         | 0   | 1   |
+    | 7   | ran last         | 1 if its layer was the last one to run        | 0   | 1   |
+    | 8   | slack            | soft((S - R) / I)                             | -1  | 1   |
+    | 9   | time to deadline | soft(S / I)                                   | -1  | 1   |
+    | 10  | waited           | soft((now - last run) / I)                    | 0   | 1   |
+    | 11  | age              | soft((now - arrival) / I)                     | 0   | 1   |
 
     | Num | Of the system    | Meaning                                       | Min | Max |
     |-----|------------------|-----------------------------------------------|-----|-----|
@@ -184,32 +144,25 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         split: str = "train",
     ) -> None:
         """Raises `DystaError` if an argument is not allowed."""
-        for name, value, choices in (
-            ("level", level, ALL_LEVELS),
-            ("reward", reward, REWARDS),
-            ("split", split, SPLITS),
-        ):
-            if value not in choices:
-                raise one_of(name, value, choices)
-        if isinstance(slots, bool) or not isinstance(slots, int | np.integer) or slots < 1:
-            raise DystaError(f"slots: {slots!r} is not allowed; it must be a whole number above 0")
-        if not isinstance(penalty, int | float) or not (np.isfinite(penalty) and penalty >= 0):
-            raise DystaError(
-                f"penalty: {penalty!r} is not allowed; it must be finite and 0 or more"
-            )
-        self.scenario = load_scenario(scenario).varied(
-            load=load, rate=rate, slo_multiplier=slo_multiplier, requests=requests
+        self.settings = Settings(
+            scenario,
+            load=load,
+            rate=rate,
+            slo_multiplier=slo_multiplier,
+            requests=requests,
+            level=level,
+            slots=slots,
+            reward=reward,
+            penalty=penalty,
+            split=split,
         )
-        self.level, self.slots, self.split = level, int(slots), split
-        self.reward, self.penalty = reward, float(penalty)
-        self.store = self.scenario.store()
-        self._unit_s = self.store.mean_isolated_s(reference_split(split))
-        self.action_space = spaces.Discrete(self.slots)
-        low = np.zeros(_WIDTH, np.float32)
-        low[[1, 2, 3, 4, 9]] = -1
-        low = np.concatenate([np.tile(low, slots), np.zeros(len(SYSTEM_FEATURES), np.float32)])
-        self.observation_space = spaces.Box(low, np.ones_like(low), dtype=np.float32)
+        self.scenario, self.store = self.settings.scenario, self.settings.store
+        self.level, self.split = level, split
+        self.slots, self.reward, self.penalty = self.settings.slots, reward, float(penalty)
+        self.action_space = self.settings.action_space()
+        self.observation_space = self.settings.observation_space()
         self.machine: Machine | None = None
+        self._outcome = new_outcome(1, self.settings.slots)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -221,19 +174,26 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         """
         super().reset(seed=seed)
         workload = self._workload(seed, options or {})
-        self.machine = machine = Machine(workload, self.level)
-        isolated_s = workload.isolated_s
-        self._ledger = Ledger(
-            share=1 / (isolated_s * len(workload)),
-            by_deadline=np.argsort(machine.jobs.deadline, kind="stable"),
-            passed=np.zeros(1, np.int64),
-            entered=np.searchsorted(workload.arrival_s, [machine.now], side="right"),
-            rate=np.zeros(1),
-            priority_scale=np.array([1 / workload.priority.max()]),
-        )
-        self._ledger.rate[0] = self._ledger.share[: self._ledger.entered[0]].sum()
-        self._return = 0.0
-        return self._observe(), self._info(invalid=False)
+        self.machine = Machine(workload, self.level)
+        rules = self.settings.rules(workload.store, workload.reference)
+        self._episode = episode_of(self.machine, rules)
+        self._place()
+        start(self._batch.address)
+        return self._outcome.observations[0].copy(), self._info()
+
+    def _place(self) -> None:
+        """Put the episode where compiled code reads it."""
+        self._placed = Placed(self._episode)
+        self._batch = Placed(Batch(np.array([self._placed.address]), self._outcome))
+
+    def __getstate__(self) -> dict[str, Any]:
+        addresses = {"_placed", "_batch"}
+        return {key: value for key, value in vars(self).items() if key not in addresses}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self.machine is not None:
+            self._place()
 
     def _workload(self, seed: int | None, options: Mapping[str, Any]) -> Workload:
         for key in options:
@@ -260,8 +220,8 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         Raises:
             DystaError: If the action is not in the action space, or no episode is running.
         """
-        machine = self.machine
-        if machine is None or machine.done:
+        outcome = self._outcome
+        if self.machine is None or outcome.terminated[0]:
             raise DystaError("step: no episode is running; call reset first")
         try:
             slot = index(action)
@@ -271,31 +231,16 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
             raise DystaError(
                 f"action: {action!r} is not allowed; it must be a slot, 0 to {self.slots - 1}"
             )
-        invalid = slot >= machine.size
-        turnaround, violations = _advance(
-            machine.jobs,
-            machine.tables,
-            machine.state,
-            machine.queue,
-            self._ledger,
-            0 if invalid else slot,
-        )
-        reward = 0.0
-        if self.reward != "violations":
-            reward -= turnaround
-        if self.reward != "turnaround":
-            reward -= self.penalty * violations
-        self._return += reward
-        if self.reward == "final":
-            reward = self._return if machine.done else 0.0
-        info = self._info(invalid)
-        if machine.done:
-            info["metrics"] = measure(machine.schedule())
-        return self._observe(), reward, machine.done, False, info
+        play(self._batch.address, slot)
+        info = self._info()
+        terminated = outcome.terminated.item()
+        if terminated:
+            info["metrics"] = measure(self.machine.schedule())
+        return outcome.observations[0].copy(), outcome.rewards.item(), terminated, False, info
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which slots are taken, shape ``(slots,)`` (the name that sb3-contrib looks for)."""
-        return np.arange(self.slots) < (self.machine.size if self.machine else 0)
+        return self._outcome.masks[0].copy()
 
     def action_of(self, policy: Policy | str) -> int:
         """The slot that a policy would choose, at this environment's level of information.
@@ -308,149 +253,11 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         rule = find(policy) if isinstance(policy, str) else policy
         return self.machine.choose(rule, among=self.slots)
 
-    def _info(self, invalid: bool) -> dict[str, Any]:
-        assert self.machine is not None
+    def _info(self) -> dict[str, Any]:
+        outcome = self._outcome
         return {
-            "time_s": self.machine.now,
-            "queue_size": self.machine.size,
-            "action_mask": self.action_masks(),
-            "invalid_action": invalid,
+            "time_s": outcome.time_s.item(),
+            "queue_size": outcome.queue_size.item(),
+            "action_mask": outcome.masks[0].copy(),
+            "invalid_action": outcome.invalid.item(),
         }
-
-    def _observe(self) -> NDArray[np.float32]:
-        assert self.machine is not None
-        observation = np.zeros(self.observation_space.shape or (0,), np.float32)
-        _observe(
-            self.machine.queue,
-            self.machine.state,
-            self._ledger,
-            self._unit_s,
-            self.slots,
-            observation,
-        )
-        return observation
-
-
-class Ledger(NamedTuple):
-    """What the rewards are counted with.
-
-    Attributes:
-        share: What a second in the system costs of ANTT, for each request, shape ``(requests,)``.
-        by_deadline: The requests in order of their deadlines, same shape.
-        passed: ``[deadlines that have passed]``.
-        entered: ``[requests that have arrived, in the queue or outside it]``.
-        rate: ``[sum of the shares of the unfinished ones of these]``.
-        priority_scale: ``[1 / greatest priority]``.
-    """
-
-    share: NDArray[np.float64]
-    by_deadline: NDArray[np.int64]
-    passed: NDArray[np.int64]
-    entered: NDArray[np.int64]
-    rate: NDArray[np.float64]
-    priority_scale: NDArray[np.float64]
-
-
-_LEDGER_TYPE = type_of(
-    Ledger(
-        share=np.zeros(1),
-        by_deadline=np.zeros(1, np.int64),
-        passed=np.zeros(1, np.int64),
-        entered=np.zeros(1, np.int64),
-        rate=np.zeros(1),
-        priority_scale=np.zeros(1),
-    )
-)
-
-
-@compiled(
-    types.UniTuple(types.float64, 2)(
-        JOBS_TYPE, TABLES_TYPE, STATE_TYPE, QUEUE_TYPE, _LEDGER_TYPE, types.int64
-    )
-)
-def _advance(
-    jobs: Jobs, tables: Tables, state: State, queue: Queue, ledger: Ledger, slot: int
-) -> tuple[float, float]:
-    """Run one layer; the ANTT and the violation rate that accrue until it ends."""
-    jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
-    ledger = borrow(ledger)
-    request = queue.request[slot]
-    finished = state.counters[FINISHED]
-    start = state.clock[0]
-    execute(jobs, tables, state, queue, slot)
-    end = state.clock[0]
-    admit(jobs, tables, state, queue)
-    turnaround = (end - start) * ledger.rate[0]
-    entered = ledger.entered[0]
-    while entered < jobs.arrival.size and jobs.arrival[entered] <= state.clock[0]:
-        turnaround += max(0.0, end - jobs.arrival[entered]) * ledger.share[entered]
-        ledger.rate[0] += ledger.share[entered]
-        entered += 1
-    ledger.entered[0] = entered
-    if state.counters[FINISHED] > finished:
-        ledger.rate[0] -= ledger.share[request]
-        if state.counters[SIZE] == 0:
-            ledger.rate[0] = 0.0
-    violations = 0
-    passed = ledger.passed[0]
-    while passed < jobs.deadline.size and jobs.deadline[ledger.by_deadline[passed]] < end:
-        due = ledger.by_deadline[passed]
-        if not state.finish[due] <= jobs.deadline[due]:  # NaN: still unfinished
-            violations += 1
-        passed += 1
-    ledger.passed[0] = passed
-    return turnaround, violations / jobs.deadline.size
-
-
-@compiled(types.float64(types.float64), inline=True)
-def _soft(x: float) -> float:
-    return x / (1.0 + abs(x))
-
-
-@compiled(types.float64(types.float64, types.float64), inline=True)
-def _clipped(x: float, low: float) -> float:
-    return min(1.0, max(low, x))
-
-
-@compiled(
-    types.void(QUEUE_TYPE, STATE_TYPE, _LEDGER_TYPE, types.float64, types.int64, types.float32[::1])
-)
-def _observe(
-    queue: Queue, state: State, ledger: Ledger, unit_s: float, slots: int, out: NDArray[np.float32]
-) -> None:
-    """Fill ``out``, zeros before, with the features of the class docstring."""
-    queue, state, ledger, out = borrow(queue), borrow(state), borrow(ledger), borrow(out)
-    now, size = state.clock[0], state.counters[SIZE]
-    unfinished = ledger.entered[0] - state.counters[FINISHED]
-    tiny = 1e-30
-    overdue = late = 0
-    backlog = 0.0
-    for i in range(size):
-        remaining = queue.remaining[i]
-        slack = queue.deadline[i] - now
-        backlog += remaining
-        overdue += slack < 0.0
-        late += slack < remaining
-        if i >= slots:
-            continue
-        isolated = queue.isolated[i]
-        at = i * _WIDTH
-        out[at] = 1.0
-        out[at + 1] = _clipped(np.log10(max(tiny, remaining / unit_s)) / 3.0, -1.0)
-        out[at + 2] = _clipped(np.log10(max(tiny, isolated / unit_s)) / 3.0, -1.0)
-        out[at + 3] = _soft((slack - remaining) / isolated)
-        out[at + 4] = _soft(slack / isolated)
-        out[at + 5] = _soft((now - queue.last_run[i]) / isolated)
-        out[at + 6] = _soft((now - queue.arrival[i]) / isolated)
-        out[at + 7] = queue.priority[i] * ledger.priority_scale[0]
-        out[at + 8] = queue.executed[i] / queue.layers[i]
-        out[at + 9] = _clipped(np.log2(max(tiny, queue.correction[i])) / 4.0, -1.0)
-        out[at + 10] = _clipped(queue.next_layer[i] / max(tiny, remaining), 0.0)
-        out[at + 11] = queue.request[i] == state.counters[RUNNING]
-    at = slots * _WIDTH
-    out[at] = _clipped(np.log10(1.0 + size) / 4.0, 0.0)
-    out[at + 1] = _clipped(np.log10(1.0 + max(0, unfinished - slots)) / 4.0, 0.0)
-    out[at + 2] = overdue / max(1, size)
-    out[at + 3] = late / max(1, size)
-    out[at + 4] = _clipped(np.log10(1.0 + backlog / unit_s) / 4.0, 0.0)
-    out[at + 5] = state.counters[FINISHED] / state.finish.size

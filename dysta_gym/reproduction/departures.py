@@ -18,19 +18,23 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
+from numba import types
 
 from dysta_gym.accelerators import sanger_layer_latency_s, sanger_padded_length
 from dysta_gym.benchmark import CELL, PAPER_POLICIES
-from dysta_gym.compiling import borrow, compiled
+from dysta_gym.compiling import compiled
 from dysta_gym.figures import COLOURS, condition_title
 from dysta_gym.information import estimates
 from dysta_gym.metrics import measure
 from dysta_gym.policies import Policy, find
+from dysta_gym.records import borrow, on_stack
 from dysta_gym.reproduction.context import METRICS, Context, Deployment, Item, Result
 from dysta_gym.reproduction.scheduling import PAPER_SLO
 from dysta_gym.simulator import (
     ARRIVED,
-    LOOP_SIGNATURE,
+    FLOATS_TYPE,
+    MACHINE_TYPES,
+    RULE_TYPE,
     SIZE,
     Floats,
     Jobs,
@@ -38,6 +42,7 @@ from dysta_gym.simulator import (
     Queue,
     State,
     Tables,
+    View,
     admit,
     execute,
     first_least,
@@ -100,7 +105,7 @@ def _arrivals(deployment: Deployment, workload: Workload, charged: Sequence[floa
 # --- (b) the clock -------------------------------------------------------------------------------
 
 
-@compiled(LOOP_SIGNATURE)
+@compiled(types.void(*MACHINE_TYPES, RULE_TYPE, FLOATS_TYPE, FLOATS_TYPE))
 def _run_backwards(
     jobs: Jobs,
     tables: Tables,
@@ -112,10 +117,12 @@ def _run_backwards(
 ) -> None:
     """The event loop, with a clock that an empty queue sets to the next arrival, even backwards."""
     jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
-    parameters, scores = borrow(parameters), borrow(scores)
+    scores = borrow(scores)
+    view = on_stack(View(queue, borrow(parameters), scores))
     while state.counters[SIZE] > 0:
-        rule(queue, state.counters[SIZE], state.clock[0], parameters, scores)
-        execute(jobs, tables, state, queue, first_least(scores, state.counters[SIZE]))
+        size = state.counters[SIZE]
+        rule(view, size, 0, size, state.clock[0])
+        execute(jobs, tables, state, queue, first_least(scores, size))
         arrived = state.counters[ARRIVED]
         if state.counters[SIZE] == 0 and arrived < jobs.arrival.size:
             state.clock[0] = jobs.arrival[arrived]
@@ -123,7 +130,10 @@ def _run_backwards(
 
 
 class _BackwardsMachine(Machine):
-    loop = staticmethod(_run_backwards)
+    def run(self, policy: Policy) -> None:
+        values = policy.values(self.mean_isolated_s)
+        scores = np.empty(len(self.workload))
+        _run_backwards(*self.parts, policy.compiled(), values, scores)
 
 
 def _backwards(deployment: Deployment, workload: Workload, policy: Policy) -> Machine:

@@ -199,15 +199,15 @@ class Ledger:
             np.ones(len(queue)),
             log(np.log10, remaining / unit_s, 3),
             log(np.log10, isolated / unit_s, 3),
-            soft((slack - remaining) / isolated),
-            soft(slack / isolated),
-            soft((now - self.last_run[queue]) / isolated),
-            soft((now - workload.arrival_s[queue]) / isolated),
             workload.priority[queue] / workload.priority.max(),
             self.executed[queue] / self.layers[queue],
             log(np.log2, self.tables.correction[cells], 4),
             share,
             np.array([request == self.ran_last for request in queue], float),
+            soft((slack - remaining) / isolated),
+            soft(slack / isolated),
+            soft((now - self.last_run[queue]) / isolated),
+            soft((now - workload.arrival_s[queue]) / isolated),
         ]
         requests = np.zeros((slots, 12))
         requests[: len(queue)] = np.transpose(columns)[:slots]

@@ -1,0 +1,109 @@
+"""NamedTuples of arrays in compiled code: by value without counted references, or by address.
+
+Numba passes a NamedTuple field by field, seven words an array, and counts the references of every
+array at every call. For records of dozens of columns that costs ten times what a decision does. The
+functions below are for compiled code only. All of them give records whose references are not
+counted: whoever holds the arrays must keep them alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+
+def _each_array(
+    context: Any, builder: Any, kind: Any, value: Any, change: Callable[[Any], None]
+) -> Any:
+    """The value with every array in it changed; what is no array stays."""
+    if isinstance(kind, types.Array):
+        array = context.make_array(kind)(context, builder, value)
+        change(array)
+        return array._getvalue()
+    if isinstance(kind, types.BaseTuple):
+        for index, field in enumerate(kind.types):
+            changed = _each_array(
+                context, builder, field, builder.extract_value(value, index), change
+            )
+            value = builder.insert_value(value, changed, index)
+    return value
+
+
+def _uncounted(array: Any) -> None:
+    array.meminfo = cgutils.get_null_value(array.meminfo.type)
+    array.parent = cgutils.get_null_value(array.parent.type)
+
+
+def _borrow(typingctx: Any, value: Any) -> Any:
+    """An array, or a record, without counted references."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _each_array(context, builder, signature.args[0], arguments[0], _uncounted)
+
+    return value(value), codegen
+
+
+def _on_stack(typingctx: Any, record: Any) -> Any:
+    """Address of a copy of a record, which is there until the calling function returns."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        place = cgutils.alloca_once_value(builder, arguments[0])
+        return builder.ptrtoint(place, context.get_value_type(types.intp))
+
+    return types.intp(record), codegen
+
+
+def _store(typingctx: Any, record: Any, address: Any) -> Any:
+    """Write a record at an address, in the form that `reader` reads."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = context.get_value_type(signature.args[0])
+        builder.store(arguments[0], builder.inttoptr(arguments[1], kind.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(record, address), codegen
+
+
+def _part(typingctx: Any, record: Any, first: Any) -> Any:
+    """An array or a record of arrays from entry ``first`` on, as far as its caller looks."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, offset = arguments
+
+        def move(array: Any) -> None:
+            array.data = builder.gep(array.data, [offset], inbounds=True)
+
+        return _each_array(context, builder, signature.args[0], value, move)
+
+    return record(record, first), codegen
+
+
+borrow: Any = intrinsic(_borrow)
+on_stack: Any = intrinsic(_on_stack)
+store: Any = intrinsic(_store)
+part: Any = intrinsic(_part)
+
+
+def reader(kind: Any) -> Any:
+    """``read(address)``, the record of this Numba type at an address, for compiled code."""
+
+    def _read(typingctx: Any, address: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            place = builder.inttoptr(arguments[0], context.get_value_type(kind).as_pointer())
+            return _each_array(context, builder, kind, builder.load(place), _uncounted)
+
+        return kind(address), codegen
+
+    return intrinsic(_read)
+
+
+def size_of(kind: Any) -> int:
+    """Bytes that a record of this Numba type takes in memory."""
+    from numba.core.registry import cpu_target
+
+    context = cpu_target.target_context
+    return int(context.get_abi_sizeof(context.get_value_type(kind)))

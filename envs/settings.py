@@ -1,0 +1,99 @@
+"""What the arguments of ``SparseMultiDNN-v0`` mean, alone and vectorised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from dysta_gym.envs.engine import REWARDS, SYSTEM_FEATURES, WIDTH, Rules, kept_features
+from dysta_gym.errors import DystaError, one_of
+from dysta_gym.information import ALL_LEVELS, estimates
+from dysta_gym.simulator import Tables
+from dysta_gym.traces import SPLITS, TraceStore, reference_split
+from dysta_gym.workloads import load_scenario
+
+
+class Settings:
+    """The arguments of ``SparseMultiDNN-v0``, checked; see `dysta_gym.envs.SparseMultiDNNEnv`.
+
+    Attributes:
+        scenario: The scenario, at the load asked for.
+        store: Its traces.
+        level: Level of information.
+        slots: Requests that can be chosen from.
+        reward: Name of the reward function.
+        penalty: ANTT that a violation rate of 1 weighs.
+        split: Inputs that requests are drawn from.
+
+    Raises:
+        DystaError: If an argument is not allowed.
+    """
+
+    def __init__(
+        self,
+        scenario: str | Mapping[str, Any],
+        *,
+        load: float | str | None,
+        rate: float | None,
+        slo_multiplier: float | None,
+        requests: int | None,
+        level: str,
+        slots: int,
+        reward: str,
+        penalty: float,
+        split: str,
+    ) -> None:
+        for name, value, choices in (
+            ("level", level, ALL_LEVELS),
+            ("reward", reward, REWARDS),
+            ("split", split, SPLITS),
+        ):
+            if value not in choices:
+                raise one_of(name, value, choices)
+        if isinstance(slots, bool) or not isinstance(slots, int | np.integer) or slots < 1:
+            raise DystaError(f"slots: {slots!r} is not allowed; it must be a whole number above 0")
+        if not isinstance(penalty, int | float) or not (np.isfinite(penalty) and penalty >= 0):
+            raise DystaError(
+                f"penalty: {penalty!r} is not allowed; it must be finite and 0 or more"
+            )
+        self.scenario = load_scenario(scenario).varied(
+            load=load, rate=rate, slo_multiplier=slo_multiplier, requests=requests
+        )
+        self.store: TraceStore = self.scenario.store()
+        self.level, self.slots, self.split = level, int(slots), split
+        self.reward, self.penalty = reward, float(penalty)
+
+    def action_space(self) -> spaces.Discrete:
+        """A slot."""
+        return spaces.Discrete(self.slots)
+
+    def observation_space(self) -> spaces.Box:
+        """The features of every slot, then those of the system."""
+        low = np.zeros(WIDTH, np.float32)
+        low[[1, 2, 5, 8, 9]] = -1
+        low = np.concatenate([np.tile(low, self.slots), np.zeros(len(SYSTEM_FEATURES), np.float32)])
+        return spaces.Box(low, np.ones_like(low), dtype=np.float32)
+
+    def rules(self, store: TraceStore, reference: str) -> Rules:
+        """What compiled code reads of these settings, for workloads on the given traces."""
+        tables = Tables(store.latency_s, *estimates(store, self.level, reference))
+        unit_s = self.store.mean_isolated_s(reference_split(self.split))
+        key = ("features", self.level, reference, unit_s)
+        if key not in store.cached:
+            store.cached[key] = kept_features(store, tables, unit_s)
+        if "isolated" not in store.cached:
+            store.cached["isolated"] = np.concatenate(
+                [np.repeat(t.isolated_s, t.latency_s.shape[1]) for t in store.traces]
+            )
+        return Rules(
+            tables=tables,
+            features=store.cached[key],
+            isolated=store.cached["isolated"],
+            slots=self.slots,
+            unit_s=unit_s,
+            penalty=self.penalty,
+            reward=REWARDS.index(self.reward),
+        )
