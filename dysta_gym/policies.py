@@ -2,8 +2,8 @@
 
 A policy is a scoring rule over the queue, ``score(queue, size, now, parameters, scores)``: it
 writes a score for each of the first ``size`` requests of the queue that it is given (see
-`dysta_gym.simulator.Queue`), and the least score runs next. How a rule ranks is separate from what it knows: any rule runs at any
-level of information (`dysta_gym.information`).
+`dysta_gym.simulator.Queue`), and the least score runs next. How a rule ranks is separate from what
+it knows: any rule runs at any level of information (`dysta_gym.information`).
 
 Policies are found through the entry-point group ``dysta_gym.policies``, so that the policies of any
 installed package plug in beside the baselines.

@@ -1,16 +1,17 @@
 """What a step does, compiled once for a single environment and for any number of them.
 
-An `Episode` holds one environment's machine and what its rewards are counted with, a `Batch` what
-all environments of one kind share, and where their outcomes go. Compiled code reads both from
-memory, by address (see `dysta_gym.records`), so that a call hands over no columns.
+An `Episode` holds one environment's machine and what its rewards are counted with, an `Outcome`
+what comes of the steps of any number of them. Compiled code reads both from memory, by address (see
+`dysta_gym.records`), so that a call hands over no columns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numpy.typing import NDArray
 
 from dysta_gym.compiling import compiled, type_of
@@ -72,7 +73,9 @@ class Ledger(NamedTuple):
     """What the rewards are counted with.
 
     Attributes:
-        share: What a second in the system costs of ANTT, for each request, shape ``(requests,)``.
+        isolated: True isolated latency of each request in seconds, shape ``(requests,)``.
+        model: Index of its model in the store, same shape.
+        share: What a second in the system costs of ANTT, for each request, same shape.
         by_deadline: The requests in order of their deadlines, same shape.
         counts: Indexed by `PASSED` (deadlines that have passed) and `ENTERED` (requests that have
             arrived, in the queue or outside it).
@@ -80,6 +83,8 @@ class Ledger(NamedTuple):
             (rewards so far) and `PRIORITY_SCALE` (1 / greatest priority).
     """
 
+    isolated: Floats
+    model: Ints
     share: Floats
     by_deadline: Ints
     counts: Ints
@@ -96,7 +101,6 @@ class Rules(NamedTuple):
     Attributes:
         tables: What the level of information knows.
         features: The kept features of every cell of the store, one after the other.
-        isolated: True isolated latency of the input that a cell belongs to, shape ``(cells,)``.
         slots: Requests that can be chosen from.
         unit_s: Mean isolated latency of the traces.
         penalty: ANTT that a violation rate of 1 weighs.
@@ -105,7 +109,6 @@ class Rules(NamedTuple):
 
     tables: Tables
     features: Singles
-    isolated: Floats
     slots: int
     unit_s: float
     penalty: float
@@ -156,18 +159,6 @@ class Outcome(NamedTuple):
     filled: Ints
 
 
-class Batch(NamedTuple):
-    """Environments that step together.
-
-    Attributes:
-        episodes: Address of each one's `Episode`, shape ``(environments,)``.
-        outcome: Where the outcomes go.
-    """
-
-    episodes: Ints
-    outcome: Outcome
-
-
 def kept_features(store: TraceStore, tables: Tables, unit_s: float) -> Singles:
     """The kept features of a request about to run each cell, ``(cells * kept,)``."""
     first = np.concatenate(
@@ -210,7 +201,7 @@ def _keep(episode: Episode, slot: int) -> None:
 
 @compiled(None, inline=True)
 def begin(episode: Episode) -> None:
-    """Start the episode of ``jobs``: everything else is set from them."""
+    """Start the episode of ``jobs``, ``isolated`` and ``model``; all else is set from them."""
     rules, jobs, state, ledger = episode.rules, episode.jobs, episode.state, episode.ledger
     total = jobs.arrival.size
     state.clock[0] = 0.0
@@ -219,7 +210,7 @@ def begin(episode: Episode) -> None:
     greatest = 0.0
     for request in range(total):
         state.finish[request] = np.nan
-        ledger.share[request] = 1.0 / (rules.isolated[jobs.first_cell[request]] * total)
+        ledger.share[request] = 1.0 / (ledger.isolated[request] * total)
         greatest = max(greatest, jobs.priority[request])
     ledger.by_deadline[:] = np.argsort(jobs.deadline, kind="mergesort")
     ledger.counts[:] = 0
@@ -372,7 +363,7 @@ def _report(episode: Episode, ran: int, outcome: Outcome, index: int) -> None:
 
 
 @compiled(None, inline=True)
-def _turn(episode: Episode, action: int, outcome: Outcome, index: int) -> None:
+def turn(episode: Episode, action: int, outcome: Outcome, index: int) -> None:
     """One step of one environment."""
     state = episode.state
     invalid = action >= state.counters[SIZE]
@@ -385,18 +376,25 @@ def _turn(episode: Episode, action: int, outcome: Outcome, index: int) -> None:
 
 
 @compiled(None, inline=True)
-def _fresh(episode: Episode, outcome: Outcome, index: int) -> None:
+def fresh(episode: Episode, outcome: Outcome, index: int) -> None:
     """Start the episode of one environment."""
     begin(episode)
-    outcome.rewards[index] = 0.0
-    outcome.terminated[index] = outcome.invalid[index] = False
+    outcome.invalid[index] = False
     _report(episode, -1, outcome, index)
 
 
-def _episode(rules: Rules, jobs: Jobs, state: State, queue: Queue) -> Episode:
+def new_episode(
+    rules: Rules, jobs: Jobs, state: State, queue: Queue, isolated: Floats, model: Ints
+) -> Episode:
+    """An episode of these requests, to be begun."""
     requests = len(jobs.arrival)
     ledger = Ledger(
-        np.zeros(requests), np.zeros(requests, np.int64), np.zeros(2, np.int64), np.zeros(3)
+        isolated=isolated,
+        model=model,
+        share=np.zeros(requests),
+        by_deadline=np.zeros(requests, np.int64),
+        counts=np.zeros(2, np.int64),
+        sums=np.zeros(3),
     )
     return Episode(rules, jobs, state, queue, np.zeros(requests * _KEPT, np.float32), ledger)
 
@@ -404,7 +402,8 @@ def _episode(rules: Rules, jobs: Jobs, state: State, queue: Queue) -> Episode:
 def episode_of(machine: Machine, rules: Rules) -> Episode:
     """An episode on a machine, to be begun."""
     jobs, _, state, queue = machine.parts
-    return _episode(rules, jobs, state, queue)
+    workload = machine.workload
+    return new_episode(rules, jobs, state, queue, workload.isolated_s, workload.model)
 
 
 def new_outcome(environments: int, slots: int) -> Outcome:
@@ -422,57 +421,66 @@ def new_outcome(environments: int, slots: int) -> Outcome:
     )
 
 
-_EPISODE_TYPE = type_of(
-    _episode(
-        Rules(blank(Tables, 1), np.zeros(1, np.float32), np.zeros(1), 0, 0.0, 0.0, 0),
+EPISODE_TYPE = type_of(
+    new_episode(
+        Rules(blank(Tables, 1), np.zeros(1, np.float32), 0, 0.0, 0.0, 0),
         *(blank(record, 1) for record in (Jobs, State, Queue)),
+        np.zeros(1),
+        np.zeros(1, np.int64),
     )
 )
-_BATCH_TYPE = type_of(Batch(np.zeros(1, np.int64), new_outcome(1, 1)))
-_read_episode, _read_batch = reader(_EPISODE_TYPE), reader(_BATCH_TYPE)
+OUTCOME_TYPE = type_of(new_outcome(1, 1))
+read_episode, _read_outcome = reader(EPISODE_TYPE), reader(OUTCOME_TYPE)
 
 
-@compiled(types.void(_EPISODE_TYPE, types.intp))
+@compiled(types.void(EPISODE_TYPE, types.intp))
 def _write_episode(episode: Episode, address: int) -> None:
     store(borrow(episode), address)
 
 
-@compiled(types.void(_BATCH_TYPE, types.intp))
-def _write_batch(batch: Batch, address: int) -> None:
-    store(borrow(batch), address)
+@compiled(types.void(OUTCOME_TYPE, types.intp))
+def _write_outcome(outcome: Outcome, address: int) -> None:
+    store(borrow(outcome), address)
 
 
 class Placed:
     """A record in memory, where compiled code reads it.
 
     Args:
-        record: An `Episode` or a `Batch`.
+        record: The record; its arrays live as long as this.
+        kind: Its compiled type.
+        write: ``write(record, address)``, compiled.
 
     Attributes:
-        record: The record; its arrays live as long as this.
         address: Where it is.
     """
 
-    def __init__(self, record: Episode | Batch) -> None:
-        self.record = record
-        if isinstance(record, Episode):
-            kind, write = _EPISODE_TYPE, _write_episode
-        else:
-            kind, write = _BATCH_TYPE, _write_batch
+    def __init__(self, record: Any, kind: Any, write: Callable[[Any, int], None]) -> None:
+        self._record = record
         self._memory = np.zeros(size_of(kind), np.uint8)
         self.address = self._memory.ctypes.data
         write(record, self.address)
 
 
-@compiled(types.void(types.intp, types.int64))
-def play(batch: int, action: int) -> None:
-    """A step of the first environment of the batch at this address."""
-    shared = _read_batch(batch)
-    _turn(_read_episode(shared.episodes[0]), action, shared.outcome, 0)
+def placed_episode(episode: Episode) -> Placed:
+    """An episode in memory."""
+    return Placed(episode, EPISODE_TYPE, _write_episode)
 
 
-@compiled(types.void(types.intp))
-def start(batch: int) -> None:
-    """Start the episode of the first environment of the batch at this address."""
-    shared = _read_batch(batch)
-    _fresh(_read_episode(shared.episodes[0]), shared.outcome, 0)
+def placed_outcome(outcome: Outcome) -> Placed:
+    """Room for outcomes, in memory."""
+    return Placed(outcome, OUTCOME_TYPE, _write_outcome)
+
+
+@compiled(types.void(types.intp, types.intp, types.int64))
+def play(episode: int, outcome: int, action: int) -> None:
+    """A step of an environment alone; episode and outcome by their addresses."""
+    turn(read_episode(episode), action, _read_outcome(outcome), 0)
+
+
+@compiled(types.void(types.intp, types.intp))
+def start(episode: int, outcome: int) -> None:
+    """Start the episode of an environment alone."""
+    room = _read_outcome(outcome)
+    fresh(read_episode(episode), room, 0)
+    room.terminated[0] = False

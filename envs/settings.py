@@ -84,14 +84,9 @@ class Settings:
         key = ("features", self.level, reference, unit_s)
         if key not in store.cached:
             store.cached[key] = kept_features(store, tables, unit_s)
-        if "isolated" not in store.cached:
-            store.cached["isolated"] = np.concatenate(
-                [np.repeat(t.isolated_s, t.latency_s.shape[1]) for t in store.traces]
-            )
         return Rules(
             tables=tables,
             features=store.cached[key],
-            isolated=store.cached["isolated"],
             slots=self.slots,
             unit_s=unit_s,
             penalty=self.penalty,

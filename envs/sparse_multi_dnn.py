@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from operator import index
-from typing import Any, NamedTuple, SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
-from numba import types
 from numpy.typing import NDArray
 
-from dysta_gym.envs.engine import Batch, Placed, episode_of, new_outcome, play, start
+from dysta_gym.envs.engine import (
+    episode_of,
+    new_outcome,
+    placed_episode,
+    placed_outcome,
+    play,
+    start,
+)
 from dysta_gym.envs.settings import Settings
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.metrics import measure
@@ -178,17 +183,15 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         rules = self.settings.rules(workload.store, workload.reference)
         self._episode = episode_of(self.machine, rules)
         self._place()
-        start(self._batch.address)
+        start(self._at.address, self._to.address)
         return self._outcome.observations[0].copy(), self._info()
 
     def _place(self) -> None:
-        """Put the episode where compiled code reads it."""
-        self._placed = Placed(self._episode)
-        self._batch = Placed(Batch(np.array([self._placed.address]), self._outcome))
+        """Put the episode and its outcomes where compiled code reads and writes them."""
+        self._at, self._to = placed_episode(self._episode), placed_outcome(self._outcome)
 
     def __getstate__(self) -> dict[str, Any]:
-        addresses = {"_placed", "_batch"}
-        return {key: value for key, value in vars(self).items() if key not in addresses}
+        return {key: value for key, value in vars(self).items() if key not in ("_at", "_to")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -231,7 +234,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
             raise DystaError(
                 f"action: {action!r} is not allowed; it must be a slot, 0 to {self.slots - 1}"
             )
-        play(self._batch.address, slot)
+        play(self._at.address, self._to.address, slot)
         info = self._info()
         terminated = outcome.terminated.item()
         if terminated:
