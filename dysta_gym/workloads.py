@@ -10,19 +10,33 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, lru_cache
 from importlib import resources
+from operator import index
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pydantic
 import yaml
+from numba import types
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from dysta_gym.compiling import borrow, compiled
 from dysta_gym.errors import DystaError, one_of
+from dysta_gym.streams import (
+    POOL_TYPE,
+    WIDTH,
+    Pool,
+    absorbed,
+    exponential,
+    integers,
+    pool_of,
+    random,
+    seeded,
+)
 from dysta_gym.traces import (
     Accelerator,
     TraceStore,
@@ -33,6 +47,9 @@ from dysta_gym.traces import (
     reference_split,
     shipped_trace,
 )
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Weight = Annotated[float, Field(gt=0, le=1e9, strict=True)]
@@ -54,10 +71,6 @@ class Poisson(_Strict):
     """Independent arrivals: exponential gaps of mean 1 / rate."""
 
     process: Literal["poisson"] = "poisson"
-
-    def unit_times(self, requests: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Arrivals at a rate of 1, shape ``(requests,)``."""
-        return np.cumsum(rng.exponential(size=requests))
 
 
 class MMPP(_Strict):
@@ -87,22 +100,14 @@ class MMPP(_Strict):
             )
         return self
 
-    def unit_times(self, requests: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Arrivals at a mean rate of 1, shape ``(requests,)``."""
-        # A Poisson process of rate 1, run on a clock that goes as fast as the rate of the state.
-        rng, states = rng.spawn(2)
-        work = np.cumsum(rng.exponential(size=requests))
-        calm_rate = (1 - self.share * self.intensity) / (1 - self.share)
-        rates = np.array([calm_rate, self.intensity])
-        mean_s = np.array([1 / self.share - 1, 1]) * self.length / self.intensity
-        state = int(states.random() < self.share)
-        time, done = [0.0], [0.0]
-        while done[-1] < work[-1]:
-            stay = states.exponential(mean_s[state])
-            time.append(time[-1] + stay)
-            done.append(done[-1] + stay * rates[state])
-            state = 1 - state
-        return np.interp(work, done, time)
+    def rates(self) -> tuple[float, float]:
+        """Rate when calm and in a burst, at a mean rate of 1."""
+        return (1 - self.share * self.intensity) / (1 - self.share), self.intensity
+
+    def stays(self) -> tuple[float, float]:
+        """Mean time in the calm state and in a burst, at a mean rate of 1."""
+        calm, burst = (1 / self.share - 1) * self.length, self.length
+        return calm / self.intensity, burst / self.intensity
 
 
 class Frames(_Strict):
@@ -561,6 +566,270 @@ def _recorded_rate(scenario: Scenario) -> float:
     return float((len(arrival_s) - 1) / arrival_s[-1])
 
 
+# --- drawing -------------------------------------------------------------------------------------
+
+POISSON, BURSTS, FRAMES, RECORDED = range(4)
+"""Kinds of `Plan.process`: `Poisson`, `MMPP`, `Frames`, `Replay`."""
+
+
+class Plan(NamedTuple):
+    """All that `draw` needs of a scenario and a split, as plain numbers; `plan` makes it.
+
+    Attributes:
+        process: `POISSON`, `BURSTS`, `FRAMES` or `RECORDED`.
+        requests: Number of requests.
+        rate: Mean number of arrivals a second.
+        share: `MMPP.share`.
+        rates: `MMPP.rates`, shape ``(2,)``.
+        stays: `MMPP.stays`, shape ``(2,)``.
+        jitter: `Frames.jitter`.
+        cumulative: Share of the requests of a trace and of those before it, shape ``(traces,)``.
+        first: Where the inputs of each trace start in ``rows``; their end, shape ``(traces + 1,)``.
+        rows: Rows of the split's inputs, trace after trace.
+        period: What the deadlines of each trace's requests are counted in, in seconds, shape
+            ``(traces,)``: the period of its stream of `Frames`, or else the average isolated
+            latency of its model.
+        priorities: Priorities, drawn uniformly.
+        recorded_arrival: Recorded arrivals in seconds, shape ``(requests,)``. This and the
+            following are empty where they are drawn.
+        recorded_trace: Recorded traces, same shape.
+        recorded_row: Recorded rows, same shape.
+        recorded_priority: Recorded priorities, same shape.
+        slo_multiplier: See `Scenario`.
+        preemption_cost: See `Scenario`, in seconds.
+        queue_limit: Requests in the queue at most; without a limit, all of them.
+    """
+
+    process: int
+    requests: int
+    rate: float
+    share: float
+    rates: Floats
+    stays: Floats
+    jitter: float
+    cumulative: Floats
+    first: Ints
+    rows: Ints
+    period: Floats
+    priorities: Floats
+    recorded_arrival: Floats
+    recorded_trace: Ints
+    recorded_row: Ints
+    recorded_priority: Floats
+    slo_multiplier: float
+    preemption_cost: float
+    queue_limit: int
+
+
+class Requests(NamedTuple):
+    """What `draw` fills, each shape ``(requests,)``, in order of arrival.
+
+    Attributes:
+        arrival: Arrival in seconds.
+        trace: Index of the trace in the store.
+        row: Row of the input in that trace.
+        priority: Priority.
+        start: What the deadline is counted from, in seconds: the frame's start, or the arrival.
+        period: What it is counted in, in seconds: it is ``start + slo_multiplier * period``.
+    """
+
+    arrival: Floats
+    trace: Ints
+    row: Ints
+    priority: Floats
+    start: Floats
+    period: Floats
+
+
+def _type(record: type) -> Any:
+    """Compiled type of a NamedTuple of numbers and columns."""
+    kinds = {
+        "int": types.int64,
+        "float": types.float64,
+        "Ints": types.int64[::1],
+        "Floats": types.float64[::1],
+    }
+    fields = [kinds[kind.__forward_arg__] for kind in record.__annotations__.values()]
+    return types.NamedTuple(fields, record)
+
+
+PLAN_TYPE, REQUESTS_TYPE = _type(Plan), _type(Requests)
+
+
+def plan(scenario: Scenario, split: str = "test") -> Plan:
+    """What workloads of this scenario are drawn from; made once, and again when a file changes.
+
+    Raises:
+        DystaError: If the split is unknown, or a trace or a recorded request is not usable.
+    """
+    arrivals = scenario.arrivals
+    stamp = _stamp(arrivals) if isinstance(arrivals, Replay) else 0
+    given = {**scenario.__dict__, "traces": tuple(scenario.traces.items())}
+    return _plan(_Draws((*given.values(), split, stamp), scenario, split))
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """A scenario, which cannot be hashed, and a split: the same where ``key`` is."""
+
+    key: tuple[Any, ...]
+    scenario: Scenario = field(compare=False)
+    split: str = field(compare=False)
+
+
+@lru_cache(maxsize=64)
+def _plan(draws: _Draws) -> Plan:
+    scenario, split = draws.scenario, draws.split
+    store, process = scenario.store(), scenario.arrivals
+    rows = [trace.rows(split) for trace in store.traces]
+    rate = arrival_rate(scenario, split)
+    recorded: dict[str, NDArray[Any]] = {}
+    if isinstance(process, Replay):
+        recorded = dict(_recorded(scenario))
+        _check_split(scenario, recorded, split)
+        recorded["arrival_s"] = recorded["arrival_s"] * (_recorded_rate(scenario) / rate)
+    bursts = process if isinstance(process, MMPP) else None
+    if isinstance(process, Frames):
+        period = _periods_s(scenario, split)
+    else:
+        period = store.averages(reference_split(split)).isolated_s[store.model_of]
+    requests = len(recorded["arrival_s"]) if recorded else scenario.requests
+    return Plan(
+        process=[Poisson, MMPP, Frames, Replay].index(type(process)),
+        requests=requests,
+        rate=rate,
+        share=bursts.share if bursts else 0.0,
+        rates=np.array(bursts.rates() if bursts else ()),
+        stays=np.array(bursts.stays() if bursts else ()),
+        jitter=process.jitter if isinstance(process, Frames) else 0.0,
+        cumulative=np.cumsum(_weights(scenario)),
+        first=np.cumsum([0, *map(len, rows)]),
+        rows=np.concatenate(rows),
+        period=period,
+        priorities=np.array(scenario.priorities),
+        recorded_arrival=np.array(recorded.get("arrival_s", ()), np.float64),
+        recorded_trace=np.array(recorded.get("trace", ()), np.int64),
+        recorded_row=np.array(recorded.get("row", ()), np.int64),
+        recorded_priority=np.array(recorded.get("priority", ()), np.float64),
+        slo_multiplier=scenario.slo_multiplier,
+        preemption_cost=scenario.preemption_cost_s,
+        queue_limit=requests if scenario.queue_limit is None else scenario.queue_limit,
+    )
+
+
+@compiled(types.void(PLAN_TYPE, POOL_TYPE, REQUESTS_TYPE))
+def _draw_poisson(plan: Plan, pool: Pool, requests: Requests) -> None:
+    stream = np.empty(WIDTH, np.uint64)
+    seeded(pool, stream)
+    time = 0.0
+    for request in range(plan.requests):
+        time += exponential(stream)
+        requests.arrival[request] = time / plan.rate
+
+
+@compiled(types.void(PLAN_TYPE, POOL_TYPE, REQUESTS_TYPE))
+def _draw_bursts(plan: Plan, pool: Pool, requests: Requests) -> None:
+    # A Poisson process of rate 1, run on a clock that goes as fast as the rate of the state.
+    stream, states = np.empty(WIDTH, np.uint64), np.empty(WIDTH, np.uint64)
+    seeded(absorbed(pool, 0), stream)
+    seeded(absorbed(pool, 1), states)
+    state = 0 if random(states) < plan.share else 1  # turned over before the first stay
+    start = end = 0.0  # of the stay
+    before = after = work = 0.0  # the clock at its start, at its end, and at the request
+    for request in range(plan.requests):
+        work += exponential(stream)
+        while after <= work:
+            state = 1 - state
+            stay = exponential(states) * plan.stays[state]
+            start, end = end, end + stay
+            before, after = after, after + stay * plan.rates[state]
+        time = (end - start) / (after - before) * (work - before) + start
+        requests.arrival[request] = time / plan.rate
+
+
+@compiled(types.void(PLAN_TYPE, POOL_TYPE, REQUESTS_TYPE))
+def _draw_frames(plan: Plan, pool: Pool, requests: Requests) -> None:
+    """The first frames of all streams together; of those at once, the first trace's first."""
+    traces = plan.period.size
+    stream, late = np.empty(WIDTH, np.uint64), np.empty((traces, WIDTH), np.uint64)
+    phase, frame, start = np.empty(traces), np.zeros(traces), np.empty(traces)
+    arrival = np.zeros(traces)
+    seeded(pool, stream)
+    for trace in range(traces):
+        seeded(absorbed(pool, trace), late[trace])
+        phase[trace] = random(stream)
+    for request in range(-traces, plan.requests):  # the first frame of each stream, then the draw
+        trace = request + traces
+        if request >= 0:
+            trace = np.argmin(arrival)
+            requests.arrival[request] = arrival[trace]
+            requests.trace[request] = trace
+            requests.start[request] = start[trace]
+            requests.period[request] = plan.period[trace]
+        begin = phase[trace] + frame[trace]
+        frame[trace] += 1
+        start[trace] = begin * plan.period[trace]
+        shown = (begin + plan.jitter * random(late[trace])) * plan.period[trace]
+        arrival[trace] = max(arrival[trace], shown)  # rounding cannot swap two frames
+
+
+@compiled(types.void(PLAN_TYPE, POOL_TYPE, REQUESTS_TYPE))
+def _draw_traces(plan: Plan, pool: Pool, requests: Requests) -> None:
+    stream = np.empty(WIDTH, np.uint64)
+    seeded(pool, stream)
+    for request in range(plan.requests):
+        drawn, trace = random(stream), 0
+        for other in range(plan.cumulative.size - 1):  # the last one ends at 1, but for rounding
+            trace += plan.cumulative[other] <= drawn
+        requests.trace[request] = trace
+
+
+@compiled(types.void(PLAN_TYPE, POOL_TYPE, REQUESTS_TYPE))
+def draw(plan: Plan, pool: Pool, requests: Requests) -> None:
+    """Draw a workload from ``plan`` into ``requests``, as `generate` does for the pool's seed.
+
+    Args:
+        plan: From `plan`.
+        pool: The seed, from `streams.pool` or `streams.pool_of`.
+        requests: Columns of shape ``(plan.requests,)``, to be filled.
+    """
+    # Whoever calls holds the columns; counting references to them would cost more than a draw.
+    plan, requests = borrow(plan), borrow(requests)
+    times = absorbed(pool, 0)
+    if plan.process == FRAMES:
+        _draw_frames(plan, times, requests)
+    else:
+        if plan.process == POISSON:
+            _draw_poisson(plan, times, requests)
+        elif plan.process == BURSTS:
+            _draw_bursts(plan, times, requests)
+        else:
+            requests.arrival[:] = plan.recorded_arrival
+        if plan.recorded_trace.size:
+            requests.trace[:] = plan.recorded_trace
+        else:
+            _draw_traces(plan, absorbed(pool, 1), requests)
+        for request in range(plan.requests):
+            requests.start[request] = requests.arrival[request]
+            requests.period[request] = plan.period[requests.trace[request]]
+    inputs, ranks = np.empty(WIDTH, np.uint64), np.empty(WIDTH, np.uint64)
+    seeded(absorbed(pool, 2), inputs)
+    seeded(absorbed(pool, 3), ranks)
+    if plan.recorded_row.size:
+        requests.row[:] = plan.recorded_row
+    else:
+        for request in range(plan.requests):
+            first = plan.first[requests.trace[request]]
+            count = plan.first[requests.trace[request] + 1] - first
+            requests.row[request] = plan.rows[first + np.int64(random(inputs) * count)]
+    if plan.recorded_priority.size:
+        requests.priority[:] = plan.recorded_priority
+    else:
+        for request in range(plan.requests):
+            rank = integers(ranks, plan.priorities.size)
+            requests.priority[request] = plan.priorities[rank]
+
+
 def generate(scenario: Scenario, seed: int, *, split: str = "test") -> Workload:
     """Draw a workload.
 
@@ -579,41 +848,20 @@ def generate(scenario: Scenario, seed: int, *, split: str = "test") -> Workload:
     """
     if seed < 0:
         raise DystaError(f"seed: {seed} is not allowed; it must be 0 or more")
-    store = scenario.store()
-    rows = [trace.rows(split) for trace in store.traces]
-    gaps, networks, inputs, ranks = (
-        np.random.default_rng(stream) for stream in np.random.SeedSequence(seed).spawn(4)
-    )
-    process, rate = scenario.arrivals, arrival_rate(scenario, split)
-    recorded: Mapping[str, NDArray[Any]] = {}
-    due = None
-    if isinstance(process, Frames):
-        arrival_s, trace, due = _frames(scenario, split, gaps)
-    else:
-        if isinstance(process, Replay):
-            recorded = _recorded(scenario)
-            _check_split(scenario, recorded, split)
-            arrival_s = recorded["arrival_s"] * (_recorded_rate(scenario) / rate)
-        else:
-            arrival_s = process.unit_times(scenario.requests, gaps) / rate
-        cumulative = np.cumsum(_weights(scenario))
-        trace = np.searchsorted(cumulative, networks.random(len(arrival_s)), side="right")
-        trace = np.minimum(trace, len(rows) - 1)  # weights may add up to a little less than 1
-        trace = recorded.get("trace", trace)
-    total = len(arrival_s)
-    counts = np.array([len(each) for each in rows])
-    drawn = (inputs.random(total) * counts[trace]).astype(np.int64)
-    row = np.array([rows[t][i] for t, i in zip(trace, drawn, strict=True)], np.int64)
-    priority = np.array(scenario.priorities)[ranks.integers(len(scenario.priorities), size=total)]
+    chosen = plan(scenario, split)
+    times, whole = np.empty((4, chosen.requests)), np.empty((2, chosen.requests), np.int64)
+    drawn = Requests(times[0], whole[0], whole[1], times[1], times[2], times[3])
+    draw(chosen, pool_of(index(seed)), drawn)
+    framed = chosen.process == FRAMES
     return Workload(
-        store=store,
+        store=scenario.store(),
         reference=reference_split(split),
-        arrival_s=arrival_s,
-        trace=trace,
-        row=recorded.get("row", row),
-        priority=recorded.get("priority", priority),
+        arrival_s=drawn.arrival,
+        trace=drawn.trace,
+        row=drawn.row,
+        priority=drawn.priority,
         slo_multiplier=scenario.slo_multiplier,
-        due=due,
+        due=Due(drawn.start, drawn.period) if framed else None,
         preemption_cost_s=scenario.preemption_cost_s,
         queue_limit=scenario.queue_limit,
     )
@@ -624,8 +872,8 @@ def _check_split(scenario: Scenario, recorded: Mapping[str, NDArray[Any]], split
     if "row" not in recorded:
         return
     assert isinstance(scenario.arrivals, Replay)
-    for index, trace in enumerate(scenario.store().traces):
-        mine = np.flatnonzero(recorded["trace"] == index)
+    for position, trace in enumerate(scenario.store().traces):
+        mine = np.flatnonzero(recorded["trace"] == position)
         outside = mine[~np.isin(recorded["row"][mine], trace.rows(split))]
         if outside.size:
             at = int(outside[0])
@@ -634,33 +882,6 @@ def _check_split(scenario: Scenario, recorded: Mapping[str, NDArray[Any]], split
                 f"{trace.sample_ids[recorded['row'][at]]} of {trace.name!r} is not one of its "
                 f"{split!r} inputs; run it with split 'all'"
             )
-
-
-def _frames(
-    scenario: Scenario, split: str, rng: np.random.Generator
-) -> tuple[NDArray[np.float64], NDArray[np.int64], Due]:
-    """Arrivals and traces of the first requests of all streams together, and their deadlines."""
-    assert isinstance(scenario.arrivals, Frames)
-    total = scenario.requests
-    periods = _periods_s(scenario, split)
-    streams = len(periods)
-    late = rng.spawn(streams)
-    phases = rng.random(streams)
-    # By then, each stream is at most two frames behind its rate, jitter included.
-    horizon_s = (total + 2 * streams) / arrival_rate(scenario, split)
-    start, arrival, period, trace = [], [], [], []
-    for stream in range(streams):
-        count = math.ceil(horizon_s / periods[stream]) + 1
-        frame = phases[stream] + np.arange(count)
-        jitter = scenario.arrivals.jitter * late[stream].random(count)
-        start.append(frame * periods[stream])
-        arrival.append((frame + jitter) * periods[stream])
-        period.append(np.full(count, periods[stream]))
-        trace.append(np.full(count, stream))
-    arrival_s = np.concatenate(arrival)
-    first = np.argsort(arrival_s, kind="stable")[:total]
-    due = Due(np.concatenate(start)[first], np.concatenate(period)[first])
-    return arrival_s[first], np.concatenate(trace)[first], due
 
 
 def _periods_s(scenario: Scenario, split: str) -> NDArray[np.float64]:
@@ -673,13 +894,9 @@ def _recorded(scenario: Scenario) -> Mapping[str, NDArray[Any]]:
     assert isinstance(scenario.arrivals, Replay)
     path = Path(scenario.arrivals.file)
     where = f"request file {str(path)!r}"
-    try:
-        stamp = path.stat().st_mtime_ns
-    except OSError:
-        raise DystaError(f"{where} does not exist") from None
     columns = {
         name: values[: scenario.requests]
-        for name, values in _replayed(path, stamp, scenario.store()).items()
+        for name, values in _replayed(path, _stamp(scenario.arrivals), scenario.store()).items()
     }
     arrival_s = columns["arrival_s"] - columns["arrival_s"][0]
     if arrival_s[-1] <= 0:
@@ -687,6 +904,14 @@ def _recorded(scenario: Scenario) -> Mapping[str, NDArray[Any]]:
             f"{where}: all arrivals are at {columns['arrival_s'][0]:g} s; they must span some time"
         )
     return {**columns, "arrival_s": arrival_s}
+
+
+def _stamp(replay: Replay) -> int:
+    """When the replayed file last changed."""
+    try:
+        return Path(replay.file).stat().st_mtime_ns
+    except OSError:
+        raise DystaError(f"request file {str(Path(replay.file))!r} does not exist") from None
 
 
 @lru_cache(maxsize=8)
