@@ -91,7 +91,10 @@ def _select(values: Floats, low: int, rank: int) -> None:
 
 @compiled(types.float64(_FLOATS, types.float64, types.int64))
 def _quantile(values: Floats, share: float, low: int) -> float:
-    """A quantile as NumPy interpolates it; ``values`` are ordered up to ``low``, then up to it."""
+    """A quantile, interpolated as NumPy does; puts ``values`` in order as far as it needs.
+
+    No value before ``low`` may be greater than any from there on, nor may the quantile lie before.
+    """
     place = (values.size - 1) * share
     rank = int(place)
     _select(values, low, rank)
@@ -135,10 +138,13 @@ def tally(
     """The metrics of a finished episode, for compiled code; `measure` says what they are.
 
     Args:
-        arrival_s: As of the `Workload`, one or more, shape ``(requests,)``; so are ``isolated_s``,
-            ``deadline_s``, ``priority`` and ``model``.
-        finish_s: Finish time of each request in seconds, same shape.
-        preemptions: As of the `Schedule`.
+        arrival_s: Of the `Workload`, shape ``(requests,)``, as all of the next five.
+        isolated_s: Of the `Workload`.
+        deadline_s: Of the `Workload`.
+        finish_s: Of the `Schedule`, none of it NaN.
+        priority: Of the `Workload`.
+        model: Of the `Workload`.
+        preemptions: Of the `Schedule`.
         bound: The ANTT's lower bound; NaN to compute it.
         priorities: Priorities to report on, distinct and sorted, shape ``(priorities,)``.
         out: Where the metrics go, in the order of `names`, shape
