@@ -7,20 +7,23 @@ can be taken seed by seed (`dysta_gym.statistics`).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import product
+from functools import cached_property
+from itertools import chain, product
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from dysta_gym.bounds import antt_lower_bound
 from dysta_gym.errors import DystaError
 from dysta_gym.information import estimates
-from dysta_gym.metrics import measure, workload_bounds
+from dysta_gym.metrics import measured, names, occurring
 from dysta_gym.policies import Policy, find
 from dysta_gym.simulator import simulate
 from dysta_gym.traces import reference_split
@@ -44,31 +47,63 @@ CELL = ["scenario", "load", "rate", "slo"]
 
 
 @dataclass(frozen=True)
-class _Cell:
-    """One workload: a scenario at one load and SLO multiplier with one seed."""
+class _Condition:
+    """A scenario at one load or rate and one SLO multiplier."""
 
     scenario: Scenario
-    seed: int
     split: str
 
-    def rows(self, policies: Mapping[str, Policy], stop: Event) -> list[dict[str, Any]]:
-        """A row a policy; none for those that are left when ``stop`` is set."""
-        workload = generate(self.scenario, self.seed, split=self.split)
-        bounds = workload_bounds(workload)
+    @cached_property
+    def where(self) -> tuple[str, float, float, float]:
+        """Its values of the columns `CELL`."""
         rate = arrival_rate(self.scenario, self.split)
         load = self.scenario.load or rate * mean_isolated_s(self.scenario, self.split)
-        where = {
-            "scenario": self.scenario.name,
-            "load": load,
-            "rate": rate,
-            "slo": self.scenario.slo_multiplier,
-            "seed": self.seed,
-        }
-        return [
-            {**where, "policy": name, **measure(simulate(workload, policy), bounds)}
-            for name, policy in policies.items()
-            if not stop.is_set()
-        ]
+        return self.scenario.name, load, rate, self.scenario.slo_multiplier
+
+
+class _Rows(NamedTuple):
+    """One workload under every policy: metrics by name, and their values, a row a policy."""
+
+    labels: tuple[str, ...]
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One workload: a condition with one seed."""
+
+    condition: _Condition
+    seed: int
+
+    def rows(self, policies: Iterable[Policy], stop: Event) -> _Rows:
+        """Run every policy, unless ``stop`` is set meanwhile, for then nobody waits for it."""
+        workload = generate(self.condition.scenario, self.seed, split=self.condition.split)
+        bound = antt_lower_bound(workload.arrival_s, workload.isolated_s)
+        priorities = np.unique(workload.priority)
+        rows = []
+        for policy in policies:
+            if stop.is_set():
+                raise CancelledError
+            rows.append(measured(simulate(workload, policy), priorities, bound))
+        labels = names(priorities, workload.store.models)
+        there = occurring(rows[0])  # which depends on the workload alone
+        return _Rows(tuple(labels[at] for at in there), np.array(rows)[:, there])
+
+
+def _table(cells: Sequence[_Cell], policies: Sequence[str], parts: Sequence[_Rows]) -> pd.DataFrame:
+    """What `compare` returns; metrics in the order in which they first occur."""
+    layouts = dict.fromkeys(part.labels for part in parts)
+    columns = list(dict.fromkeys(chain.from_iterable(layouts)))
+    places = {labels: [columns.index(name) for name in labels] for labels in layouts}
+    values = np.full((len(parts), len(policies), len(columns)), np.nan)
+    for part, rows in zip(parts, values, strict=True):
+        rows[:, places[part.labels]] = part.values
+    where = pd.DataFrame(
+        [(*cell.condition.where, policy, cell.seed) for cell in cells for policy in policies],
+        columns=[*CELL, "policy", "seed"],
+    )
+    metrics = pd.DataFrame(values.reshape(len(where), len(columns)), columns=columns)
+    return pd.concat([where, metrics], axis=1)
 
 
 def compare(
@@ -131,33 +166,37 @@ def compare(
     offered: list[dict[str, Any]] = [{"load": load} for load in loads]
     offered += [{"rate": rate} for rate in rates]
     multipliers: Sequence[float | None] = slos or (None,)
-    cells = [
-        _Cell(scenario.varied(requests=requests, slo_multiplier=slo, **offer), seed, split)
-        for scenario, offer, slo, seed in product(chosen, offered or [{}], multipliers, seeds)
+    conditions = [
+        _Condition(scenario.varied(requests=requests, slo_multiplier=slo, **offer), split)
+        for scenario, offer, slo in product(chosen, offered or [{}], multipliers)
     ]
+    cells = [_Cell(condition, seed) for condition, seed in product(conditions, seeds)]
     by_name = dict(named)
     for scenario, policy in product(chosen, by_name.values()):
         # Made once, before the workers share it.
         policy.compiled()
         estimates(scenario.store(), policy.level, reference_split(split))
-    rows: list[dict[str, Any]] = []
+    parts: list[_Rows] = []
     stop = Event()
-    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+    workers = jobs or os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        # A single worker is this thread: handing over costs more than a small workload does.
+        each = pool.map if workers > 1 else map
         try:
-            for done, part in enumerate(pool.map(lambda cell: cell.rows(by_name, stop), cells), 1):
-                rows += part
+            for part in each(lambda cell: cell.rows(by_name.values(), stop), cells):
+                parts.append(part)
                 if progress:
-                    progress(done, len(cells))
+                    progress(len(parts), len(cells))
         except BaseException:
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise
-    frame = pd.DataFrame(rows)
-    first = [*CELL, "policy", "seed"]
-    return frame[[*first, *(name for name in frame.columns if name not in first)]]
+    return _table(cells, list(by_name), parts)
 
 
 def _unique(field: str, values: Sequence[object]) -> None:
+    if all(isinstance(value, Hashable) for value in values) and len(set(values)) == len(values):
+        return  # counting takes the square of their number
     for value in values:
         if values.count(value) > 1:
             raise DystaError(f"{field}: {value!r} is given more than once; give it once")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import heapq
-
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
+
+from dysta_gym.compiling import borrow, compiled
+
+_FLOATS = types.float64[::1]
+_INTS = types.int64[::1]
 
 
 def antt_lower_bound(arrival_s: NDArray[np.float64], isolated_s: NDArray[np.float64]) -> float:
@@ -25,30 +29,88 @@ def antt_lower_bound(arrival_s: NDArray[np.float64], isolated_s: NDArray[np.floa
     Returns:
         The bound, a number without unit, at least 1.
     """
-    total = len(arrival_s)
-    arrival, length = arrival_s.tolist(), isolated_s.tolist()
-    left = list(length)
-    # Integral over the time in which each request is processed, of the time since its arrival:
-    # late in a long workload the times themselves would cancel.
-    moment = [0.0] * total
-    waiting: list[tuple[float, int]] = []
-    now, following = 0.0, 0
-    while waiting or following < total:
-        if not waiting:
-            now = max(now, arrival[following])
-        while following < total and arrival[following] <= now:
-            heapq.heappush(waiting, (length[following], following))
-            following += 1
-        _, request = waiting[0]
-        until = now + left[request]
-        if following < total and arrival[following] < until:
-            until = arrival[following]
-            left[request] -= until - now
+    columns = (np.require(each, np.float64, ["C", "W"]) for each in (arrival_s, isolated_s))
+    return float(relaxation(*columns))
+
+
+@compiled(types.void(_FLOATS, _INTS, types.int64, types.int64))
+def _push(length: NDArray[np.float64], waiting: NDArray[np.int64], size: int, request: int) -> None:
+    """Add a request to the binary heap ``waiting[:size]``, the shortest first."""
+    at = size
+    while at > 0:
+        parent = (at - 1) >> 1
+        if length[waiting[parent]] <= length[request]:
+            break
+        waiting[at] = waiting[parent]
+        at = parent
+    waiting[at] = request
+
+
+@compiled(types.int64(_FLOATS, _INTS, types.int64))
+def _pop(length: NDArray[np.float64], waiting: NDArray[np.int64], size: int) -> int:
+    """Take the first request out of the binary heap ``waiting[:size]``."""
+    first, moved = waiting[0], waiting[size - 1]
+    at, child = 0, 1
+    while child < size:
+        if child + 1 < size:
+            child += length[waiting[child + 1]] < length[waiting[child]]
+        if length[waiting[child]] >= length[moved]:
+            break
+        waiting[at] = waiting[child]
+        at, child = child, 2 * child + 1
+    waiting[at] = moved
+    return first
+
+
+@compiled(types.float64(types.float64, types.float64, types.float64, types.float64), inline=True)
+def _moment(arrival: float, length: float, start: float, end: float) -> float:
+    """Integral of the time since arrival from ``start`` to ``end``, in squared lengths."""
+    return 0.5 * ((end - start) / length) * (((start - arrival) + (end - arrival)) / length)
+
+
+@compiled(types.float64(_FLOATS, _FLOATS, _FLOATS, _INTS))
+def _relaxation(
+    arrival_s: NDArray[np.float64],
+    isolated_s: NDArray[np.float64],
+    left: NDArray[np.float64],
+    waiting: NDArray[np.int64],
+) -> float:
+    """`relaxation`; ``left`` starts as ``isolated_s``, ``waiting`` is scratch of the same size."""
+    isolated_s, waiting = borrow(isolated_s), borrow(waiting)
+    total = arrival_s.size
+    size = following = 0
+    now = moment = 0.0
+    while size > 0 or following < total:
+        if size > 0:
+            request = _pop(isolated_s, waiting, size)
+            size -= 1
         else:
-            heapq.heappop(waiting)
-        age = (now - arrival[request]) + (until - arrival[request])
-        moment[request] += 0.5 * (until - now) * age
-        now = until
-    mean_busy = np.array(moment) / isolated_s
-    bound = float(np.mean((mean_busy + isolated_s / 2) / isolated_s))
-    return max(bound, 1.0)  # which rounding may miss where no request waits
+            request = following
+            now = max(now, arrival_s[request])
+            following += 1
+        # Moments are taken from each arrival: in times themselves, those of a long workload would
+        # cancel.
+        end = now + left[request]
+        while following < total and arrival_s[following] < end:
+            aside = following
+            if isolated_s[following] < isolated_s[request]:
+                until = arrival_s[following]
+                moment += _moment(arrival_s[request], isolated_s[request], now, until)
+                left[request] = end - until
+                aside, request = request, following
+                now, end = until, until + isolated_s[request]
+            _push(isolated_s, waiting, size, aside)
+            size += 1
+            following += 1
+        moment += _moment(arrival_s[request], isolated_s[request], now, end)
+        now = end
+    return max(moment / total + 0.5, 1.0)  # which rounding may miss where no request waits
+
+
+@compiled(types.float64(_FLOATS, _FLOATS))
+def relaxation(arrival_s: NDArray[np.float64], isolated_s: NDArray[np.float64]) -> float:
+    """`antt_lower_bound`, for compiled code."""
+    # Two functions, for what is borrowed must be another's.
+    return _relaxation(
+        arrival_s, isolated_s, isolated_s.copy(), np.empty(isolated_s.size, np.int64)
+    )

@@ -8,11 +8,19 @@ multiprogram workloads, IEEE Micro 28, 2008).
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterable, Sequence
 
-from dysta_gym.bounds import antt_lower_bound
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from dysta_gym.bounds import antt_lower_bound, relaxation
+from dysta_gym.compiling import borrow, compiled
 from dysta_gym.simulator import Schedule
 from dysta_gym.workloads import Workload
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 DESCRIPTIONS = {
     "violation_rate": "share of requests that finish after their deadline",
@@ -32,9 +40,193 @@ HIGHER_IS_BETTER = frozenset({"throughput", "system_throughput", "fairness"})
 """Metrics of which more is better; of all others, less is."""
 
 
+_BOUND_NAME = "antt_lower_bound"
+
+(
+    _VIOLATION_RATE,
+    _ANTT,
+    _BOUND,
+    _THROUGHPUT,
+    _SYSTEM_THROUGHPUT,
+    _P50,
+    _P95,
+    _P99,
+    _FAIRNESS,
+    _PREEMPTIONS,
+) = range(len(DESCRIPTIONS))
+_OVERALL = len(DESCRIPTIONS)
+
+_FLOATS = types.float64[::1]
+_INTS = types.int64[::1]
+
+
+@compiled(types.void(_FLOATS, types.int64, types.int64))
+def _select(values: Floats, low: int, rank: int) -> None:
+    """Order ``values[low:]`` so far that no value before ``rank`` is greater, and none after less.
+
+    Quickselect (Hoare, Algorithm 65: Find, Communications of the ACM 4, 1961).
+    """
+    high = values.size - 1
+    # Pivots of a fixed place would cost the square of the size in workloads of one burst. Random
+    # ones do not: Park and Miller's minimal standard generator, always from the same seed.
+    random = 1
+    while low < high:
+        random = random * 48271 % 2147483647
+        pivot = values[low + random % (high - low + 1)]
+        left, right = low, high
+        while left <= right:
+            while values[left] < pivot:
+                left += 1
+            while values[right] > pivot:
+                right -= 1
+            if left <= right:
+                values[left], values[right] = values[right], values[left]
+                left += 1
+                right -= 1
+        if right < rank:
+            low = left
+        if rank < left:
+            high = right
+
+
+@compiled(types.float64(_FLOATS, types.float64, types.int64))
+def _quantile(values: Floats, share: float, low: int) -> float:
+    """A quantile, interpolated as NumPy does; puts ``values`` in order as far as it needs.
+
+    No value before ``low`` may be greater than any from there on, nor may the quantile lie before.
+    """
+    place = (values.size - 1) * share
+    rank = int(place)
+    _select(values, low, rank)
+    below = above = values[rank]
+    if rank + 1 < values.size:
+        above = values[rank + 1 :].min()
+    weight = place - rank
+    step = above - below
+    return above - step * (1 - weight) if weight >= 0.5 else below + step * weight
+
+
+@compiled(types.int64(_FLOATS, types.float64), inline=True)
+def _find(ordered: Floats, value: float) -> int:
+    """Index of a value, or -1."""
+    at, size = 0, ordered.size
+    while size > 1:  # without branches that depend on the value
+        half = size >> 1
+        at += half if ordered[at + half] <= value else 0
+        size -= half
+    return at if size and ordered[at] == value else -1
+
+
+@compiled(
+    types.void(
+        *(_FLOATS, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _INTS),
+        *(types.int64, types.float64, _FLOATS, _FLOATS),
+    )
+)
+def tally(
+    arrival_s: Floats,
+    isolated_s: Floats,
+    deadline_s: Floats,
+    finish_s: Floats,
+    priority: Floats,
+    model: Ints,
+    preemptions: int,
+    bound: float,
+    priorities: Floats,
+    out: Floats,
+) -> None:
+    """The metrics of a finished episode, for compiled code; `measure` says what they are.
+
+    Args:
+        arrival_s: Of the `Workload`, shape ``(requests,)``, as all of the next five.
+        isolated_s: Of the `Workload`.
+        deadline_s: Of the `Workload`.
+        finish_s: Of the `Schedule`, none of it NaN.
+        priority: Of the `Workload`.
+        model: Of the `Workload`.
+        preemptions: Of the `Schedule`.
+        bound: The ANTT's lower bound; NaN to compute it.
+        priorities: Priorities to report on, distinct and sorted, shape ``(priorities,)``.
+        out: Where the metrics go, in the order of `names`, shape
+            ``(len(DESCRIPTIONS) + priorities + models,)``. A priority or a model that does not
+            occur gets NaN.
+    """
+    total = arrival_s.size
+    priorities = borrow(priorities)
+    out[:] = 0.0
+    members = np.zeros(out.size - _OVERALL, np.int64)
+    by_model = priorities.size
+    slowdown = np.empty(total)
+    violated = 0
+    turnaround = progress = squares = 0.0
+    last = finish_s[0]
+    for i in range(total):
+        slowdown[i] = (finish_s[i] - arrival_s[i]) / isolated_s[i]
+        gain = 1 / slowdown[i]
+        turnaround += slowdown[i]
+        progress += gain
+        squares += gain * gain
+        last = max(last, finish_s[i])
+        late = finish_s[i] > deadline_s[i]
+        violated += late
+        members[by_model + model[i]] += 1
+        out[_OVERALL + by_model + model[i]] += late
+        rank = _find(priorities, priority[i])
+        if rank >= 0:
+            members[rank] += 1
+            out[_OVERALL + rank] += late
+    out[_VIOLATION_RATE] = violated / total
+    out[_ANTT] = turnaround / total
+    out[_BOUND] = relaxation(arrival_s, isolated_s) if np.isnan(bound) else bound
+    out[_THROUGHPUT] = total / (last - arrival_s[0])
+    out[_SYSTEM_THROUGHPUT] = progress
+    out[_P50] = _quantile(slowdown, 0.5, 0)
+    out[_P95] = _quantile(slowdown, 0.95, int((total - 1) * 0.5))
+    out[_P99] = _quantile(slowdown, 0.99, int((total - 1) * 0.95))
+    out[_FAIRNESS] = progress * progress / (total * squares)
+    out[_PREEMPTIONS] = preemptions
+    for i in range(members.size):
+        out[_OVERALL + i] /= members[i]
+
+
+def names(priorities: Iterable[float], models: Sequence[str]) -> tuple[str, ...]:
+    """Names of what `tally` writes, in its order."""
+    return (
+        *DESCRIPTIONS,
+        *(f"violation_rate_priority_{priority:g}" for priority in priorities),
+        *(f"violation_rate_model_{model}" for model in models),
+    )
+
+
+def measured(schedule: Schedule, priorities: Floats, bound: float) -> Floats:
+    """What `tally` makes of a finished schedule, an array in the order of `names`."""
+    workload = schedule.workload
+    out = np.empty(_OVERALL + len(priorities) + len(workload.store.models))
+    tally(
+        workload.arrival_s,
+        workload.isolated_s,
+        workload.deadline_s,
+        schedule.finish_s,
+        workload.priority,
+        workload.model,
+        schedule.preemptions,
+        bound,
+        priorities,
+        out,
+    )
+    return out
+
+
+def occurring(values: Floats) -> Ints:
+    """Indices into what `tally` wrote, without the classes that do not occur."""
+    there = ~np.isnan(values)
+    there[:_OVERALL] = True
+    return np.flatnonzero(there)
+
+
 def workload_bounds(workload: Workload) -> dict[str, float]:
     """The metrics that depend on the workload alone: ``antt_lower_bound``."""
-    return {"antt_lower_bound": antt_lower_bound(workload.arrival_s, workload.isolated_s)}
+    return {_BOUND_NAME: antt_lower_bound(workload.arrival_s, workload.isolated_s)}
 
 
 def measure(schedule: Schedule, bounds: dict[str, float] | None = None) -> dict[str, float]:
@@ -49,29 +241,11 @@ def measure(schedule: Schedule, bounds: dict[str, float] | None = None) -> dict[
         ``violation_rate_model_M`` for each model that occurs.
     """
     workload = schedule.workload
-    turnaround = schedule.finish_s - workload.arrival_s
-    slowdown = turnaround / workload.isolated_s
-    progress = 1 / slowdown
-    violated = schedule.finish_s > workload.deadline_s
-    p50, p95, p99 = np.percentile(slowdown, [50, 95, 99])
-    span = schedule.finish_s.max() - workload.arrival_s[0]
-    metrics = {
-        "violation_rate": violated.mean(),
-        "antt": slowdown.mean(),
-        **(workload_bounds(workload) if bounds is None else bounds),
-        "throughput": len(workload) / span,
-        "system_throughput": progress.sum(),
-        "ntt_p50": p50,
-        "ntt_p95": p95,
-        "ntt_p99": p99,
-        "fairness": progress.sum() ** 2 / (len(workload) * np.square(progress).sum()),
-        "preemptions": schedule.preemptions,
-    }
-    for priority in np.unique(workload.priority):
-        mine = workload.priority == priority
-        metrics[f"violation_rate_priority_{priority:g}"] = violated[mine].mean()
-    for index, model in enumerate(workload.store.models):
-        mine = workload.model == index
-        if mine.any():
-            metrics[f"violation_rate_model_{model}"] = violated[mine].mean()
-    return {name: float(value) for name, value in metrics.items()}
+    priorities = np.unique(workload.priority)
+    bound = np.nan if bounds is None else bounds.get(_BOUND_NAME, 1.0)
+    values = measured(schedule, priorities, bound)
+    labels = names(priorities, workload.store.models)
+    metrics = {labels[i]: float(values[i]) for i in occurring(values)}
+    if bounds is not None and _BOUND_NAME not in bounds:
+        del metrics[_BOUND_NAME]
+    return metrics

@@ -1,6 +1,7 @@
 """Comparing policies from Python, and the picture of what comes out."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
@@ -53,6 +54,18 @@ def test_compare_takes_policies_of_ones_own():
     assert antt["weighted@clairvoyant"].tolist() == antt["sjf@clairvoyant"].tolist()
     assert antt["sjf"].tolist() != antt["sjf@clairvoyant"].tolist()
     assert antt["sjf"].tolist() != antt["fcfs"].tolist()
+
+
+def test_compare_does_not_depend_on_jobs():
+    usual = {"policies": ["fcfs", own(), "dysta"], "seeds": range(6), "requests": 3}
+    one, two = (compare(**usual, loads=[0.5, 2], slos=[4, 10], jobs=jobs) for jobs in (1, 2))
+    pd.testing.assert_frame_equal(one, two, check_exact=True)
+    # of so few requests, many ask for only some of the networks and priorities
+    classes = one.filter(like="violation_rate_").set_axis(one["scenario"])
+    assert classes.isna().any().all() and not classes.isna().all().any()
+    asked = generate(load_scenario("multi-attnn").varied(requests=3), 0)
+    first = [*CELL, "policy", "seed", *measure(simulate(asked, "fcfs"))]
+    assert list(one)[: len(first)] == first
 
 
 def test_compare_is_generate_simulate_measure():

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dysta_gym import TraceStore, Workload, antt_lower_bound, measure, simulate
-from dysta_gym.metrics import DESCRIPTIONS, workload_bounds
+from dysta_gym.metrics import DESCRIPTIONS, names, tally, workload_bounds
 
 
 @pytest.fixture
@@ -51,6 +53,107 @@ def test_by_hand(three):
     assert list(metrics)[: len(DESCRIPTIONS)] == list(DESCRIPTIONS)
     assert all(type(value) is float for value in metrics.values())
     assert measure(schedule, workload_bounds(three)) == metrics
+
+
+def expected_bound(arrival_s, isolated_s):
+    """As its definition says: the shortest released request, from one event to the next."""
+    left, moment = isolated_s.copy(), np.zeros(len(arrival_s))
+    now = 0.0
+    while (left > 0).any():
+        released = np.flatnonzero((left > 0) & (arrival_s <= now))
+        later = arrival_s[arrival_s > now]
+        if not released.size:
+            now = later[0]
+            continue
+        request = released[np.argmin(isolated_s[released])]
+        end = now + left[request]
+        if later.size and later[0] < end:
+            end = later[0]
+            left[request] -= end - now
+        else:
+            left[request] = 0
+        moment[request] += (end - now) * ((now + end) / 2 - arrival_s[request])
+        now = end
+    return np.mean((moment / isolated_s + isolated_s / 2) / isolated_s)
+
+
+def expected_metrics(schedule):
+    workload = schedule.workload
+    slowdown = (schedule.finish_s - workload.arrival_s) / workload.isolated_s
+    progress = 1 / slowdown
+    violated = schedule.finish_s > workload.deadline_s
+    p50, p95, p99 = np.percentile(slowdown, [50, 95, 99])
+    classes = {
+        f"priority_{priority:g}": workload.priority == priority
+        for priority in sorted(set(workload.priority))
+    }
+    classes |= {f"model_{m}": workload.model == i for i, m in enumerate(workload.store.models)}
+    return {
+        "violation_rate": violated.mean(),
+        "antt": slowdown.mean(),
+        "antt_lower_bound": expected_bound(workload.arrival_s, workload.isolated_s),
+        "throughput": len(workload) / (schedule.finish_s.max() - workload.arrival_s[0]),
+        "system_throughput": progress.sum(),
+        "ntt_p50": p50,
+        "ntt_p95": p95,
+        "ntt_p99": p99,
+        "fairness": progress.sum() ** 2 / (len(workload) * np.square(progress).sum()),
+        "preemptions": schedule.preemptions,
+    } | {f"violation_rate_{name}": violated[of].mean() for name, of in classes.items() if of.any()}
+
+
+@given(data=st.data())
+@settings(max_examples=100, deadline=None)
+def test_any_schedule(workloads, data):
+    workload = data.draw(workloads(max_requests=40, limits=True))
+    schedule = simulate(workload, data.draw(st.sampled_from(["fcfs", "sjf", "dysta"])))
+    expected, metrics = expected_metrics(schedule), measure(schedule)
+    assert list(metrics) == list(expected)
+    assert metrics == pytest.approx(expected, rel=1e-12, abs=0)
+    assert measure(schedule, workload_bounds(workload)) == metrics
+
+
+def test_many_requests(make_trace):
+    rng = np.random.default_rng(0)
+    store = TraceStore([make_trace("net", rng.exponential(1, (500, 1))), make_trace("no", [[1.0]])])
+    total = 3000
+    arrival_s = np.cumsum(np.where(np.arange(total) < total / 2, 0.5, 1.5))  # one long burst
+    row = rng.integers(0, 500, total)
+    workload = Workload(store, "all", arrival_s, np.zeros(total), row, row + 1, slo_multiplier=400)
+    schedule = simulate(workload, "fcfs")
+    expected, metrics = expected_metrics(schedule), measure(schedule)
+    assert metrics == pytest.approx(expected, rel=1e-12, abs=0)
+    assert len(metrics) == len(DESCRIPTIONS) + len(set(row)) + 1
+    assert 0.1 < metrics["violation_rate"] < 0.9
+
+
+def test_compiled_code_gets_the_same_numbers(three):
+    schedule = simulate(three, "sjf")
+    priorities = np.array([0.5, 1.0, 3.0, 9.0])
+    labels = names(priorities, ["long", "short", "absent"])
+    out = np.full(len(labels), -1.0)
+    # in the middle of longer columns, as where many episodes lie beside each other
+    columns = [
+        np.concatenate([[7], column, [7]])[1:-1]
+        for column in (
+            *(three.arrival_s, three.isolated_s, three.deadline_s),
+            *(schedule.finish_s, three.priority, three.model),
+        )
+    ]
+    tally(*columns, schedule.preemptions, np.nan, priorities, out)
+    metrics = dict(zip(labels, out.tolist(), strict=True))
+    absent = {"priority_0.5", "priority_3", "model_absent"}
+    assert {name for name in labels if np.isnan(metrics[name])} == {
+        f"violation_rate_{name}" for name in absent
+    }
+    assert {name: metrics[name] for name in labels if not np.isnan(metrics[name])} == measure(
+        schedule
+    )
+    fewer = np.empty(len(labels) - 3)
+    tally(*columns, schedule.preemptions, 0.25, np.array([9.0]), fewer)
+    metrics["antt_lower_bound"] = 0.25
+    kept = names([9.0], ["long", "short", "absent"])
+    np.testing.assert_array_equal(fewer, [metrics[name] for name in kept])
 
 
 def test_first_come_first_served_by_hand(three):
