@@ -92,4 +92,5 @@ def __dir__() -> list[str]:
 gymnasium.register(
     id="SparseMultiDNN-v0",
     entry_point="dysta_gym.envs:SparseMultiDNNEnv",
+    vector_entry_point="dysta_gym.envs:SparseMultiDNNVectorEnv",
 )

@@ -6,7 +6,8 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from dysta_gym.compiling import borrow, compiled
+from dysta_gym.compiling import compiled
+from dysta_gym.records import borrow
 
 _FLOATS = types.float64[::1]
 _INTS = types.int64[::1]

@@ -15,7 +15,8 @@ from numba import types
 from numpy.typing import NDArray
 
 from dysta_gym.bounds import antt_lower_bound, relaxation
-from dysta_gym.compiling import borrow, compiled
+from dysta_gym.compiling import compiled
+from dysta_gym.records import borrow
 from dysta_gym.simulator import Schedule
 from dysta_gym.workloads import Workload
 

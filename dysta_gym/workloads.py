@@ -24,8 +24,9 @@ from numba import types
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from dysta_gym.compiling import borrow, compiled
+from dysta_gym.compiling import compiled
 from dysta_gym.errors import DystaError, one_of
+from dysta_gym.records import borrow
 from dysta_gym.streams import (
     POOL_TYPE,
     WIDTH,

@@ -13,7 +13,7 @@ from dysta_gym.errors import DystaError, one_of
 from dysta_gym.information import ALL_LEVELS, estimates
 from dysta_gym.simulator import Tables
 from dysta_gym.traces import SPLITS, TraceStore, reference_split
-from dysta_gym.workloads import load_scenario
+from dysta_gym.workloads import Workload, load_scenario, requests_under
 
 
 class Settings:
@@ -92,3 +92,18 @@ class Settings:
             penalty=self.penalty,
             reward=REWARDS.index(self.reward),
         )
+
+    def workload(self, given: object) -> Workload:
+        """A workload as an option of ``reset`` gives it.
+
+        Raises:
+            DystaError: If it is neither a `Workload` nor a mapping of columns, or not usable.
+        """
+        if isinstance(given, Workload):
+            return given
+        if not isinstance(given, Mapping):
+            raise DystaError(
+                f"options: workload is a {type(given).__name__}; "
+                "it must be a Workload or a mapping of columns"
+            )
+        return requests_under(self.scenario, given, self.split)

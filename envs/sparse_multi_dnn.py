@@ -23,7 +23,7 @@ from dysta_gym.errors import DystaError, one_of
 from dysta_gym.metrics import measure
 from dysta_gym.policies import Policy, find
 from dysta_gym.simulator import Machine
-from dysta_gym.workloads import Workload, generate, requests_under
+from dysta_gym.workloads import Workload, generate
 
 
 class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
@@ -206,14 +206,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         if workload is None:
             drawn = int(self.np_random.integers(2**31)) if seed is None else seed
             return generate(self.scenario, drawn, split=self.split)
-        if isinstance(workload, Workload):
-            return workload
-        if not isinstance(workload, Mapping):
-            raise DystaError(
-                f"options: workload is a {type(workload).__name__}; "
-                "it must be a Workload or a mapping of columns"
-            )
-        return requests_under(self.scenario, workload, self.split)
+        return self.settings.workload(workload)
 
     def step(
         self, action: SupportsIndex

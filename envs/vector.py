@@ -1,0 +1,634 @@
+"""``SparseMultiDNN-v0``, vectorised: many accelerators step in one compiled, parallel call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from operator import index as whole
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from numba import prange, types
+from numpy.typing import NDArray
+
+from dysta_gym.compiling import compiled
+from dysta_gym.envs.engine import (
+    OUTCOME_TYPE,
+    Bools,
+    Episode,
+    Outcome,
+    Placed,
+    episode_of,
+    fresh,
+    new_episode,
+    new_outcome,
+    placed_episode,
+    read_episode,
+    turn,
+)
+from dysta_gym.envs.settings import Settings
+from dysta_gym.errors import DystaError, one_of
+from dysta_gym.metrics import names, tally
+from dysta_gym.records import borrow, reader, store
+from dysta_gym.simulator import PREEMPTIONS, Floats, Ints, Jobs, Machine, Queue, State, blank
+from dysta_gym.streams import WIDTH, integers, pool, seeded
+from dysta_gym.traces import reference_split
+from dysta_gym.workloads import (
+    PLAN_TYPE,
+    REQUESTS_TYPE,
+    Plan,
+    Requests,
+    Workload,
+    draw,
+    plan,
+)
+
+_MODES = {mode.value: mode for mode in AutoresetMode}
+_NEXT_STEP, _SAME_STEP, _DISABLED = range(3)
+_CODES = {
+    AutoresetMode.NEXT_STEP: _NEXT_STEP,
+    AutoresetMode.SAME_STEP: _SAME_STEP,
+    AutoresetMode.DISABLED: _DISABLED,
+}
+
+_LAST = 2
+"""Where in the outcomes the last steps of episodes are, in mode ``SameStep``."""
+
+_WORTH_THREADS = 8
+"""From so many environments on, a step is spread over the cores."""
+
+_INFOS = {
+    "time_s": "time_s",
+    "queue_size": "queue_size",
+    "action_mask": "masks",
+    "invalid_action": "invalid",
+}
+"""Infos, and the columns of an `Outcome` that hold them."""
+
+_ADDRESSES = {"_homes", "_drawn", "_frames", "_visited"}
+"""Attributes that are places in memory, and are not copied."""
+
+
+class Source(NamedTuple):
+    """What workloads are drawn from, and what compiled code knows of the traces.
+
+    Attributes:
+        plan: See `dysta_gym.workloads.plan`.
+        first_cell: First cell of each trace in the store's tables, shape ``(traces,)``.
+        layers: Layers of each trace, same shape.
+        model: Index of each trace's model, same shape.
+        isolated: True isolated latency in seconds of the input of each cell, shape ``(cells,)``.
+    """
+
+    plan: Plan
+    first_cell: Ints
+    layers: Ints
+    model: Ints
+    isolated: Floats
+
+
+class Batch(NamedTuple):
+    """Environments that step together; all arrays are of shape ``(environments, ...)``.
+
+    Attributes:
+        source: Where their workloads come from.
+        mode: When they start over.
+        episodes: Address of the episode of each.
+        homes: Address of the episode that drawn workloads go to.
+        requests: Address of the columns that they are drawn into.
+        streams: Each one's own random stream.
+        ended: Whether the episode has ended.
+        priorities: Priorities that metrics are reported for, shape ``(priorities,)``.
+        metrics: Metrics of the last finished episode, in the order of `dysta_gym.metrics.names`.
+        last: What the last step of an episode showed, where the same step starts over.
+        outcome: Where the outcomes go.
+    """
+
+    source: Source
+    mode: int
+    episodes: Ints
+    homes: Ints
+    requests: Ints
+    streams: NDArray[np.uint64]
+    ended: Bools
+    priorities: Floats
+    metrics: Floats
+    last: Outcome
+    outcome: Outcome
+
+
+_BATCH_TYPE = types.NamedTuple(
+    [
+        types.NamedTuple([PLAN_TYPE, *(types.int64[::1],) * 3, types.float64[::1]], Source),
+        types.int64,
+        *(types.int64[::1],) * 3,
+        types.uint64[:, ::1],
+        types.boolean[::1],
+        types.float64[::1],
+        types.float64[:, ::1],
+        OUTCOME_TYPE,
+        OUTCOME_TYPE,
+    ],
+    Batch,
+)
+_read_batch, _read_requests = reader(_BATCH_TYPE), reader(REQUESTS_TYPE)
+
+
+@compiled(types.void(_BATCH_TYPE, types.intp))
+def _write_batch(batch: Batch, address: int) -> None:
+    store(borrow(batch), address)
+
+
+@compiled(types.void(REQUESTS_TYPE, types.intp))
+def _write_requests(requests: Requests, address: int) -> None:
+    store(borrow(requests), address)
+
+
+@compiled(types.void(types.intp, types.int64, types.uint64))
+def _draw(batch: int, index: int, seed: int) -> None:
+    """Draw a workload into the home of an environment, which moves there."""
+    shared = _read_batch(batch)
+    source, requests = shared.source, _read_requests(shared.requests[index])
+    draw(source.plan, pool(seed, np.uint64(0)), requests)
+    episode = read_episode(shared.homes[index])
+    for i in range(requests.arrival.size):
+        trace = requests.trace[i]
+        layers = source.layers[trace]
+        cell = source.first_cell[trace] + requests.row[i] * layers
+        due = requests.start[i] + source.plan.slo_multiplier * requests.period[i]
+        episode.jobs.deadline[i] = due
+        episode.jobs.first_cell[i] = cell
+        episode.jobs.layers[i] = layers
+        episode.ledger.isolated[i] = source.isolated[cell]
+        episode.ledger.model[i] = source.model[trace]
+    shared.episodes[index] = shared.homes[index]
+
+
+@compiled(types.void(types.intp, types.int64))
+def _renew(batch: int, index: int) -> None:
+    """Start the next episode of an environment, drawn from its own stream."""
+    shared = _read_batch(batch)
+    _draw(batch, index, np.uint64(integers(shared.streams[index], 2**31)))
+    fresh(read_episode(shared.episodes[index]), shared.outcome, index)
+    shared.ended[index] = False
+
+
+@compiled(None, inline=True)
+def _measure(shared: Batch, index: int) -> None:
+    """Write the metrics of the episode that an environment has finished."""
+    episode = read_episode(shared.episodes[index])
+    jobs, ledger = episode.jobs, episode.ledger
+    tally(
+        jobs.arrival,
+        ledger.isolated,
+        jobs.deadline,
+        episode.state.finish,
+        jobs.priority,
+        ledger.model,
+        episode.state.counters[PREEMPTIONS],
+        np.nan,
+        shared.priorities,
+        shared.metrics[index],
+    )
+
+
+@compiled(types.void(types.intp, types.int64, types.int64))
+def _play(batch: int, index: int, action: int) -> None:
+    """A step of one environment of a batch."""
+    shared = _read_batch(batch)
+    outcome = shared.outcome
+    if shared.ended[index]:
+        if shared.mode == _NEXT_STEP:
+            _renew(batch, index)
+            outcome.rewards[index] = 0.0
+            outcome.terminated[index] = False
+        return
+    turn(read_episode(shared.episodes[index]), action, outcome, index)
+    if not outcome.terminated[index]:
+        return
+    shared.ended[index] = True
+    _measure(shared, index)
+    if shared.mode == _SAME_STEP:
+        last = shared.last
+        last.observations[index] = outcome.observations[index]
+        last.time_s[index] = outcome.time_s[index]
+        last.invalid[index] = outcome.invalid[index]
+        _renew(batch, index)
+
+
+@compiled(types.void(types.intp, types.int64[::1]), parallel=True)
+def _play_all(batch: int, actions: Ints) -> None:
+    for index in prange(actions.size):
+        _play(batch, index, actions[index])
+
+
+@compiled(types.void(types.intp, types.int64[::1]))
+def _play_serially(batch: int, actions: Ints) -> None:
+    for index in range(actions.size):
+        _play(batch, index, actions[index])
+
+
+_LEFT, _GIVEN, _SEEDED, _NEXT = range(4)
+"""Which workload an environment is reset to: none; one that it has been given; that of its seed;
+the next one of its own stream."""
+
+
+@compiled(types.void(types.intp, types.int64, types.int64, types.boolean, types.uint64))
+def _reset(batch: int, index: int, which: int, reseeded: bool, seed: int) -> None:
+    """Reset one environment of a batch, and before that its stream, if it is to be reseeded."""
+    shared = _read_batch(batch)
+    if which == _LEFT:
+        return
+    if reseeded:
+        seeded(pool(seed, np.uint64(0)), shared.streams[index])
+    if which == _NEXT:
+        _renew(batch, index)
+    else:
+        if which == _SEEDED:
+            _draw(batch, index, seed)
+        fresh(read_episode(shared.episodes[index]), shared.outcome, index)
+        shared.ended[index] = False
+    shared.outcome.rewards[index] = 0.0
+    shared.outcome.terminated[index] = False
+
+
+@compiled(
+    types.void(types.intp, types.int64[::1], types.boolean[::1], types.uint64[::1]), parallel=True
+)
+def _reset_all(batch: int, which: Ints, reseeded: Bools, seeds: NDArray[np.uint64]) -> None:
+    for index in prange(which.size):
+        _reset(batch, index, which[index], reseeded[index], seeds[index])
+
+
+class SparseMultiDNNVectorEnv(
+    gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]
+):
+    """``SparseMultiDNN-v0``, many at once, all stepped in one compiled call on all cores.
+
+    ```python
+    envs = gym.make_vec(
+        "SparseMultiDNN-v0", num_envs=256, vectorization_mode="vector_entry_point", load=1.05
+    )
+    ```
+
+    Observations, rewards, infos and metrics equal those of so many single environments with the
+    same seeds, to the last bit; see `dysta_gym.envs.SparseMultiDNNEnv` for what they are, and for
+    the arguments beside these:
+
+    | Parameter        | Type | Default      | Description                                |
+    |------------------|------|--------------|--------------------------------------------|
+    | `num_envs`       | int  | `1`          | environments                               |
+    | `autoreset_mode` | str  | `"NextStep"` | `"NextStep"`, `"SameStep"` or `"Disabled"` |
+    | `copy`           | bool | `False`      | whether to return arrays of their own      |
+
+    Without ``copy``, arrays are reused: what a step returns stays as it is until the step after the
+    next one. The environments of ``reset(seed=s)`` have the seeds ``s``, ``s + 1`` and so on; a
+    list gives each its own, or None. ``reset(options=...)`` takes
+
+    - ``workload``: a workload for all of them, as a single environment does;
+    - ``workloads``: a sequence with one for each;
+    - ``reset_mask``: which ones to reset, booleans of shape ``(num_envs,)``.
+
+    Where an episode ends, ``infos["metrics"]`` holds its metrics, in mode ``SameStep`` within
+    ``infos["final_info"]``, beside ``infos["final_obs"]``.
+
+    `numba.set_num_threads` limits the cores that are used; results do not depend on it.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012, as Gymnasium declares it
+        "render_modes": [],
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        scenario: str | Mapping[str, Any] = "multi-attnn",
+        *,
+        load: float | str | None = None,
+        rate: float | None = None,
+        slo_multiplier: float | None = None,
+        requests: int | None = None,
+        level: str = "monitored",
+        slots: int = 128,
+        reward: str = "objective",
+        penalty: float = 100.0,
+        split: str = "train",
+        autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
+        copy: bool = False,
+    ) -> None:
+        """Raises `DystaError` if an argument is not allowed."""
+        if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
+            raise DystaError(
+                f"num_envs: {num_envs!r} is not allowed; it must be a whole number above 0"
+            )
+        if isinstance(autoreset_mode, str) and autoreset_mode not in _MODES:
+            raise one_of("autoreset_mode", autoreset_mode, _MODES)
+        mode = AutoresetMode(autoreset_mode)
+        self.settings = Settings(
+            scenario,
+            load=load,
+            rate=rate,
+            slo_multiplier=slo_multiplier,
+            requests=requests,
+            level=level,
+            slots=slots,
+            reward=reward,
+            penalty=penalty,
+            split=split,
+        )
+        self.num_envs, self.copy = num_envs, copy
+        self.metadata = {**self.metadata, "autoreset_mode": mode}
+        self.single_action_space = self.settings.action_space()
+        self.single_observation_space = self.settings.observation_space()
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self._mode = mode
+        self._seeded = np.zeros(num_envs, np.bool_)
+        self._given: dict[int, Episode] = {}
+        self._visited: dict[int, Placed] = {}
+        # Two to return in turn, and what the last steps of episodes showed.
+        self._outcomes = [new_outcome(num_envs, self.settings.slots) for _ in range(3)]
+        self._frame = 0
+        self._build()
+
+    def _build(self) -> None:
+        """Make room for the environments' workloads and put everything where it is read."""
+        settings, count = self.settings, self.num_envs
+        store, reference = settings.store, reference_split(settings.split)
+        planned = plan(settings.scenario, settings.split)
+        shape = (count, planned.requests)
+        requests: Requests = blank(Requests, shape)
+        jobs = blank(Jobs, shape)._replace(arrival=requests.arrival, priority=requests.priority)
+        jobs = jobs._replace(
+            preemption_cost=planned.preemption_cost, queue_limit=planned.queue_limit
+        )
+        state = State(
+            clock=np.zeros((count, 1)),
+            counters=np.zeros((count, 6), np.int64),
+            finish=np.zeros(shape),
+            ran=np.zeros((count, 0), np.int64),
+            started=np.zeros((count, 0)),
+        )
+        queue: Queue = blank(Queue, shape)
+        isolated, model = np.zeros(shape), np.zeros(shape, np.int64)
+        rules = settings.rules(store, reference)
+        self._home = [
+            new_episode(
+                rules,
+                _row(jobs, index),
+                _row(state, index),
+                _row(queue, index),
+                isolated[index],
+                model[index],
+            )
+            for index in range(count)
+        ]
+        self._columns = [_row(requests, index) for index in range(count)]
+        priorities = np.unique(
+            planned.recorded_priority if planned.recorded_priority.size else planned.priorities
+        )
+        self._metrics = names(priorities, store.models)
+        self._batch = Batch(
+            source=Source(
+                plan=planned,
+                first_cell=store.first_cell,
+                layers=store.layers,
+                model=store.model_of,
+                isolated=np.concatenate(
+                    [np.repeat(t.isolated_s, t.latency_s.shape[1]) for t in store.traces]
+                ),
+            ),
+            mode=_CODES[self._mode],
+            episodes=np.zeros(count, np.int64),
+            homes=np.zeros(count, np.int64),
+            requests=np.zeros(count, np.int64),
+            streams=np.zeros((count, WIDTH), np.uint64),
+            ended=np.zeros(count, np.bool_),
+            priorities=priorities,
+            metrics=np.zeros((count, len(self._metrics))),
+            last=self._outcomes[_LAST],
+            outcome=self._outcomes[0],
+        )
+        self._place()
+
+    def _place(self) -> None:
+        """Put the records where compiled code reads them; everyone is at home."""
+        self._homes = [placed_episode(episode) for episode in self._home]
+        self._drawn = [Placed(each, REQUESTS_TYPE, _write_requests) for each in self._columns]
+        self._batch.homes[:] = [placed.address for placed in self._homes]
+        self._batch.episodes[:] = self._batch.homes
+        self._batch.requests[:] = [placed.address for placed in self._drawn]
+        self._frames = [
+            Placed(self._batch._replace(outcome=outcome), _BATCH_TYPE, _write_batch)
+            for outcome in self._outcomes[:2]
+        ]
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Start episodes; see the class.
+
+        Raises:
+            DystaError: If a seed or an option is not usable.
+        """
+        options = options or {}
+        for key in options:
+            if key not in ("workload", "workloads", "reset_mask"):
+                raise one_of("options", key, ["workload", "workloads", "reset_mask"])
+        chosen = self._chosen(options.get("reset_mask"))
+        given = self._workloads(options)
+        has_seed, seeds = self._seeds(seed)
+        before, self._frame = self._outcomes[self._frame], 1 - self._frame
+        for column, old in zip(self._outcomes[self._frame], before, strict=True):
+            column[~chosen] = old[~chosen]
+        which = np.where(chosen, np.where(has_seed, _SEEDED, _NEXT), _LEFT)
+        if given is not None:
+            which[chosen] = _GIVEN
+            for index in np.flatnonzero(chosen):
+                self._give(int(index), given[index])
+        _reset_all(self._frames[self._frame].address, which, has_seed | ~self._seeded, seeds)
+        self._seeded |= chosen
+        return self._outcome("observations"), self._infos(chosen)
+
+    def _chosen(self, mask: object) -> Bools:
+        if mask is None:
+            return np.ones(self.num_envs, np.bool_)
+        chosen = np.asarray(mask)
+        if chosen.shape != (self.num_envs,) or chosen.dtype != np.bool_ or not chosen.any():
+            raise DystaError(
+                f"options: reset_mask is {mask!r}; it must be {self.num_envs} booleans, "
+                "at least one of them True"
+            )
+        if not (self._seeded | chosen).all():
+            raise DystaError(
+                "options: reset_mask leaves out environments that have never been reset; "
+                "call reset without it first"
+            )
+        return chosen
+
+    def _seeds(self, seed: int | Sequence[int | None] | None) -> tuple[Bools, NDArray[np.uint64]]:
+        """Which environments have a seed, and the seeds; fresh entropy for those without."""
+        count = self.num_envs
+        if seed is None or isinstance(seed, int | np.integer):
+            listed = [None if seed is None else int(seed) + index for index in range(count)]
+        else:
+            listed = [None if each is None else whole(each) for each in seed]
+        if len(listed) != count:
+            raise DystaError(f"seed: there are {len(listed)}; it must be one or {count}")
+        for each in listed:
+            if each is not None and not 0 <= each < 2**64:
+                raise DystaError(f"seed: {each} is not allowed; it must be 0 to 2**64 - 1")
+        seeds = np.random.SeedSequence().generate_state(count, np.uint64)
+        has_seed = np.array([each is not None for each in listed])
+        seeds[has_seed] = [each for each in listed if each is not None]
+        return has_seed, seeds
+
+    def _workloads(self, options: Mapping[str, Any]) -> list[Workload] | None:
+        """The workload of each environment, if the options give them."""
+        if options.get("workload") is not None:
+            return [self.settings.workload(options["workload"])] * self.num_envs
+        if options.get("workloads") is None:
+            return None
+        workloads = [self.settings.workload(each) for each in options["workloads"]]
+        if len(workloads) != self.num_envs:
+            raise DystaError(
+                f"options: workloads has {len(workloads)} entries; it must have {self.num_envs}, "
+                "one for each environment"
+            )
+        return workloads
+
+    def _give(self, index: int, workload: Workload) -> None:
+        """Let an environment play a workload from elsewhere."""
+        settings = self.settings
+        rules = settings.rules(workload.store, workload.reference)
+        self._given[index] = episode_of(Machine(workload, settings.level), rules)
+        self._visit(index)
+
+    def _visit(self, index: int) -> None:
+        self._visited[index] = placed_episode(self._given[index])
+        self._batch.episodes[index] = self._visited[index].address
+
+    def step(
+        self, actions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], Floats, Bools, Bools, dict[str, Any]]:
+        """Run the next layer of the request in slot ``actions[i]`` of every environment ``i``.
+
+        Returns:
+            Observations, shape ``(num_envs, features)``, rewards, terminations and truncations,
+            shape ``(num_envs,)``, and infos.
+
+        Raises:
+            DystaError: If an action is not in the action space, if the environments have not been
+                reset, or one has ended and does not start over by itself.
+        """
+        if not self._seeded.all():
+            raise DystaError("step: no episode is running; call reset first")
+        ended = self._batch.ended
+        if self._mode == AutoresetMode.DISABLED and ended.any():
+            raise DystaError(
+                f"step: the episode of environment {int(np.argmax(ended))} has ended; "
+                "reset it first, with options={'reset_mask': ...}"
+            )
+        chosen = self._actions(actions)
+        self._frame = 1 - self._frame
+        play = _play_all if self.num_envs >= _WORTH_THREADS else _play_serially
+        play(self._frames[self._frame].address, chosen)
+        return (
+            self._outcome("observations"),
+            self._outcome("rewards"),
+            self._outcome("terminated"),
+            np.zeros(self.num_envs, np.bool_),
+            self._infos(),
+        )
+
+    def _actions(self, actions: object) -> Ints:
+        chosen = np.asarray(actions)
+        if chosen.shape != (self.num_envs,) or chosen.dtype.kind not in "iu":
+            raise DystaError(
+                f"actions: an array of {chosen.dtype} and shape {chosen.shape} is not allowed; "
+                f"it must hold {self.num_envs} slots, whole numbers"
+            )
+        chosen = np.ascontiguousarray(chosen, np.int64)
+        if chosen.min() < 0 or chosen.max() >= self.settings.slots:
+            wrong = (chosen < 0) | (chosen >= self.settings.slots)
+            raise DystaError(
+                f"actions: {chosen[wrong][0]} is not allowed; "
+                f"it must be a slot, 0 to {self.settings.slots - 1}"
+            )
+        return chosen
+
+    def action_masks(self) -> Bools:
+        """Which slots of each environment are taken, shape ``(num_envs, slots)``."""
+        return self._outcomes[self._frame].masks.copy()
+
+    def _outcome(self, name: str) -> NDArray[Any]:
+        """A column of the outcome of the last call."""
+        column: NDArray[Any] = getattr(self._outcomes[self._frame], name)
+        return column.copy() if self.copy else column
+
+    def _infos(self, of: Bools | None = None) -> dict[str, Any]:
+        """Infos of the environments ``of`` which there are some, all if None."""
+        everyone = np.ones(self.num_envs, np.bool_) if of is None else of
+        infos: dict[str, Any] = {}
+        for key, name in _INFOS.items():
+            infos[key] = self._outcome(name)
+            infos[f"_{key}"] = everyone
+        ended = self._outcome("terminated")
+        if not ended.any():
+            return infos
+        metrics = self._metrics_of(ended)
+        if self._mode != AutoresetMode.SAME_STEP:
+            return {**infos, "metrics": metrics, "_metrics": ended}
+        last = self._outcomes[_LAST]
+        final: dict[str, Any] = {}
+        for key, name in _INFOS.items():
+            values = getattr(last, name)
+            wide = ended.reshape(-1, *[1] * (values.ndim - 1))
+            final[key] = np.where(wide, values, np.zeros_like(values))
+            final[f"_{key}"] = ended
+        observations = np.full(self.num_envs, None, object)
+        for index in np.flatnonzero(ended):
+            observations[index] = last.observations[index].copy()
+        return {
+            "final_obs": observations,
+            "_final_obs": ended,
+            "final_info": {**final, "metrics": metrics, "_metrics": ended},
+            "_final_info": ended,
+            **infos,
+        }
+
+    def _metrics_of(self, ended: Bools) -> dict[str, Any]:
+        """The metrics of the episodes that have just ended."""
+        metrics: dict[str, Any] = {}
+        for name, values in zip(self._metrics, self._batch.metrics.T, strict=True):
+            there = ended & ~np.isnan(values)
+            if there.any():
+                metrics[name] = np.where(there, values, 0.0)
+                metrics[f"_{name}"] = there
+        return metrics
+
+    def __getstate__(self) -> dict[str, Any]:
+        away = self._batch.episodes != self._batch.homes
+        state = {key: value for key, value in vars(self).items() if key not in _ADDRESSES}
+        return {**state, "_away": away}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        away = state.pop("_away")
+        vars(self).update(state)
+        self._visited = {}
+        self._place()
+        for index in np.flatnonzero(away):
+            self._visit(int(index))
+
+
+def _row(columns: Any, index: int) -> Any:
+    """One environment's part of a NamedTuple of columns for all of them."""
+    return type(columns)(
+        *(each[index] if isinstance(each, np.ndarray) else each for each in columns)
+    )
