@@ -54,7 +54,7 @@ def compiled(
     def decorate(function: Any) -> Any:
         if vars(config)["DISABLE_JIT"]:
             return function
-        return _Compiled(function, None, options, signature, cached=cache, noalias=noalias)
+        return _Compiled(function, {}, options, signature, cached=cache, noalias=noalias)
 
     return decorate
 
