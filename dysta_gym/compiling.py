@@ -2,27 +2,189 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import sys
+import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
+from numba.core import config
+from numba.core.bytecode import FunctionIdentity
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.errors import NumbaError, TypingError
+from numba.core.registry import CPUDispatcher
+
+from dysta_gym import caching
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def compiled(
-    signature: Any, *, cache: bool = True, inline: bool = False
+    signature: Any,
+    *,
+    cache: bool = True,
+    inline: bool = False,
+    parallel: bool = False,
+    noalias: bool = False,
 ) -> Callable[[Function], Function]:
-    """Compile a function with Numba for one signature.
+    """Compile a function with Numba for one signature, when it is first used.
 
-    The code is kept on disk, runs without the interpreter's lock, and divides as NumPy does: by
-    zero gives infinity or NaN. ``inline`` copies it into its callers, which spares a call that
-    hands over dozens of columns.
+    It runs without the interpreter's lock, and divides as NumPy does: by zero gives infinity or
+    NaN. ``compile(signature)`` of what this returns compiles it at once.
+
+    Args:
+        signature: Types of the arguments and of the result; None for what only other compiled
+            functions call, with whatever types.
+        cache: Keep the code on disk (see `dysta_gym.caching`).
+        inline: Copy it into its callers, which spares a call that hands over dozens of columns.
+        parallel: Run loops over `numba.prange` on all cores.
+        noalias: Promise that no two arrays among the arguments overlap.
     """
-    decorate: Any = numba.njit(
-        signature, cache=cache, nogil=True, error_model="numpy", forceinline=inline
-    )
+    options = {
+        "nopython": True,
+        "nogil": True,
+        "error_model": "numpy",
+        "forceinline": inline,
+        "parallel": parallel,
+    }
+
+    def decorate(function: Any) -> Any:
+        if vars(config)["DISABLE_JIT"]:
+            return function
+        if signature is None:
+            return numba.njit(function, no_cpython_wrapper=True, **options)
+        return _Compiled(function, {}, options, signature, cached=cache, noalias=noalias)
+
     return decorate
+
+
+def _without_aliases(flags: Any) -> Any:
+    flags.noalias = True  # the one flag that Numba lets no decorator set
+    return flags
+
+
+_Dispatcher: Any = CPUDispatcher
+
+
+class _Compiled(_Dispatcher):  # type: ignore[misc]
+    """A function that is compiled, or found on disk, for its one signature when it is first used.
+
+    Attributes:
+        declared: The signature.
+        digest: What it was made of; None until it is compiled.
+    """
+
+    def __init__(
+        self,
+        py_func: Any,
+        locals: Any,
+        targetoptions: Any,
+        declared: Any,
+        *,
+        cached: bool,
+        noalias: bool,
+    ) -> None:
+        super().__init__(py_func, locals, targetoptions)
+        self.declared = declared
+        self.digest: str | None = None
+        self.cached = cached
+        self.noalias = noalias
+        if noalias:
+            self._compiler._customize_flags = _without_aliases
+
+    def compile(self, sig: Any = None) -> Any:
+        """Compile the declared signature, whatever ``sig`` is; the address of the code."""
+        with global_compiler_lock:
+            if self._can_compile and self.is_compiling:
+                raise TypingError(f"{self.py_func.__qualname__} calls itself with other types")
+            if self._can_compile:
+                self._compilation_chain_init_hook()
+                digest = caching.digest(self)
+                if self.cached and digest:
+                    self._cache = _Cache(self.py_func.__qualname__, digest)
+                _name_apart()
+                super().compile(self.declared)
+                self.digest = digest
+                self.disable_compile()
+            (code,) = self.overloads.values()
+            return code.entry_point
+
+    def _compile_for_args(self, *args: Any, **kws: Any) -> Any:
+        """The code for a first call, which Numba has not compared with the signature."""
+        entry_point = self.compile()
+        given = [self.typeof_pyval(argument) for argument in args]
+        (code,) = self.overloads.values()
+        for have, want in zip(given, code.signature.args, strict=True):
+            if self.typingctx.can_convert(have, want) is None:
+                self._explain_matching_error(*args)
+        return entry_point
+
+    def get_compile_result(self, sig: Any) -> Any:
+        """The code for a use as a value, of the type of a function."""
+        self._compile_as_value()
+        return super().get_compile_result(sig)
+
+    def get_function_type(self) -> Any:
+        """The type of the function where it is used as a value."""
+        self._compile_as_value()
+        return super().get_function_type()
+
+    def _compile_as_value(self) -> None:
+        if not self._can_compile:  # which asks for no lock
+            return
+        try:
+            self.compile()
+        except NumbaError as error:  # which Numba would take to mean another type, and hide
+            raise TypeError(f"{self.py_func.__qualname__} cannot be compiled: {error}") from error
+
+    def _reduce_states(self) -> dict[str, Any]:
+        names = ("py_func", "locals", "targetoptions", "declared", "cached", "noalias")
+        return {"uuid": self._uuid} | {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def _rebuild(cls, uuid: str, **states: Any) -> Any:
+        known = cls._memo.get(uuid)
+        if known is None:
+            known = cls(**states)
+            known._set_uuid(uuid)
+        return known
+
+
+def _name_apart() -> None:
+    """Give what is compiled next names that no other process has given.
+
+    Numba tells functions of one name apart by counting them, anew in each process. Of two kept
+    codes of the same name, say of two closures, the linker would take one for the other.
+    """
+    FunctionIdentity._unique_ids = itertools.count(uuid.uuid4().int >> 72)
+
+
+class _Cache(caching.Cache):
+    """The code on disk; says so when there is none."""
+
+    _said = False
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = super().load_overload(sig, target_context)
+        if found is None and not _Cache._said:
+            _Cache._said = True
+            _say_compiling()
+        return found
+
+
+def _say_compiling() -> None:
+    place = caching.folder()
+    often = "once"
+    if place is None:
+        often = "every time, for there is no home folder to keep the code in: set NUMBA_CACHE_DIR"
+    elif not caching.writable(place):
+        often = f"every time, for {place} cannot be written: set NUMBA_CACHE_DIR"
+    line = f"dysta-gym: compiling for this machine; this takes up to 20 s, {often}\n"
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # nobody reads
+        sys.stderr.write(line)
+        sys.stderr.flush()
 
 
 def type_of(value: Any) -> Any:

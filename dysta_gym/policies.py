@@ -147,7 +147,9 @@ class Policy:
 def _compile(score: Callable[..., None]) -> Any:
     from dysta_gym.simulator import compiled_rule
 
-    return compiled_rule(score)
+    rule = compiled_rule(score)
+    rule.compile()  # here, where a fault in it is seen
+    return rule
 
 
 @cache
