@@ -34,7 +34,7 @@ def antt_lower_bound(arrival_s: NDArray[np.float64], isolated_s: NDArray[np.floa
     return float(relaxation(*columns))
 
 
-@compiled(types.void(_FLOATS, _INTS, types.int64, types.int64))
+@compiled(types.void(_FLOATS, _INTS, types.int64, types.int64), inline=True)
 def _push(length: NDArray[np.float64], waiting: NDArray[np.int64], size: int, request: int) -> None:
     """Add a request to the binary heap ``waiting[:size]``, the shortest first."""
     at = size
@@ -47,7 +47,7 @@ def _push(length: NDArray[np.float64], waiting: NDArray[np.int64], size: int, re
     waiting[at] = request
 
 
-@compiled(types.int64(_FLOATS, _INTS, types.int64))
+@compiled(types.int64(_FLOATS, _INTS, types.int64), inline=True)
 def _pop(length: NDArray[np.float64], waiting: NDArray[np.int64], size: int) -> int:
     """Take the first request out of the binary heap ``waiting[:size]``."""
     first, moved = waiting[0], waiting[size - 1]

@@ -67,27 +67,31 @@ def _select(values: Floats, low: int, rank: int) -> None:
 
     Quickselect (Hoare, Algorithm 65: Find, Communications of the ACM 4, 1961).
     """
-    high = values.size - 1
+    high = values.size
     # Pivots of a fixed place would cost the square of the size in workloads of one burst. Random
     # ones do not: Park and Miller's minimal standard generator, always from the same seed.
     random = 1
-    while low < high:
+    while high - low > 1:
         random = random * 48271 % 2147483647
-        pivot = values[low + random % (high - low + 1)]
-        left, right = low, high
-        while left <= right:
-            while values[left] < pivot:
-                left += 1
-            while values[right] > pivot:
-                right -= 1
-            if left <= right:
-                values[left], values[right] = values[right], values[left]
-                left += 1
-                right -= 1
-        if right < rank:
-            low = left
-        if rank < left:
-            high = right
+        pivot = values[low + random % (high - low)]
+        # Swaps that count rather than branch, which no processor could predict.
+        greater = low
+        for i in range(low, high):
+            value = values[i]
+            values[i] = values[greater]
+            values[greater] = value
+            greater += value < pivot
+        if rank < greater:
+            high = greater
+            continue
+        for i in range(greater, high):
+            value = values[i]
+            values[i] = values[greater]
+            values[greater] = value
+            greater += not value > pivot
+        if rank < greater:
+            return  # among those that equal the pivot
+        low = greater
 
 
 @compiled(types.float64(_FLOATS, types.float64, types.int64))
