@@ -54,7 +54,7 @@ def compiled(
         if vars(config)["DISABLE_JIT"]:
             return function
         if signature is None:
-            return numba.njit(function, no_cpython_wrapper=True, **options)
+            return numba.jit(function, no_cpython_wrapper=True, **options)
         return _Compiled(function, {}, options, signature, cached=cache, noalias=noalias)
 
     return decorate
