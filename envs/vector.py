@@ -361,8 +361,7 @@ class SparseMultiDNNVectorEnv(
         planned = plan(settings.scenario, settings.split)
         shape = (count, planned.requests)
         requests: Requests = blank(Requests, shape)
-        jobs = blank(Jobs, shape)._replace(arrival=requests.arrival, priority=requests.priority)
-        jobs = jobs._replace(
+        jobs = blank(Jobs, shape)._replace(
             preemption_cost=planned.preemption_cost, queue_limit=planned.queue_limit
         )
         state = State(
@@ -375,18 +374,19 @@ class SparseMultiDNNVectorEnv(
         queue: Queue = blank(Queue, shape)
         isolated, model = np.zeros(shape), np.zeros(shape, np.int64)
         rules = settings.rules(store, reference)
+        self._columns = [_row(requests, index) for index in range(count)]
         self._home = [
             new_episode(
                 rules,
-                _row(jobs, index),
+                # The same arrays, not only the same memory, so that a copy of both shares it too.
+                _row(jobs, index)._replace(arrival=columns.arrival, priority=columns.priority),
                 _row(state, index),
                 _row(queue, index),
                 isolated[index],
                 model[index],
             )
-            for index in range(count)
+            for index, columns in enumerate(self._columns)
         ]
-        self._columns = [_row(requests, index) for index in range(count)]
         priorities = np.unique(
             planned.recorded_priority if planned.recorded_priority.size else planned.priorities
         )
