@@ -30,7 +30,7 @@ from dysta_gym.envs.engine import (
 )
 from dysta_gym.envs.settings import Settings
 from dysta_gym.errors import DystaError, one_of
-from dysta_gym.metrics import names, tally
+from dysta_gym.metrics import measure, names, tally
 from dysta_gym.records import borrow, reader, store
 from dysta_gym.simulator import PREEMPTIONS, Floats, Ints, Jobs, Machine, Queue, State, blank
 from dysta_gym.streams import WIDTH, integers, pool, seeded
@@ -101,7 +101,8 @@ class Batch(NamedTuple):
         streams: Each one's own random stream.
         ended: Whether the episode has ended.
         priorities: Priorities that metrics are reported for, shape ``(priorities,)``.
-        metrics: Metrics of the last finished episode, in the order of `dysta_gym.metrics.names`.
+        metrics: Metrics of the last finished episode, in the order of `dysta_gym.metrics.names`;
+            NaN where its workload was given.
         last: What the last step of an episode showed, where the same step starts over.
         outcome: Where the outcomes go.
     """
@@ -177,7 +178,10 @@ def _renew(batch: int, index: int) -> None:
 
 @compiled(None, inline=True)
 def _measure(shared: Batch, index: int) -> None:
-    """Write the metrics of the episode that an environment has finished."""
+    """Write the metrics of the episode that an environment has finished; NaN if it was given."""
+    if shared.episodes[index] != shared.homes[index]:
+        shared.metrics[index] = np.nan  # its priorities and models may be others
+        return
     episode = read_episode(shared.episodes[index])
     jobs, ledger = episode.jobs, episode.ledger
     tally(
@@ -347,7 +351,7 @@ class SparseMultiDNNVectorEnv(
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._mode = mode
         self._seeded = np.zeros(num_envs, np.bool_)
-        self._given: dict[int, Episode] = {}
+        self._given: dict[int, tuple[Machine, Episode]] = {}
         self._visited: dict[int, Placed] = {}
         # Two to return in turn, and what the last steps of episodes showed.
         self._outcomes = [new_outcome(num_envs, self.settings.slots) for _ in range(3)]
@@ -444,14 +448,15 @@ class SparseMultiDNNVectorEnv(
         chosen = self._chosen(options.get("reset_mask"))
         given = self._workloads(options)
         has_seed, seeds = self._seeds(seed)
+        guests = {} if given is None else {i: self._guest(given[i]) for i in np.flatnonzero(chosen).tolist()}
         before, self._frame = self._outcomes[self._frame], 1 - self._frame
         for column, old in zip(self._outcomes[self._frame], before, strict=True):
             column[~chosen] = old[~chosen]
         which = np.where(chosen, np.where(has_seed, _SEEDED, _NEXT), _LEFT)
-        if given is not None:
-            which[chosen] = _GIVEN
-            for index in np.flatnonzero(chosen):
-                self._give(int(index), given[index])
+        self._given |= guests
+        for index in guests:
+            which[index] = _GIVEN
+            self._visit(index)
         _reset_all(self._frames[self._frame].address, which, has_seed | ~self._seeded, seeds)
         self._seeded |= chosen
         return self._outcome("observations"), self._infos(chosen)
@@ -503,15 +508,16 @@ class SparseMultiDNNVectorEnv(
             )
         return workloads
 
-    def _give(self, index: int, workload: Workload) -> None:
-        """Let an environment play a workload from elsewhere."""
-        settings = self.settings
-        rules = settings.rules(workload.store, workload.reference)
-        self._given[index] = episode_of(Machine(workload, settings.level), rules)
-        self._visit(index)
+    def _guest(self, workload: Workload) -> tuple[Machine, Episode]:
+        """A machine and an episode for a workload from elsewhere."""
+        machine = Machine(workload, self.settings.level)
+        rules = self.settings.rules(workload.store, workload.reference)
+        return machine, episode_of(machine, rules)
 
     def _visit(self, index: int) -> None:
-        self._visited[index] = placed_episode(self._given[index])
+        """Let an environment play the workload that it has been given."""
+        _, episode = self._given[index]
+        self._visited[index] = placed_episode(episode)
         self._batch.episodes[index] = self._visited[index].address
 
     def step(
@@ -611,6 +617,9 @@ class SparseMultiDNNVectorEnv(
             if there.any():
                 metrics[name] = np.where(there, values, 0.0)
                 metrics[f"_{name}"] = there
+        for index in np.flatnonzero(ended & np.isnan(self._batch.metrics[:, 0])):
+            machine, _ = self._given[index]
+            metrics = self._add_info(metrics, measure(machine.schedule()), index)
         return metrics
 
     def __getstate__(self) -> dict[str, Any]:
