@@ -550,7 +550,7 @@ class SparseMultiDNNVectorEnv(
             self._outcome("rewards"),
             self._outcome("terminated"),
             np.zeros(self.num_envs, np.bool_),
-            self._infos(),
+            {**self._last_infos(), **self._infos(np.ones(self.num_envs, np.bool_))},
         )
 
     def _actions(self, actions: object) -> Ints:
@@ -578,19 +578,22 @@ class SparseMultiDNNVectorEnv(
         column: NDArray[Any] = getattr(self._outcomes[self._frame], name)
         return column.copy() if self.copy else column
 
-    def _infos(self, of: Bools | None = None) -> dict[str, Any]:
-        """Infos of the environments ``of`` which there are some, all if None."""
-        everyone = np.ones(self.num_envs, np.bool_) if of is None else of
+    def _infos(self, of: Bools) -> dict[str, Any]:
+        """Infos of the environments ``of`` which there are some."""
         infos: dict[str, Any] = {}
         for key, name in _INFOS.items():
             infos[key] = self._outcome(name)
-            infos[f"_{key}"] = everyone
+            infos[f"_{key}"] = of
+        return infos
+
+    def _last_infos(self) -> dict[str, Any]:
+        """What is said of the episodes that the last step has ended, if any."""
         ended = self._outcome("terminated")
         if not ended.any():
-            return infos
+            return {}
         metrics = self._metrics_of(ended)
         if self._mode != AutoresetMode.SAME_STEP:
-            return {**infos, "metrics": metrics, "_metrics": ended}
+            return {"metrics": metrics, "_metrics": ended}
         last = self._outcomes[_LAST]
         final: dict[str, Any] = {}
         for key, name in _INFOS.items():
@@ -606,7 +609,6 @@ class SparseMultiDNNVectorEnv(
             "_final_obs": ended,
             "final_info": {**final, "metrics": metrics, "_metrics": ended},
             "_final_info": ended,
-            **infos,
         }
 
     def _metrics_of(self, ended: Bools) -> dict[str, Any]:
