@@ -28,7 +28,7 @@ from dysta_gym.envs.engine import (
     read_episode,
     turn,
 )
-from dysta_gym.envs.settings import Settings
+from dysta_gym.envs.settings import Settings, at_least_one, checked_options
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.metrics import measure, names, tally
 from dysta_gym.records import borrow, reader, store
@@ -324,11 +324,8 @@ class SparseMultiDNNVectorEnv(
         copy: bool = False,
     ) -> None:
         """Raises `DystaError` if an argument is not allowed."""
-        if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
-            raise DystaError(
-                f"num_envs: {num_envs!r} is not allowed; it must be a whole number above 0"
-            )
-        if isinstance(autoreset_mode, str) and autoreset_mode not in _MODES:
+        count = at_least_one("num_envs", num_envs)
+        if not isinstance(autoreset_mode, AutoresetMode) and autoreset_mode not in list(_MODES):
             raise one_of("autoreset_mode", autoreset_mode, _MODES)
         mode = AutoresetMode(autoreset_mode)
         self.settings = Settings(
@@ -343,18 +340,18 @@ class SparseMultiDNNVectorEnv(
             penalty=penalty,
             split=split,
         )
-        self.num_envs, self.copy = num_envs, copy
+        self.num_envs, self.copy = count, copy
         self.metadata = {**self.metadata, "autoreset_mode": mode}
         self.single_action_space = self.settings.action_space()
         self.single_observation_space = self.settings.observation_space()
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, count)
+        self.observation_space = batch_space(self.single_observation_space, count)
         self._mode = mode
-        self._seeded = np.zeros(num_envs, np.bool_)
+        self._seeded = np.zeros(count, np.bool_)
         self._given: dict[int, tuple[Machine, Episode]] = {}
         self._visited: dict[int, Placed] = {}
         # Two to return in turn, and what the last steps of episodes showed.
-        self._outcomes = [new_outcome(num_envs, self.settings.slots) for _ in range(3)]
+        self._outcomes = [new_outcome(count, self.settings.slots) for _ in range(3)]
         self._frame = 0
         self._build()
 
@@ -441,14 +438,12 @@ class SparseMultiDNNVectorEnv(
         Raises:
             DystaError: If a seed or an option is not usable.
         """
-        options = options or {}
-        for key in options:
-            if key not in ("workload", "workloads", "reset_mask"):
-                raise one_of("options", key, ["workload", "workloads", "reset_mask"])
-        chosen = self._chosen(options.get("reset_mask"))
-        given = self._workloads(options)
+        known = checked_options(options, ("workload", "workloads", "reset_mask"))
+        chosen = self._chosen(known.get("reset_mask"))
+        given = self._workloads(known)
         has_seed, seeds = self._seeds(seed)
-        guests = {} if given is None else {i: self._guest(given[i]) for i in np.flatnonzero(chosen).tolist()}
+        visitors = np.flatnonzero(chosen).tolist() if given else []
+        guests = {index: self._guest(given[index]) for index in visitors}
         before, self._frame = self._outcomes[self._frame], 1 - self._frame
         for column, old in zip(self._outcomes[self._frame], before, strict=True):
             column[~chosen] = old[~chosen]
@@ -464,7 +459,7 @@ class SparseMultiDNNVectorEnv(
     def _chosen(self, mask: object) -> Bools:
         if mask is None:
             return np.ones(self.num_envs, np.bool_)
-        chosen = np.asarray(mask)
+        chosen = _array(mask)
         if chosen.shape != (self.num_envs,) or chosen.dtype != np.bool_ or not chosen.any():
             raise DystaError(
                 f"options: reset_mask is {mask!r}; it must be {self.num_envs} booleans, "
@@ -483,7 +478,13 @@ class SparseMultiDNNVectorEnv(
         if seed is None or isinstance(seed, int | np.integer):
             listed = [None if seed is None else int(seed) + index for index in range(count)]
         else:
-            listed = [None if each is None else whole(each) for each in seed]
+            try:
+                listed = [None if each is None else whole(each) for each in seed]
+            except TypeError:
+                raise DystaError(
+                    f"seed: {seed!r} is not allowed; it must be a whole number, "
+                    f"or a list of {count}, each a whole number or None"
+                ) from None
         if len(listed) != count:
             raise DystaError(f"seed: there are {len(listed)}; it must be one or {count}")
         for each in listed:
@@ -494,19 +495,26 @@ class SparseMultiDNNVectorEnv(
         seeds[has_seed] = [each for each in listed if each is not None]
         return has_seed, seeds
 
-    def _workloads(self, options: Mapping[str, Any]) -> list[Workload] | None:
-        """The workload of each environment, if the options give them."""
-        if options.get("workload") is not None:
-            return [self.settings.workload(options["workload"])] * self.num_envs
-        if options.get("workloads") is None:
-            return None
-        workloads = [self.settings.workload(each) for each in options["workloads"]]
-        if len(workloads) != self.num_envs:
+    def _workloads(self, options: Mapping[str, Any]) -> list[Workload]:
+        """The workload of each environment; none if the options do not give them."""
+        one, several = options.get("workload"), options.get("workloads")
+        if one is not None and several is not None:
+            raise DystaError("options: workload and workloads are both given; give one of the two")
+        if one is not None:
+            return [self.settings.workload(one)] * self.num_envs
+        if several is None:
+            return []
+        if isinstance(several, str | Mapping) or not isinstance(several, Sequence):
             raise DystaError(
-                f"options: workloads has {len(workloads)} entries; it must have {self.num_envs}, "
+                f"options: workloads is a {type(several).__name__}; it must be a sequence with a "
+                "workload for each environment"
+            )
+        if len(several) != self.num_envs:
+            raise DystaError(
+                f"options: workloads has {len(several)} entries; it must have {self.num_envs}, "
                 "one for each environment"
             )
-        return workloads
+        return [self.settings.workload(each) for each in several]
 
     def _guest(self, workload: Workload) -> tuple[Machine, Episode]:
         """A machine and an episode for a workload from elsewhere."""
@@ -554,20 +562,19 @@ class SparseMultiDNNVectorEnv(
         )
 
     def _actions(self, actions: object) -> Ints:
-        chosen = np.asarray(actions)
+        chosen = _array(actions)
         if chosen.shape != (self.num_envs,) or chosen.dtype.kind not in "iu":
             raise DystaError(
                 f"actions: an array of {chosen.dtype} and shape {chosen.shape} is not allowed; "
                 f"it must hold {self.num_envs} slots, whole numbers"
             )
-        chosen = np.ascontiguousarray(chosen, np.int64)
         if chosen.min() < 0 or chosen.max() >= self.settings.slots:
             wrong = (chosen < 0) | (chosen >= self.settings.slots)
             raise DystaError(
                 f"actions: {chosen[wrong][0]} is not allowed; "
                 f"it must be a slot, 0 to {self.settings.slots - 1}"
             )
-        return chosen
+        return np.ascontiguousarray(chosen, np.int64)
 
     def action_masks(self) -> Bools:
         """Which slots of each environment are taken, shape ``(num_envs, slots)``."""
@@ -636,6 +643,14 @@ class SparseMultiDNNVectorEnv(
         self._place()
         for index in np.flatnonzero(away):
             self._visit(int(index))
+
+
+def _array(values: object) -> NDArray[Any]:
+    """Values as an array; one of objects where they are no array."""
+    try:
+        return np.asarray(values)
+    except ValueError:  # sequences of different lengths
+        return np.array(None, object)
 
 
 def _row(columns: Any, index: int) -> Any:

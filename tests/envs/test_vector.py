@@ -190,3 +190,114 @@ def test_workloads_of_networks_and_priorities_that_the_scenario_has_not(make_tra
     twins.reset(workloads=[strange, usual, strange])
     twins.play(np.random.default_rng(0), 400)
     assert twins.finished > 6
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+WORKLOAD = {"arrival_s": [0.0, 0.5], "trace": ["mpnet", "smollm2"], "row": [0, 1],
+            "priority": [1, 9]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        *(({"num_envs": n}, ["num_envs", repr(n), "above 0"]) for n in (0, -1, True, 2.0, "2")),
+        *(
+            ({"autoreset_mode": mode}, ["autoreset_mode", repr(mode), *MODES])
+            for mode in ("Next", 3, None, [])
+        ),
+        ({"slots": 2.5}, ["slots", "2.5", "whole number"]),
+        ({"level": "oracle"}, ["level", "'oracle'", *ALL_LEVELS]),
+    ],
+    ids=str,
+)
+def test_arguments_that_are_refused(refused, arguments, words):
+    with refused(*words):
+        SparseMultiDNNVectorEnv(**{**SMALL, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"seed": -1}, ["seed", "-1", "0 to 2**64 - 1"]),
+        ({"seed": 2**64}, ["seed", str(2**64), "0 to 2**64 - 1"]),
+        ({"seed": [3, -2]}, ["seed", "-2", "0 to 2**64 - 1"]),
+        ({"seed": [3]}, ["seed", "there are 1", "one or 2"]),
+        *(
+            ({"seed": seed}, ["seed", repr(seed), "whole number"])
+            for seed in (1.5, "a", [1, "a"], [1, 2.0])
+        ),
+        *(
+            ({"options": options}, ["options", repr(options), "mapping"])
+            for options in (5, ["workload"], "workload")
+        ),
+        ({"options": {"worklod": WORKLOAD}}, ["options", "'worklod'", "workloads", "reset_mask"]),
+        ({"options": {"workload": [WORKLOAD] * 2}}, ["workload", "list", "mapping"]),
+        ({"options": {"workload": WORKLOAD, "workloads": [WORKLOAD] * 2}}, ["both"]),
+        ({"options": {"workloads": 3}}, ["workloads", "int", "sequence"]),
+        ({"options": {"workloads": WORKLOAD}}, ["workloads", "dict", "sequence"]),
+        ({"options": {"workloads": [WORKLOAD]}}, ["workloads", "1", "2"]),
+        ({"options": {"workloads": [WORKLOAD, None]}}, ["workload", "NoneType", "mapping"]),
+        ({"options": {"workloads": [WORKLOAD, {}]}}, ["'arrival_s'", "missing"]),
+        *(
+            ({"options": {"reset_mask": mask}}, ["reset_mask", repr(mask), "2 booleans"])
+            for mask in ([True], [1, 0], [False, False], [[True], [True, False]], "ab", 3)
+        ),
+    ],
+    ids=str,
+)
+def test_resets_that_are_refused(refused, arguments, words):
+    envs, other = make(2), make(2)
+    envs.reset(seed=0)
+    other.reset(seed=0)
+    with refused(*words):
+        envs.reset(**arguments)
+    for _ in range(60):  # and change nothing
+        assert_same(envs.step([0, 1]), other.step([0, 1]))
+    assert_same(envs.reset(), other.reset())
+
+
+def test_a_first_reset_of_some_is_refused(refused):
+    envs = make(2)
+    with refused("reset_mask", "never been reset"):
+        envs.reset(seed=0, options={"reset_mask": np.array([True, False])})
+
+
+@pytest.mark.parametrize(
+    ("actions", "words"),
+    [
+        ([0, 3], ["3", "0 to 2"]),
+        ([-1, 0], ["-1", "0 to 2"]),
+        (np.array([0, 2**64 - 1], np.uint64), [str(2**64 - 1), "0 to 2"]),
+        ([0, 2**70], ["object", "2 slots"]),
+        ([0.0, 1.0], ["float64", "2 slots"]),
+        ([True, False], ["bool", "2 slots"]),
+        ([0], ["(1,)", "2 slots"]),
+        ([[0], [0]], ["(2, 1)", "2 slots"]),
+        ([0, [1]], ["object", "2 slots"]),
+        (1, ["()", "2 slots"]),
+        (None, ["object", "2 slots"]),
+    ],
+    ids=str,
+)
+def test_actions_that_are_refused(refused, actions, words):
+    envs = make(2)
+    with refused("step", "reset"):
+        envs.step([0, 0])
+    _, infos = envs.reset(seed=0)
+    with refused("actions", *words):
+        envs.step(actions)
+    assert_same(infos, make(2).reset(seed=0)[1])  # nothing ran
+
+
+def test_an_ended_environment_that_does_not_start_over(refused):
+    envs = make(2, "Disabled", requests=1)
+    envs.reset(seed=[0, 0], options={"workload": WORKLOAD})
+    envs.reset(seed=1, options={"reset_mask": np.array([False, True])})
+    ended = np.zeros(2, bool)
+    while not ended.any():
+        *_, ended, _, _ = envs.step([0, 0])
+    with refused("step", f"environment {np.argmax(ended)} has ended", "reset_mask"):
+        envs.step([0, 0])
+    envs.reset(options={"reset_mask": ended})
+    envs.step([0, 0])
