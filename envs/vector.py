@@ -419,9 +419,13 @@ class SparseMultiDNNVectorEnv(
         """Put the records where compiled code reads them; everyone is at home."""
         self._homes = [placed_episode(episode) for episode in self._home]
         self._drawn = [Placed(each, REQUESTS_TYPE, _write_requests) for each in self._columns]
-        self._batch.homes[:] = [placed.address for placed in self._homes]
-        self._batch.episodes[:] = self._batch.homes
-        self._batch.requests[:] = [placed.address for placed in self._drawn]
+        homes = np.array([placed.address for placed in self._homes], np.int64)
+        # Arrays of its own: those of whatever this is a copy of lead to what it holds itself.
+        self._batch = self._batch._replace(
+            homes=homes,
+            episodes=homes.copy(),
+            requests=np.array([placed.address for placed in self._drawn], np.int64),
+        )
         self._frames = [
             Placed(self._batch._replace(outcome=outcome), _BATCH_TYPE, _write_batch)
             for outcome in self._outcomes[:2]

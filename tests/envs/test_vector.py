@@ -301,3 +301,176 @@ def test_an_ended_environment_that_does_not_start_over(refused):
         envs.step([0, 0])
     envs.reset(options={"reset_mask": ended})
     envs.step([0, 0])
+
+
+# --- copies, arrays, threads ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "duplicate",
+    [copy.deepcopy, lambda envs: pickle.loads(pickle.dumps(envs))],
+    ids=["copy", "pickle"],
+)
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_running_episodes_go_on_in_a_copy(workloads, mode, duplicate):
+    del workloads
+    twins = Twins(3, mode)
+    twins.reset(1)
+    mask = np.array([False, True, False])
+    given = generate(load_scenario("multi-attnn").varied(requests=9), 3)
+    rng = np.random.default_rng(4)
+    twins.play(rng, 30)
+    twins.reset(workload=given, reset_mask=mask)
+    twins.play(rng, 10)
+    original = twins.many
+    twins.many = duplicate(original)
+    for _ in range(20):  # the original does not move meanwhile, but another copy of it does
+        duplicate(original).step([0, 0, 0])
+    other = duplicate(original)
+    actions = rng.integers(3, size=(400, 3))
+    for each in actions:
+        twins.step(each)
+    assert twins.finished > 6
+    for each in actions:
+        assert_same(original.step(each), other.step(each))
+    twins.reset()
+    assert_same(original.reset(), other.reset())
+
+
+def test_a_shallow_copy_that_goes_leaves_the_original_whole():
+    twins = Twins(3)
+    twins.reset(1)
+    copy.copy(twins.many)
+    gc.collect()
+    # Reading freed memory would not fail for sure.
+    own = [placed.address for placed in twins.many._homes]
+    assert twins.many._batch.homes.tolist() == twins.many._batch.episodes.tolist() == own
+    twins.play(np.random.default_rng(0), 300)
+
+
+def arrays_of(result):
+    """All arrays in what a step or a reset returns."""
+    if isinstance(result, dict):
+        result = tuple(result.values())
+    if isinstance(result, tuple):
+        return [array for each in result for array in arrays_of(each)]
+    return [result]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_arrays_stay_as_they_are_for_a_step_or_for_ever(mode):
+    borrowed, own = make(2, mode, requests=2), make(2, mode, requests=2, copy=True)
+    kept = []
+    results = [borrowed.reset(seed=0)], [own.reset(seed=0)]
+    ended = np.zeros(2, bool)
+    for number in range(150):
+        if mode == "Disabled" and ended.any():
+            options = [{"reset_mask": ended.copy()} for _ in "ab"]
+            results = [borrowed.reset(options=options[0])], [own.reset(options=options[1])]
+        else:
+            results = [borrowed.step([1, 0])], [own.step([1, 0])]
+            ended = results[0][0][2].copy()
+        assert_same(results[0][0], results[1][0])
+        kept.append((results[0][0], copy.deepcopy(results[0][0]), results[1][0]))
+        for first, then, _ in kept[-2:]:  # this step and the one before
+            assert_same(first, then)
+        if number:
+            assert kept[-2][2][0] is not kept[-1][2][0]
+    for _, then, always in kept:
+        assert_same(always, then)
+    # What one step returns shares no memory with what the next one does.
+    for one, other in ((kept[-1][2], kept[-2][2]), (kept[-1][0], kept[-2][0])):
+        for mine in arrays_of(one):
+            assert not any(np.shares_memory(mine, theirs) for theirs in arrays_of(other))
+
+
+@pytest.mark.parametrize("count", [7, 8, 33])  # below and above what threads are worth
+def test_the_number_of_threads_changes_nothing(count):
+    results = []
+    before = numba.get_num_threads()
+    try:
+        for threads in (1, min(2, before)):
+            numba.set_num_threads(threads)
+            envs = make(count, "SameStep", requests=2, copy=True)
+            results.append([envs.reset(seed=3)])
+            rng = np.random.default_rng(0)
+            for _ in range(120):
+                results[-1].append(envs.step(rng.integers(3, size=count)))
+    finally:
+        numba.set_num_threads(before)
+    for one, other in zip(*results, strict=True):
+        assert_same(one, other)
+
+
+def test_many_are_as_many_singles():
+    twins = Twins(40, "SameStep", requests=2)
+    twins.reset(0)
+    twins.play(np.random.default_rng(0), 60)
+    assert twins.finished > 40
+
+
+# --- Gymnasium -----------------------------------------------------------------------------------
+
+
+def test_seeds_are_the_streams_own_where_none_is_given():
+    envs, other = make(3, requests=1), make(3, requests=1)
+    starts = [each.reset()[0].tobytes() for each in (envs, other, envs)]
+    assert len(set(starts)) == 3
+    rows = envs.reset()[0]
+    assert len({row.tobytes() for row in rows}) == 3
+    twin = copy.deepcopy(envs)
+    assert_same(envs.reset(), twin.reset())
+    partly, single = make(3), SparseMultiDNNEnv(**SMALL)
+    observations, _ = partly.reset(seed=[None, 6, None])
+    assert observations[1].tobytes() == single.reset(seed=6)[0].tobytes()
+
+
+def test_make_vec_takes_it_by_itself_and_the_spec_round_trips():
+    envs = gym.make_vec(ID, num_envs=3, autoreset_mode="SameStep", **SMALL)
+    assert type(envs) is SparseMultiDNNVectorEnv
+    assert envs.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    again = gym.make_vec(EnvSpec.from_json(envs.spec.to_json()))
+    assert type(again) is SparseMultiDNNVectorEnv
+    assert again.spec == envs.spec and again.metadata == envs.metadata and again.num_envs == 3
+    assert_same(envs.reset(seed=4), again.reset(seed=4))
+    assert envs.observation_space == again.observation_space
+    assert envs.observation_space.contains(envs.step(envs.action_space.sample())[0])
+    assert make(np.int64(2)).num_envs == 2
+    assert make(2, AutoresetMode.DISABLED).metadata["autoreset_mode"] is AutoresetMode.DISABLED
+    masks = envs.action_masks()
+    assert masks.shape == (3, 3) and masks.any(axis=1).all()
+    envs.close()
+    assert envs.closed
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "mode"),
+    [
+        (wrappers.RecordEpisodeStatistics, "NextStep"),
+        (wrappers.RecordEpisodeStatistics, "SameStep"),
+        (wrappers.NormalizeReward, "NextStep"),
+        (wrappers.NormalizeReward, "SameStep"),
+        (wrappers.NormalizeObservation, "NextStep"),
+        (partial(wrappers.ClipReward, min_reward=-1.0, max_reward=0.0), "SameStep"),
+        (wrappers.DictInfoToList, "NextStep"),
+        (wrappers.DictInfoToList, "SameStep"),
+    ],
+    ids=str,
+)
+def test_wrappers_of_vectors_see_no_difference(wrapper, mode):
+    singles = [partial(SparseMultiDNNEnv, **SMALL) for _ in range(2)]
+    wrapped = [wrapper(make(2, mode)), wrapper(SyncVectorEnv(singles, autoreset_mode=mode))]
+    rng = np.random.default_rng(0)
+    results = [each.reset(seed=0) for each in wrapped]
+    for _ in range(150):
+        first, second = ([*result] for result in results)
+        infos, expected = first.pop(), second.pop()
+        assert_same(tuple(first), tuple(second))
+        if isinstance(infos, dict):
+            for times in (infos, expected):
+                times.get("episode", {}).pop("t", None)  # by the clock on the wall
+            assert_same(infos, expected)
+        else:  # one a single environment
+            assert [set(each) for each in infos] == [set(each) for each in expected]
+        actions = rng.integers(3, size=2)
+        results = [each.step(actions) for each in wrapped]
