@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from operator import index as whole
 from typing import Any, NamedTuple
 
 import gymnasium as gym
+import numba
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
@@ -58,6 +60,22 @@ _LAST = 2
 
 _WORTH_THREADS = 8
 """From so many environments on, a step is spread over the cores."""
+
+_threads_work = True
+
+
+def _after_fork() -> None:
+    """In a child of a process whose threads have run, OpenMP ends the process at the next use."""
+    global _threads_work
+    try:
+        numba.threading_layer()
+    except ValueError:  # none have run
+        return
+    _threads_work = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 _INFOS = {
     "time_s": "time_s",
@@ -456,9 +474,18 @@ class SparseMultiDNNVectorEnv(
         for index in guests:
             which[index] = _GIVEN
             self._visit(index)
-        _reset_all(self._frames[self._frame].address, which, has_seed | ~self._seeded, seeds)
+        frame, reseeded = self._frames[self._frame].address, has_seed | ~self._seeded
+        if self._threaded():
+            _reset_all(frame, which, reseeded, seeds)
+        else:
+            for index in np.flatnonzero(chosen):
+                _reset(frame, index, which[index], reseeded[index], seeds[index])
         self._seeded |= chosen
         return self._outcome("observations"), self._infos(chosen)
+
+    def _threaded(self) -> bool:
+        """Whether to spread the work over the cores."""
+        return self.num_envs >= _WORTH_THREADS and _threads_work
 
     def _chosen(self, mask: object) -> Bools:
         if mask is None:
@@ -555,7 +582,7 @@ class SparseMultiDNNVectorEnv(
             )
         chosen = self._actions(actions)
         self._frame = 1 - self._frame
-        play = _play_all if self.num_envs >= _WORTH_THREADS else _play_serially
+        play = _play_all if self._threaded() else _play_serially
         play(self._frames[self._frame].address, chosen)
         return (
             self._outcome("observations"),

@@ -2,6 +2,8 @@
 
 import copy
 import gc
+import multiprocessing
+import os
 import pickle
 from functools import partial
 
@@ -399,6 +401,21 @@ def test_the_number_of_threads_changes_nothing(count):
     finally:
         numba.set_num_threads(before)
     for one, other in zip(*results, strict=True):
+        assert_same(one, other)
+
+
+def _steps(count):
+    envs = make(count, copy=True)
+    return [envs.reset(seed=3), *(envs.step(np.zeros(count, np.int64)) for _ in range(50))]
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # which is the point
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_process_steps_them_too():
+    expected = _steps(16)  # threads have run
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        results = pool.map_async(_steps, [16]).get(timeout=60)
+    for one, other in zip(results[0], expected, strict=True):
         assert_same(one, other)
 
 
