@@ -8,7 +8,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from dysta_gym import Machine, Policy, TraceStore, Workload, antt_lower_bound, measure, simulate
+from dysta_gym import (
+    Machine,
+    Parameter,
+    Policy,
+    TraceStore,
+    Workload,
+    antt_lower_bound,
+    generate,
+    load_scenario,
+    measure,
+    simulate,
+)
 from dysta_gym.information import LEVELS
 from dysta_gym.policies import find, names
 
@@ -207,6 +218,143 @@ def test_random_is_one_schedule_a_seed(make_trace):
     }
     assert all(first == again for first, again in runs.values())
     assert len({tuple(first) for first, _ in runs.values()}) == 5
+
+
+# --- loops that do not look at the whole queue ---------------------------------------------------
+
+PROMISING = sorted({policy.name for policy in map(find, names()) if policy.stable or policy.drift})
+
+
+def assert_as_by_looking_at_everyone(workload, policy):
+    """The machine that trusts the rule's promises does what the one that trusts none does."""
+    trusting = simulate(workload, policy, record=True)
+    plain = simulate(workload, replace(policy, stable=False, drift=None), record=True)
+    assert trusting.ran.tolist() == plain.ran.tolist(), policy.spec
+    assert trusting.started_s.tolist() == plain.started_s.tolist(), policy.spec
+    assert trusting.finish_s.tolist() == plain.finish_s.tolist(), policy.spec
+    assert trusting.preemptions == plain.preemptions, policy.spec
+    assert simulate(workload, policy).finish_s.tolist() == plain.finish_s.tolist(), policy.spec
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_promises_change_no_schedule(workloads, data):
+    workload = data.draw(workloads(max_requests=24, idle_layers=True, limits=True))
+    for rule in PROMISING:
+        for level in LEVELS:
+            assert_as_by_looking_at_everyone(workload, find(rule).at(level))
+
+
+def some_numbers(queue, size, now, parameters, scores):
+    for i in range(size):
+        bits = (queue.request[i] * 7 + queue.executed[i] * 3) % 11
+        number = float(bits // 2)  # many are alike
+        if bits == 0:
+            number = np.nan
+        elif bits < 3:
+            number = np.inf
+        elif bits == 3:
+            number = -np.inf
+        elif bits == 4:
+            number = -0.0
+        scores[i] = number
+
+
+def time_left(queue, size, now, parameters, scores):
+    """The promise to the brim: falls by the weight, and in proportion to the queue's length."""
+    for i in range(size):
+        left = max(0.0, queue.deadline[i] - now)
+        left = parameters[0] * left + (now - queue.last_run[i]) / queue.length
+        scores[i] = left if queue.request[i] % 5 else np.inf if queue.request[i] % 2 else np.nan
+
+
+OWN = (
+    Policy("some_numbers", some_numbers, stable=True),
+    Policy(
+        "time_left",
+        time_left,
+        parameters={"weight": Parameter(1.0, "of the time left")},
+        drift=lambda parameters: parameters[0],
+    ),
+)
+
+
+@settings(max_examples=150)
+@given(data=st.data(), weight=st.sampled_from([0.0, 1e-3, 1.0, 1e3]))
+def test_promises_of_own_rules_with_and_without_numbers(workloads, data, weight):
+    workload = data.draw(workloads(max_requests=24, idle_layers=True, limits=True))
+    stable, drifting = OWN
+    assert_as_by_looking_at_everyone(workload, stable)
+    assert_as_by_looking_at_everyone(workload, drifting.at("monitored", weight=weight))
+
+
+@settings(max_examples=300)
+@given(
+    seed=st.integers(0, 2**32),
+    orders=st.sampled_from([0, 1, 3, 6]),
+    gap=st.sampled_from([0.0, 0.01, 0.3, 1.0]),
+    start=st.sampled_from([0.0, 1e3, 1e7]),
+    slo=st.sampled_from([0.5, 1.0, 3.0, 100.0, 1e8]),
+    beta=st.sampled_from([0.0, 1e-6, 0.01, 0.3, 10.0, 1e6]),
+    unit=st.sampled_from([1e-12, 1e-6, 1e-3, 1.0, 1e6]),
+    level=st.sampled_from(LEVELS),
+)
+def test_dysta_looks_when_it_must(make_trace, seed, orders, gap, start, slo, beta, unit, level):
+    """Latencies that differ by orders of magnitude, deadlines far and near, any weights."""
+    rng = np.random.default_rng(seed)
+    traces = []
+    for number in range(rng.integers(1, 4)):
+        shape = (rng.integers(2, 5), rng.choice([1, 3, 10, 40]))
+        latency_s = 10.0 ** rng.uniform(-orders, 0, shape)
+        latency_s[:, : shape[1] // 2] *= rng.choice([0.0, 1e-6, 1.0])
+        traces.append(make_trace(f"net{number}", latency_s, rng.uniform(0, 0.95, shape)))
+    trace = rng.integers(0, len(traces), 25)
+    gaps = gap * traces[0].isolated_s.mean() * rng.exponential(1, 25) * (rng.random(25) < 0.6)
+    workload = Workload(
+        store=TraceStore(traces),
+        reference="train",
+        arrival_s=start + np.cumsum(gaps),
+        trace=trace,
+        row=rng.integers(0, [len(traces[t].train) for t in trace]),
+        priority=np.ones(25),
+        slo_multiplier=slo,
+    )
+    policy = find("dysta").at(level, beta=beta, time_unit=unit)
+    assert_as_by_looking_at_everyone(workload, policy)
+
+
+@pytest.mark.parametrize("scenario", ["multi-attnn", "multi-cnn", "arvr-hands"])
+@pytest.mark.parametrize(
+    "limits",
+    [{}, {"preemption_cost_s": 1e-4}, {"queue_limit": 20, "preemption_cost_s": 1e-5}],
+    ids=["free", "cost", "limit"],
+)
+def test_promises_in_long_queues(scenario, limits):
+    drawn = generate(load_scenario(scenario).varied(load=1.3, requests=1000), 4)
+    workload = replace(drawn, **limits)
+    for rule in PROMISING:
+        for level in ("static", "monitored"):
+            assert_as_by_looking_at_everyone(workload, find(rule).at(level))
+    for beta, unit in ((0.0, 1.0), (10.0, 1.0), (0.3, 1e-3), (1e-3, 1e-6)):
+        policy = find("dysta").at("clairvoyant", beta=beta, time_unit=unit)
+        assert_as_by_looking_at_everyone(workload, policy)
+
+
+@settings(max_examples=50)
+@given(data=st.data(), steps=st.integers(0, 20), seed=st.integers(0, 99))
+def test_a_machine_that_has_begun_runs_on_as_promised(workloads, data, steps, seed):
+    workload = data.draw(workloads(max_requests=16, limits=True))
+    for rule in PROMISING:
+        policy = find(rule).at("monitored")
+        schedules = []
+        for trusted in (policy, replace(policy, stable=False, drift=None)):
+            machine, rng = Machine(workload, "monitored", record=True), np.random.default_rng(seed)
+            for _ in range(steps):
+                if not machine.done:
+                    machine.step(int(rng.integers(machine.size)))
+            machine.run(trusted)
+            schedules.append(machine.schedule().ran.tolist())
+        assert schedules[0] == schedules[1], rule
 
 
 # --- choosing and stepping -----------------------------------------------------------------------
