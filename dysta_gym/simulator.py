@@ -19,10 +19,10 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from dysta_gym.compiling import compiled, type_of
+from dysta_gym.compiling import compiled
 from dysta_gym.errors import DystaError
 from dysta_gym.information import Estimates, estimates
-from dysta_gym.records import borrow, on_stack, part, reader
+from dysta_gym.records import blank, borrow, on_stack, part, reader, type_of
 from dysta_gym.workloads import Workload
 
 if TYPE_CHECKING:
@@ -124,17 +124,6 @@ SIZE, ARRIVED, FINISHED, RUNNING, PREEMPTIONS, DECISIONS = range(6)
 that ran last (-1 if none), preemptions so far, decisions so far."""
 
 
-def blank(record: type, length: int) -> Any:
-    """An instance of a NamedTuple, all zeros: its columns of this length, and its numbers."""
-    zeros: dict[str, Callable[[], Any]] = {
-        "Ints": lambda: np.zeros(length, np.int64),
-        "Floats": lambda: np.zeros(length),
-        "int": int,
-        "float": float,
-    }
-    return record(*(zeros[kind.__forward_arg__]() for kind in record.__annotations__.values()))
-
-
 class View(NamedTuple):
     """What a rule reads and writes.
 
@@ -151,16 +140,14 @@ class View(NamedTuple):
 
 FLOATS_TYPE = types.float64[::1]
 INTS_TYPE = types.int64[::1]
-QUEUE_TYPE, JOBS_TYPE, TABLES_TYPE, STATE_TYPE = (
-    type_of(blank(record, 1)) for record in (Queue, Jobs, Tables, State)
-)
+QUEUE_TYPE, JOBS_TYPE, TABLES_TYPE, STATE_TYPE = map(type_of, (Queue, Jobs, Tables, State))
 RULE_SIGNATURE = types.void(types.intp, types.int64, types.int64, types.int64, types.float64)
 """Compiled type of ``rule(view, length, first, last, now)``, see `compiled_rule`."""
 
 RULE_TYPE = types.FunctionType(RULE_SIGNATURE)
 """Compiled type of a rule as an argument."""
 
-_read_view = reader(type_of(View(blank(Queue, 1), np.zeros(1), np.zeros(1))))
+_read_view = reader(types.NamedTuple([QUEUE_TYPE, FLOATS_TYPE, FLOATS_TYPE], View))
 
 
 def compiled_rule(score: Callable[..., None]) -> Any:

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dysta_gym.compiling import compiled
 from dysta_gym.errors import DystaError, one_of
-from dysta_gym.records import borrow
+from dysta_gym.records import borrow, type_of
 from dysta_gym.streams import (
     POOL_TYPE,
     STREAM_TYPE,
@@ -646,19 +646,7 @@ class Requests(NamedTuple):
     period: Floats
 
 
-def _type(record: type) -> Any:
-    """Compiled type of a NamedTuple of numbers and columns."""
-    kinds = {
-        "int": types.int64,
-        "float": types.float64,
-        "Ints": types.int64[::1],
-        "Floats": types.float64[::1],
-    }
-    fields = [kinds[kind.__forward_arg__] for kind in record.__annotations__.values()]
-    return types.NamedTuple(fields, record)
-
-
-PLAN_TYPE, REQUESTS_TYPE = _type(Plan), _type(Requests)
+PLAN_TYPE, REQUESTS_TYPE = type_of(Plan), type_of(Requests)
 
 
 def plan(scenario: Scenario, split: str = "test") -> Plan:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from dysta_gym.compiling import compiled, type_of
-from dysta_gym.records import borrow, reader, size_of, store
+from dysta_gym.compiling import compiled
+from dysta_gym.records import blank, borrow, reader, size_of, store
 from dysta_gym.simulator import (
     FINISHED,
     RUNNING,
@@ -28,7 +29,6 @@ from dysta_gym.simulator import (
     State,
     Tables,
     admit,
-    blank,
     execute,
 )
 from dysta_gym.traces import TraceStore
@@ -421,7 +421,7 @@ def new_outcome(environments: int, slots: int) -> Outcome:
     )
 
 
-EPISODE_TYPE = type_of(
+EPISODE_TYPE = numba.typeof(
     new_episode(
         Rules(blank(Tables, 1), np.zeros(1, np.float32), 0, 0.0, 0.0, 0),
         *(blank(record, 1) for record in (Jobs, State, Queue)),
@@ -429,7 +429,7 @@ EPISODE_TYPE = type_of(
         np.zeros(1, np.int64),
     )
 )
-OUTCOME_TYPE = type_of(new_outcome(1, 1))
+OUTCOME_TYPE = numba.typeof(new_outcome(1, 1))
 read_episode, _read_outcome = reader(EPISODE_TYPE), reader(OUTCOME_TYPE)
 
 

@@ -31,8 +31,8 @@ from dysta_gym.envs.engine import (
 from dysta_gym.envs.settings import Settings
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.metrics import names, tally
-from dysta_gym.records import borrow, reader, store
-from dysta_gym.simulator import PREEMPTIONS, Floats, Ints, Jobs, Machine, Queue, State, blank
+from dysta_gym.records import blank, borrow, reader, store
+from dysta_gym.simulator import PREEMPTIONS, Floats, Ints, Jobs, Machine, Queue, State
 from dysta_gym.streams import WIDTH, integers, pool, seeded
 from dysta_gym.traces import reference_split
 from dysta_gym.workloads import (
