@@ -7,6 +7,7 @@ import itertools
 import sys
 import uuid
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, TypeVar
 
 from numba.core import config
@@ -116,6 +117,13 @@ class _Compiled(_Dispatcher):  # type: ignore[misc]
                 self.disable_compile()
             (code,) = self.overloads.values()
             return code.entry_point
+
+    @cached_property
+    def address(self) -> int:
+        """Where the code is, for `dysta_gym.records.invoke`."""
+        self.compile()
+        (code,) = self.overloads.values()
+        return int(code.library.get_pointer_to_function(code.fndesc.llvm_cfunc_wrapper_name))
 
     def _compile_for_args(self, *args: Any, **kws: Any) -> Any:
         """The code for a first call, which Numba has not compared with the signature."""

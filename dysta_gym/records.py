@@ -13,6 +13,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -100,7 +101,29 @@ def _part(typingctx: Any, record: Any, first: Any) -> Any:
     return record(record, first), codegen
 
 
+def _invoke(typingctx: Any, address: Any, arguments: Any) -> Any:
+    """Call the compiled function at an address, which returns nothing.
+
+    Unlike a call by name, it leaves the function where it is: Numba would copy it into the caller,
+    and compile it again with that.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        place, packed = given
+        values = cgutils.unpack_tuple(builder, packed)
+        values = [
+            context.get_value_as_argument(builder, kind, value)
+            for kind, value in zip(signature.args[1].types, values, strict=True)
+        ]
+        kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+        builder.call(builder.inttoptr(place, kind.as_pointer()), values)
+        return context.get_dummy_value()
+
+    return types.void(address, arguments), codegen
+
+
 borrow: Any = intrinsic(_borrow)
+invoke: Any = intrinsic(_invoke)
 on_stack: Any = intrinsic(_on_stack)
 store: Any = intrinsic(_store)
 part: Any = intrinsic(_part)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from dysta_gym.compiling import compiled
 from dysta_gym.errors import DystaError
 from dysta_gym.information import Estimates, estimates
-from dysta_gym.records import blank, borrow, on_stack, part, reader, type_of
+from dysta_gym.records import blank, borrow, invoke, on_stack, part, reader, type_of
 from dysta_gym.workloads import Workload
 
 if TYPE_CHECKING:
@@ -143,9 +143,6 @@ INTS_TYPE = types.int64[::1]
 QUEUE_TYPE, JOBS_TYPE, TABLES_TYPE, STATE_TYPE = map(type_of, (Queue, Jobs, Tables, State))
 RULE_SIGNATURE = types.void(types.intp, types.int64, types.int64, types.int64, types.float64)
 """Compiled type of ``rule(view, length, first, last, now)``, see `compiled_rule`."""
-
-RULE_TYPE = types.FunctionType(RULE_SIGNATURE)
-"""Compiled type of a rule as an argument."""
 
 _read_view = reader(types.NamedTuple([QUEUE_TYPE, FLOATS_TYPE, FLOATS_TYPE], View))
 
@@ -316,12 +313,12 @@ def first_least(scores: Floats, size: int) -> int:
     return 0  # every score is NaN: the earliest arrival
 
 
-@compiled(types.int64(QUEUE_TYPE, types.float64, RULE_TYPE, FLOATS_TYPE, FLOATS_TYPE, types.int64))
+@compiled(types.int64(QUEUE_TYPE, types.float64, types.intp, FLOATS_TYPE, FLOATS_TYPE, types.int64))
 def _choose(
-    queue: Queue, now: float, rule: Any, parameters: Floats, scores: Floats, among: int
+    queue: Queue, now: float, rule: int, parameters: Floats, scores: Floats, among: int
 ) -> int:
     view = on_stack(View(borrow(queue), borrow(parameters), borrow(scores)))
-    rule(view, queue.length, 0, queue.length, now)
+    invoke(rule, (view, queue.length, 0, queue.length, now))
     return first_least(scores, among)
 
 
@@ -348,7 +345,7 @@ def _step(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -> 
 _ROUNDING = 1e-9
 """Relative error of a score that is more than rounding can make, and less than matters."""
 
-_LOOP = (*MACHINE_TYPES, RULE_TYPE, FLOATS_TYPE, FLOATS_TYPE)
+_LOOP = (*MACHINE_TYPES, types.intp, FLOATS_TYPE, FLOATS_TYPE)
 
 
 @compiled(types.void(*_LOOP, types.float64))
@@ -357,7 +354,7 @@ def _run_scanning(
     tables: Tables,
     state: State,
     queue: Queue,
-    rule: Any,
+    rule: int,
     parameters: Floats,
     scores: Floats,
     drift: float,
@@ -372,7 +369,7 @@ def _run_scanning(
     view = on_stack(View(queue, borrow(parameters), scores))
     while state.counters[SIZE] > 0:
         size, since = state.counters[SIZE], state.clock[0]
-        rule(view, size, 0, size, since)
+        invoke(rule, (view, size, 0, size, since))
         slot = first_least(scores, size)
         finished = execute(jobs, tables, state, queue, slot)
         admit(jobs, tables, state, queue)
@@ -386,10 +383,10 @@ def _run_scanning(
             since = now
             if grown > size:
                 others *= size / grown
-                rule(view, grown, size, grown, now)
+                invoke(rule, (view, grown, size, grown, now))
                 others = min(others, _least(scores, size, grown))
                 size = grown
-            rule(view, size, slot, slot + 1, now)
+            invoke(rule, (view, size, slot, slot + 1, now))
             if not scores[slot] * (1.0 + _ROUNDING) < others * (1.0 - _ROUNDING):
                 break
             finished = execute(jobs, tables, state, queue, slot)
@@ -442,7 +439,7 @@ def _run_indexed(
     tables: Tables,
     state: State,
     queue: Queue,
-    rule: Any,
+    rule: int,
     parameters: Floats,
     scores: Floats,
     places: Ints,
@@ -460,7 +457,7 @@ def _run_indexed(
     requests, slots, free = places[:room], places[room : 2 * room], places[2 * room :]
     used = state.counters[SIZE]  # places that have been used, of which ``left`` are free
     left = 0
-    rule(view, used, 0, used, state.clock[0])
+    invoke(rule, (view, used, 0, used, state.clock[0]))
     for slot in range(used):
         keys[slot], requests[slot], slots[slot] = scores[slot], queue.request[slot], slot
         _sift_up(keys, requests, slots, slot)
@@ -472,7 +469,7 @@ def _run_indexed(
             last = state.counters[SIZE]
             keys[0], requests[0], slots[0] = keys[last], requests[last], slots[last]
         else:
-            rule(view, state.counters[SIZE], slot, slot + 1, state.clock[0])
+            invoke(rule, (view, state.counters[SIZE], slot, slot + 1, state.clock[0]))
             keys[0] = scores[slot]
         _sift_down(keys, requests, slots, state.counters[SIZE])
         while _admissible(jobs, state):
@@ -484,7 +481,7 @@ def _run_indexed(
                 slot = used
                 used += 1
             _enter(jobs, tables, queue, arrived, slot)
-            rule(view, size + 1, slot, slot + 1, state.clock[0])
+            invoke(rule, (view, size + 1, slot, slot + 1, state.clock[0]))
             keys[size], requests[size], slots[size] = scores[slot], arrived, slot
             _sift_up(keys, requests, slots, size)
             state.counters[ARRIVED] = arrived + 1
@@ -607,7 +604,7 @@ class Machine:
         if rule is None:
             policy.score(self.queue, self.size, self.now, values, scores)
             return int(_choose_scored(scores, among))
-        return int(_choose(self.queue, self.now, rule, values, scores, among))
+        return int(_choose(self.queue, self.now, rule.address, values, scores, among))
 
     def run(self, policy: Policy) -> None:
         """Let ``policy`` decide until every request is finished."""
@@ -619,9 +616,11 @@ class Machine:
         total = len(self.workload)
         values, scores = policy.values(self.mean_isolated_s), np.empty(total)
         if policy.stable:
-            _run_indexed(*self.parts, rule, values, scores, np.empty(3 * total, np.int64))
+            places = np.empty(3 * total, np.int64)
+            _run_indexed(*self.parts, rule.address, values, scores, places)
         else:
-            _run_scanning(*self.parts, rule, values, scores, policy.drift_of(values))
+            drift = policy.drift_of(values)
+            _run_scanning(*self.parts, rule.address, values, scores, drift)
 
     def schedule(self) -> Schedule:
         """What has happened so far; a copy, which the machine leaves alone as it goes on."""
