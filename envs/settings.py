@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,8 +53,6 @@ class Settings:
         ):
             if value not in choices:
                 raise one_of(name, value, choices)
-        if isinstance(slots, bool) or not isinstance(slots, int | np.integer) or slots < 1:
-            raise DystaError(f"slots: {slots!r} is not allowed; it must be a whole number above 0")
         if not isinstance(penalty, int | float) or not (np.isfinite(penalty) and penalty >= 0):
             raise DystaError(
                 f"penalty: {penalty!r} is not allowed; it must be finite and 0 or more"
@@ -63,7 +61,7 @@ class Settings:
             load=load, rate=rate, slo_multiplier=slo_multiplier, requests=requests
         )
         self.store: TraceStore = self.scenario.store()
-        self.level, self.slots, self.split = level, int(slots), split
+        self.level, self.slots, self.split = level, at_least_one("slots", slots), split
         self.reward, self.penalty = reward, float(penalty)
 
     def action_space(self) -> spaces.Discrete:
@@ -107,3 +105,30 @@ class Settings:
                 "it must be a Workload or a mapping of columns"
             )
         return requests_under(self.scenario, given, self.split)
+
+
+def at_least_one(field: str, value: object) -> int:
+    """A whole number above 0.
+
+    Raises:
+        DystaError: If it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise DystaError(f"{field}: {value!r} is not allowed; it must be a whole number above 0")
+    return int(value)
+
+
+def checked_options(given: object, known: Sequence[str]) -> Mapping[str, Any]:
+    """The options of ``reset``, none if None.
+
+    Raises:
+        DystaError: If they are no mapping, or one of them is unknown.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise DystaError(f"options: {given!r} is not allowed; it must be a mapping")
+    for key in given:
+        if key not in known:
+            raise one_of("options", key, known)
+    return given

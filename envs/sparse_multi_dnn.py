@@ -18,8 +18,8 @@ from dysta_gym.envs.engine import (
     start,
     turn,
 )
-from dysta_gym.envs.settings import Settings
-from dysta_gym.errors import DystaError, one_of
+from dysta_gym.envs.settings import Settings, checked_options
+from dysta_gym.errors import DystaError
 from dysta_gym.metrics import measure
 from dysta_gym.policies import Policy, find
 from dysta_gym.simulator import Machine
@@ -178,9 +178,9 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
             DystaError: If an option is unknown or its workload is not usable.
         """
         super().reset(seed=seed)
-        workload = self._workload(seed, options or {})
-        self.machine = Machine(workload, self.level)
+        workload = self._workload(seed, options)
         rules = self.settings.rules(workload.store, workload.reference)
+        self.machine = Machine(workload, self.level)
         self._episode = episode_of(self.machine, rules)
         self._place()
         start(self._at.address, self._to.address, 0)
@@ -198,11 +198,8 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         if self.machine is not None:
             self._place()
 
-    def _workload(self, seed: int | None, options: Mapping[str, Any]) -> Workload:
-        for key in options:
-            if key != "workload":
-                raise one_of("options", key, ["workload"])
-        workload = options.get("workload")
+    def _workload(self, seed: int | None, options: Mapping[str, Any] | None) -> Workload:
+        workload = checked_options(options, ["workload"]).get("workload")
         if workload is None:
             drawn = int(self.np_random.integers(2**31)) if seed is None else seed
             return generate(self.scenario, drawn, split=self.split)

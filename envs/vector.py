@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from operator import index as whole
 from typing import Any, NamedTuple
 
 import gymnasium as gym
+import numba
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
@@ -28,9 +30,9 @@ from dysta_gym.envs.engine import (
     start,
     turn,
 )
-from dysta_gym.envs.settings import Settings
+from dysta_gym.envs.settings import Settings, at_least_one, checked_options
 from dysta_gym.errors import DystaError, one_of
-from dysta_gym.metrics import names, tally
+from dysta_gym.metrics import measure, names, tally
 from dysta_gym.records import blank, borrow, invoke, reader, store
 from dysta_gym.simulator import PREEMPTIONS, Floats, Ints, Jobs, Machine, Queue, State
 from dysta_gym.streams import WIDTH, integers, pool, seeded
@@ -58,6 +60,22 @@ _LAST = 2
 
 _WORTH_THREADS = 32
 """From so many environments on, a step gains more from a second core than starting it costs."""
+
+_threads_work = True
+
+
+def _after_fork() -> None:
+    """In a child of a process whose threads have run, OpenMP ends the process at the next use."""
+    global _threads_work
+    try:
+        numba.threading_layer()
+    except ValueError:  # none have run
+        return
+    _threads_work = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 _INFOS = {
     "time_s": "time_s",
@@ -104,7 +122,8 @@ class Batch(NamedTuple):
         streams: Each one's own random stream.
         ended: Whether the episode has ended.
         priorities: Priorities that metrics are reported for, shape ``(priorities,)``.
-        metrics: Metrics of the last finished episode, in the order of `dysta_gym.metrics.names`.
+        metrics: Metrics of the last finished episode, in the order of `dysta_gym.metrics.names`;
+            NaN where its workload was given.
     """
 
     source: int
@@ -216,7 +235,11 @@ def _play(batch: int, index: int, action: int) -> None:
     if not outcome.terminated[index]:
         return
     shared.ended[index] = True
-    _measure(shared.episodes[index], shared.priorities, shared.metrics[index])
+    if shared.episodes[index] == shared.homes[index]:
+        _measure(shared.episodes[index], shared.priorities, shared.metrics[index])
+    else:  # its priorities and models may be others
+        for metric in range(shared.metrics.shape[1]):
+            shared.metrics[index, metric] = np.nan
     if shared.mode == _SAME_STEP:
         last = read_outcome(shared.last)
         for feature in range(outcome.observations.shape[1]):
@@ -335,11 +358,8 @@ class SparseMultiDNNVectorEnv(
         copy: bool = False,
     ) -> None:
         """Raises `DystaError` if an argument is not allowed."""
-        if isinstance(num_envs, bool) or not isinstance(num_envs, int) or num_envs < 1:
-            raise DystaError(
-                f"num_envs: {num_envs!r} is not allowed; it must be a whole number above 0"
-            )
-        if isinstance(autoreset_mode, str) and autoreset_mode not in _MODES:
+        count = at_least_one("num_envs", num_envs)
+        if not isinstance(autoreset_mode, AutoresetMode) and autoreset_mode not in list(_MODES):
             raise one_of("autoreset_mode", autoreset_mode, _MODES)
         mode = AutoresetMode(autoreset_mode)
         self.settings = Settings(
@@ -354,21 +374,21 @@ class SparseMultiDNNVectorEnv(
             penalty=penalty,
             split=split,
         )
-        self.num_envs, self.copy = num_envs, copy
+        self.num_envs, self.copy = count, copy
         self.metadata = {**self.metadata, "autoreset_mode": mode}
         self.single_action_space = self.settings.action_space()
         self.single_observation_space = self.settings.observation_space()
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, count)
+        self.observation_space = batch_space(self.single_observation_space, count)
         self._mode = mode
-        self._seeded = np.zeros(num_envs, np.bool_)
-        self._given: dict[int, Episode] = {}
+        self._seeded = np.zeros(count, np.bool_)
+        self._given: dict[int, tuple[Machine, Episode]] = {}
         self._visited: dict[int, Placed] = {}
         # Two to return in turn, and what the last steps of episodes showed.
-        self._outcomes = [new_outcome(num_envs, self.settings.slots) for _ in range(3)]
+        self._outcomes = [new_outcome(count, self.settings.slots) for _ in range(3)]
         self._frame = 0
-        self._nothing = np.zeros(num_envs, np.int64)
-        self._no_seeds = np.zeros(num_envs, np.bool_), np.zeros(num_envs, np.uint64)
+        self._nothing = np.zeros(count, np.int64)
+        self._no_seeds = np.zeros(count, np.bool_), np.zeros(count, np.uint64)
         self._build()
 
     def _build(self) -> None:
@@ -436,9 +456,13 @@ class SparseMultiDNNVectorEnv(
         """Put the records where compiled code reads them; everyone is at home."""
         self._homes = [placed_episode(episode) for episode in self._home]
         self._drawn = [Placed(each, REQUESTS_TYPE, _write_requests) for each in self._columns]
-        self._batch.homes[:] = [placed.address for placed in self._homes]
-        self._batch.episodes[:] = self._batch.homes
-        self._batch.requests[:] = [placed.address for placed in self._drawn]
+        homes = np.array([placed.address for placed in self._homes], np.int64)
+        # Arrays of its own: those of whatever this is a copy of lead to what it holds itself.
+        self._batch = self._batch._replace(
+            homes=homes,
+            episodes=homes.copy(),
+            requests=np.array([placed.address for placed in self._drawn], np.int64),
+        )
         self._from = Placed(self._source, _SOURCE_TYPE, _write_source)
         self._to = [placed_outcome(outcome) for outcome in self._outcomes]
         self._frames = [
@@ -463,21 +487,20 @@ class SparseMultiDNNVectorEnv(
         Raises:
             DystaError: If a seed or an option is not usable.
         """
-        options = options or {}
-        for key in options:
-            if key not in ("workload", "workloads", "reset_mask"):
-                raise one_of("options", key, ["workload", "workloads", "reset_mask"])
-        chosen = self._chosen(options.get("reset_mask"))
-        given = self._workloads(options)
+        known = checked_options(options, ("workload", "workloads", "reset_mask"))
+        chosen = self._chosen(known.get("reset_mask"))
+        given = self._workloads(known)
         has_seed, seeds = self._seeds(seed)
+        visitors = np.flatnonzero(chosen).tolist() if given else []
+        guests = {index: self._guest(given[index]) for index in visitors}
         before, self._frame = self._outcomes[self._frame], 1 - self._frame
         for column, old in zip(self._outcomes[self._frame], before, strict=True):
             column[~chosen] = old[~chosen]
         what = np.where(chosen, np.where(has_seed, _SEEDED, _NEXT), _LEFT)
-        if given is not None:
-            what[chosen] = _GIVEN
-            for index in np.flatnonzero(chosen):
-                self._give(int(index), given[index])
+        self._given |= guests
+        for index in guests:
+            what[index] = _GIVEN
+            self._visit(index)
         reseeded = has_seed | ~self._seeded
         self._run(what, self._nothing, reseeded, seeds)
         self._seeded |= chosen
@@ -486,7 +509,7 @@ class SparseMultiDNNVectorEnv(
     def _chosen(self, mask: object) -> Bools:
         if mask is None:
             return np.ones(self.num_envs, np.bool_)
-        chosen = np.asarray(mask)
+        chosen = _array(mask)
         if chosen.shape != (self.num_envs,) or chosen.dtype != np.bool_ or not chosen.any():
             raise DystaError(
                 f"options: reset_mask is {mask!r}; it must be {self.num_envs} booleans, "
@@ -505,7 +528,13 @@ class SparseMultiDNNVectorEnv(
         if seed is None or isinstance(seed, int | np.integer):
             listed = [None if seed is None else int(seed) + index for index in range(count)]
         else:
-            listed = [None if each is None else whole(each) for each in seed]
+            try:
+                listed = [None if each is None else whole(each) for each in seed]
+            except TypeError:
+                raise DystaError(
+                    f"seed: {seed!r} is not allowed; it must be a whole number, "
+                    f"or a list of {count}, each a whole number or None"
+                ) from None
         if len(listed) != count:
             raise DystaError(f"seed: there are {len(listed)}; it must be one or {count}")
         for each in listed:
@@ -516,29 +545,37 @@ class SparseMultiDNNVectorEnv(
         seeds[has_seed] = [each for each in listed if each is not None]
         return has_seed, seeds
 
-    def _workloads(self, options: Mapping[str, Any]) -> list[Workload] | None:
-        """The workload of each environment, if the options give them."""
-        if options.get("workload") is not None:
-            return [self.settings.workload(options["workload"])] * self.num_envs
-        if options.get("workloads") is None:
-            return None
-        workloads = [self.settings.workload(each) for each in options["workloads"]]
-        if len(workloads) != self.num_envs:
+    def _workloads(self, options: Mapping[str, Any]) -> list[Workload]:
+        """The workload of each environment; none if the options do not give them."""
+        one, several = options.get("workload"), options.get("workloads")
+        if one is not None and several is not None:
+            raise DystaError("options: workload and workloads are both given; give one of the two")
+        if one is not None:
+            return [self.settings.workload(one)] * self.num_envs
+        if several is None:
+            return []
+        if isinstance(several, str | Mapping) or not isinstance(several, Sequence):
             raise DystaError(
-                f"options: workloads has {len(workloads)} entries; it must have {self.num_envs}, "
+                f"options: workloads is a {type(several).__name__}; it must be a sequence with a "
+                "workload for each environment"
+            )
+        if len(several) != self.num_envs:
+            raise DystaError(
+                f"options: workloads has {len(several)} entries; it must have {self.num_envs}, "
                 "one for each environment"
             )
-        return workloads
+        return [self.settings.workload(each) for each in several]
 
-    def _give(self, index: int, workload: Workload) -> None:
-        """Let an environment play a workload from elsewhere."""
-        settings = self.settings
-        rules = settings.rules(workload.store, workload.reference)
-        self._given[index] = episode_of(Machine(workload, settings.level), rules)
-        self._visit(index)
+    def _guest(self, workload: Workload) -> tuple[Machine, Episode]:
+        """A machine and an episode for a workload from elsewhere."""
+        machine = Machine(workload, self.settings.level)
+        rules = self.settings.rules(workload.store, workload.reference)
+        return machine, episode_of(machine, rules)
 
     def _visit(self, index: int) -> None:
-        self._visited[index] = placed_episode(self._given[index])
+        """Let an environment play the workload that it has been given."""
+        _, episode = self._given[index]
+        self._visited[index] = placed_episode(episode)
         self._batch.episodes[index] = self._visited[index].address
 
     def step(
@@ -570,28 +607,28 @@ class SparseMultiDNNVectorEnv(
             self._outcome("rewards"),
             self._outcome("terminated"),
             np.zeros(self.num_envs, np.bool_),
-            self._infos(),
+            {**self._last_infos(), **self._infos(np.ones(self.num_envs, np.bool_))},
         )
 
     def _run(self, what: Ints, actions: Ints, reseeded: Bools, seeds: NDArray[np.uint64]) -> None:
-        run = _run if self.num_envs < _WORTH_THREADS else _run_on_all_cores
+        threaded = self.num_envs >= _WORTH_THREADS and _threads_work
+        run = _run_on_all_cores if threaded else _run
         run(_act.address, self._frames[self._frame].address, what, actions, reseeded, seeds)
 
     def _actions(self, actions: object) -> Ints:
-        chosen = np.asarray(actions)
+        chosen = _array(actions)
         if chosen.shape != (self.num_envs,) or chosen.dtype.kind not in "iu":
             raise DystaError(
                 f"actions: an array of {chosen.dtype} and shape {chosen.shape} is not allowed; "
                 f"it must hold {self.num_envs} slots, whole numbers"
             )
-        chosen = np.ascontiguousarray(chosen, np.int64)
         if chosen.min() < 0 or chosen.max() >= self.settings.slots:
             wrong = (chosen < 0) | (chosen >= self.settings.slots)
             raise DystaError(
                 f"actions: {chosen[wrong][0]} is not allowed; "
                 f"it must be a slot, 0 to {self.settings.slots - 1}"
             )
-        return chosen
+        return np.ascontiguousarray(chosen, np.int64)
 
     def action_masks(self) -> Bools:
         """Which slots of each environment are taken, shape ``(num_envs, slots)``."""
@@ -602,19 +639,22 @@ class SparseMultiDNNVectorEnv(
         column: NDArray[Any] = getattr(self._outcomes[self._frame], name)
         return column.copy() if self.copy else column
 
-    def _infos(self, of: Bools | None = None) -> dict[str, Any]:
-        """Infos of the environments ``of`` which there are some, all if None."""
-        everyone = np.ones(self.num_envs, np.bool_) if of is None else of
+    def _infos(self, of: Bools) -> dict[str, Any]:
+        """Infos of the environments ``of`` which there are some."""
         infos: dict[str, Any] = {}
         for key, name in _INFOS.items():
             infos[key] = self._outcome(name)
-            infos[f"_{key}"] = everyone
+            infos[f"_{key}"] = of
+        return infos
+
+    def _last_infos(self) -> dict[str, Any]:
+        """What is said of the episodes that the last step has ended, if any."""
         ended = self._outcome("terminated")
         if not ended.any():
-            return infos
+            return {}
         metrics = self._metrics_of(ended)
         if self._mode != AutoresetMode.SAME_STEP:
-            return {**infos, "metrics": metrics, "_metrics": ended}
+            return {"metrics": metrics, "_metrics": ended}
         last = self._outcomes[_LAST]
         final: dict[str, Any] = {}
         for key, name in _INFOS.items():
@@ -630,7 +670,6 @@ class SparseMultiDNNVectorEnv(
             "_final_obs": ended,
             "final_info": {**final, "metrics": metrics, "_metrics": ended},
             "_final_info": ended,
-            **infos,
         }
 
     def _metrics_of(self, ended: Bools) -> dict[str, Any]:
@@ -641,6 +680,9 @@ class SparseMultiDNNVectorEnv(
             if there.any():
                 metrics[name] = np.where(there, values, 0.0)
                 metrics[f"_{name}"] = there
+        for index in np.flatnonzero(ended & np.isnan(self._batch.metrics[:, 0])):
+            machine, _ = self._given[index]
+            metrics = self._add_info(metrics, measure(machine.schedule()), index)
         return metrics
 
     def __getstate__(self) -> dict[str, Any]:
@@ -655,6 +697,14 @@ class SparseMultiDNNVectorEnv(
         self._place()
         for index in np.flatnonzero(away):
             self._visit(int(index))
+
+
+def _array(values: object) -> NDArray[Any]:
+    """Values as an array; one of objects where they are no array."""
+    try:
+        return np.asarray(values)
+    except ValueError:  # sequences of different lengths
+        return np.array(None, object)
 
 
 def _row(columns: Any, index: int) -> Any:
