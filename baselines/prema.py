@@ -13,17 +13,17 @@ def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Float
     until a decision has seen the request.
     """
     tokens = queue.memory
-    richest = 0.0
+    nines = threes = 0
     for i in range(size):
-        if tokens[i] == 0.0:
-            tokens[i] = queue.priority[i]
-        else:
-            waited = now - queue.last_run[i]
-            expected = queue.correction[i] * queue.isolated[i]
-            if waited > 0.0:  # layers of zeros only make it expect nothing: no 0 / 0
-                tokens[i] += queue.priority[i] * waited / expected
-            richest = max(richest, tokens[i])
-    threshold = 9.0 if richest >= 9.0 else 3.0 if richest >= 3.0 else 1.0
+        held, waited = tokens[i], now - queue.last_run[i]
+        expected = queue.correction[i] * queue.isolated[i]
+        # Layers of zeros only make a request expect nothing: no 0 / 0.
+        earned = queue.priority[i] * waited / expected if waited > 0.0 else 0.0
+        grown = held + earned if held != 0.0 else queue.priority[i]
+        tokens[i] = grown
+        nines += held != 0.0 and grown >= 9.0
+        threes += held != 0.0 and grown >= 3.0
+    threshold = 9.0 if nines else 3.0 if threes else 1.0
     for i in range(size):
         scores[i] = queue.remaining[i] if tokens[i] >= threshold else float("inf")
 

@@ -7,9 +7,9 @@ import itertools
 import sys
 import uuid
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, TypeVar
 
-import numba
 from numba.core import config
 from numba.core.bytecode import FunctionIdentity
 from numba.core.compiler_lock import global_compiler_lock
@@ -35,8 +35,8 @@ def compiled(
     NaN. ``compile(signature)`` of what this returns compiles it at once.
 
     Args:
-        signature: Types of the arguments and of the result; None for what only other compiled
-            functions call, with whatever types.
+        signature: Types of the arguments and of the result; None for what compiled functions call,
+            with whatever types, and Python runs as it stands.
         cache: Keep the code on disk (see `dysta_gym.caching`).
         inline: Copy it into its callers, which spares a call that hands over dozens of columns.
         parallel: Run loops over `numba.prange` on all cores.
@@ -54,7 +54,7 @@ def compiled(
         if vars(config)["DISABLE_JIT"]:
             return function
         if signature is None:
-            return numba.jit(function, no_cpython_wrapper=True, **options)
+            return _Inner(function, {}, options | {"no_cpython_wrapper": True})
         return _Compiled(function, {}, options, signature, cached=cache, noalias=noalias)
 
     return decorate
@@ -66,6 +66,13 @@ def _without_aliases(flags: Any) -> Any:
 
 
 _Dispatcher: Any = CPUDispatcher
+
+
+class _Inner(_Dispatcher):  # type: ignore[misc]
+    """A function for compiled callers; what Python needs to call it is not compiled."""
+
+    def __call__(self, *args: Any) -> Any:
+        return self.py_func(*args)
 
 
 class _Compiled(_Dispatcher):  # type: ignore[misc]
@@ -110,6 +117,13 @@ class _Compiled(_Dispatcher):  # type: ignore[misc]
                 self.disable_compile()
             (code,) = self.overloads.values()
             return code.entry_point
+
+    @cached_property
+    def address(self) -> int:
+        """Where the code is, for `dysta_gym.records.invoke`."""
+        self.compile()
+        (code,) = self.overloads.values()
+        return int(code.library.get_pointer_to_function(code.fndesc.llvm_cfunc_wrapper_name))
 
     def _compile_for_args(self, *args: Any, **kws: Any) -> Any:
         """The code for a first call, which Numba has not compared with the signature."""
@@ -185,8 +199,3 @@ def _say_compiling() -> None:
     with contextlib.suppress(AttributeError, OSError, ValueError):  # nobody reads
         sys.stderr.write(line)
         sys.stderr.flush()
-
-
-def type_of(value: Any) -> Any:
-    """Numba's type of a value."""
-    return numba.typeof(value)

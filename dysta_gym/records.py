@@ -1,8 +1,8 @@
 """NamedTuples of arrays in compiled code: by value without counted references, or by address.
 
 Numba passes a NamedTuple field by field, seven words an array, and counts the references of every
-array at every call. For records of dozens of columns that costs ten times what a decision does. The
-functions below are for compiled code only. All of them give records whose references are not
+array at every call. For records of dozens of columns that costs ten times what a decision does. So
+compiled code takes them as `borrow`, `reader` and `part` give them, with references that are not
 counted: whoever holds the arrays must keep them alive.
 """
 
@@ -11,9 +11,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numba
+import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+
+def blank(record: type, shape: int | tuple[int, ...]) -> Any:
+    """An instance of a NamedTuple of columns and numbers, all zeros, its columns of this shape."""
+    zeros: dict[str, Callable[[], Any]] = {
+        "Ints": lambda: np.zeros(shape, np.int64),
+        "Floats": lambda: np.zeros(shape),
+        "int": int,
+        "float": float,
+    }
+    return record(*(zeros[kind.__forward_arg__]() for kind in record.__annotations__.values()))
+
+
+def type_of(record: type) -> Any:
+    """Compiled type of a NamedTuple of columns and numbers."""
+    return numba.typeof(blank(record, 1))
 
 
 def _each_array(
@@ -82,7 +101,29 @@ def _part(typingctx: Any, record: Any, first: Any) -> Any:
     return record(record, first), codegen
 
 
+def _invoke(typingctx: Any, address: Any, arguments: Any) -> Any:
+    """Call the compiled function at an address, which returns nothing.
+
+    Unlike a call by name, it leaves the function where it is: Numba would copy it into the caller,
+    and compile it again with that.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        place, packed = given
+        values = cgutils.unpack_tuple(builder, packed)
+        values = [
+            context.get_value_as_argument(builder, kind, value)
+            for kind, value in zip(signature.args[1].types, values, strict=True)
+        ]
+        kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
+        builder.call(builder.inttoptr(place, kind.as_pointer()), values)
+        return context.get_dummy_value()
+
+    return types.void(address, arguments), codegen
+
+
 borrow: Any = intrinsic(_borrow)
+invoke: Any = intrinsic(_invoke)
 on_stack: Any = intrinsic(_on_stack)
 store: Any = intrinsic(_store)
 part: Any = intrinsic(_part)

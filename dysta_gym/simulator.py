@@ -19,10 +19,10 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from dysta_gym.compiling import compiled, type_of
+from dysta_gym.compiling import compiled
 from dysta_gym.errors import DystaError
 from dysta_gym.information import Estimates, estimates
-from dysta_gym.records import borrow, on_stack, part, reader
+from dysta_gym.records import blank, borrow, invoke, on_stack, part, reader, type_of
 from dysta_gym.workloads import Workload
 
 if TYPE_CHECKING:
@@ -124,17 +124,6 @@ SIZE, ARRIVED, FINISHED, RUNNING, PREEMPTIONS, DECISIONS = range(6)
 that ran last (-1 if none), preemptions so far, decisions so far."""
 
 
-def blank(record: type, length: int) -> Any:
-    """An instance of a NamedTuple, all zeros: its columns of this length, and its numbers."""
-    zeros: dict[str, Callable[[], Any]] = {
-        "Ints": lambda: np.zeros(length, np.int64),
-        "Floats": lambda: np.zeros(length),
-        "int": int,
-        "float": float,
-    }
-    return record(*(zeros[kind.__forward_arg__]() for kind in record.__annotations__.values()))
-
-
 class View(NamedTuple):
     """What a rule reads and writes.
 
@@ -151,16 +140,11 @@ class View(NamedTuple):
 
 FLOATS_TYPE = types.float64[::1]
 INTS_TYPE = types.int64[::1]
-QUEUE_TYPE, JOBS_TYPE, TABLES_TYPE, STATE_TYPE = (
-    type_of(blank(record, 1)) for record in (Queue, Jobs, Tables, State)
-)
+QUEUE_TYPE, JOBS_TYPE, TABLES_TYPE, STATE_TYPE = map(type_of, (Queue, Jobs, Tables, State))
 RULE_SIGNATURE = types.void(types.intp, types.int64, types.int64, types.int64, types.float64)
 """Compiled type of ``rule(view, length, first, last, now)``, see `compiled_rule`."""
 
-RULE_TYPE = types.FunctionType(RULE_SIGNATURE)
-"""Compiled type of a rule as an argument."""
-
-_read_view = reader(type_of(View(blank(Queue, 1), np.zeros(1), np.zeros(1))))
+_read_view = reader(types.NamedTuple([QUEUE_TYPE, FLOATS_TYPE, FLOATS_TYPE], View))
 
 
 def compiled_rule(score: Callable[..., None]) -> Any:
@@ -329,12 +313,12 @@ def first_least(scores: Floats, size: int) -> int:
     return 0  # every score is NaN: the earliest arrival
 
 
-@compiled(types.int64(QUEUE_TYPE, types.float64, RULE_TYPE, FLOATS_TYPE, FLOATS_TYPE, types.int64))
+@compiled(types.int64(QUEUE_TYPE, types.float64, types.intp, FLOATS_TYPE, FLOATS_TYPE, types.int64))
 def _choose(
-    queue: Queue, now: float, rule: Any, parameters: Floats, scores: Floats, among: int
+    queue: Queue, now: float, rule: int, parameters: Floats, scores: Floats, among: int
 ) -> int:
     view = on_stack(View(borrow(queue), borrow(parameters), borrow(scores)))
-    rule(view, queue.length, 0, queue.length, now)
+    invoke(rule, (view, queue.length, 0, queue.length, now))
     return first_least(scores, among)
 
 
@@ -361,7 +345,7 @@ def _step(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -> 
 _ROUNDING = 1e-9
 """Relative error of a score that is more than rounding can make, and less than matters."""
 
-_LOOP = (*MACHINE_TYPES, RULE_TYPE, FLOATS_TYPE, FLOATS_TYPE)
+_LOOP = (*MACHINE_TYPES, types.intp, FLOATS_TYPE, FLOATS_TYPE)
 
 
 @compiled(types.void(*_LOOP, types.float64))
@@ -370,7 +354,7 @@ def _run_scanning(
     tables: Tables,
     state: State,
     queue: Queue,
-    rule: Any,
+    rule: int,
     parameters: Floats,
     scores: Floats,
     drift: float,
@@ -385,7 +369,7 @@ def _run_scanning(
     view = on_stack(View(queue, borrow(parameters), scores))
     while state.counters[SIZE] > 0:
         size, since = state.counters[SIZE], state.clock[0]
-        rule(view, size, 0, size, since)
+        invoke(rule, (view, size, 0, size, since))
         slot = first_least(scores, size)
         finished = execute(jobs, tables, state, queue, slot)
         admit(jobs, tables, state, queue)
@@ -399,10 +383,10 @@ def _run_scanning(
             since = now
             if grown > size:
                 others *= size / grown
-                rule(view, grown, size, grown, now)
+                invoke(rule, (view, grown, size, grown, now))
                 others = min(others, _least(scores, size, grown))
                 size = grown
-            rule(view, size, slot, slot + 1, now)
+            invoke(rule, (view, size, slot, slot + 1, now))
             if not scores[slot] * (1.0 + _ROUNDING) < others * (1.0 - _ROUNDING):
                 break
             finished = execute(jobs, tables, state, queue, slot)
@@ -455,7 +439,7 @@ def _run_indexed(
     tables: Tables,
     state: State,
     queue: Queue,
-    rule: Any,
+    rule: int,
     parameters: Floats,
     scores: Floats,
     places: Ints,
@@ -473,7 +457,7 @@ def _run_indexed(
     requests, slots, free = places[:room], places[room : 2 * room], places[2 * room :]
     used = state.counters[SIZE]  # places that have been used, of which ``left`` are free
     left = 0
-    rule(view, used, 0, used, state.clock[0])
+    invoke(rule, (view, used, 0, used, state.clock[0]))
     for slot in range(used):
         keys[slot], requests[slot], slots[slot] = scores[slot], queue.request[slot], slot
         _sift_up(keys, requests, slots, slot)
@@ -485,7 +469,7 @@ def _run_indexed(
             last = state.counters[SIZE]
             keys[0], requests[0], slots[0] = keys[last], requests[last], slots[last]
         else:
-            rule(view, state.counters[SIZE], slot, slot + 1, state.clock[0])
+            invoke(rule, (view, state.counters[SIZE], slot, slot + 1, state.clock[0]))
             keys[0] = scores[slot]
         _sift_down(keys, requests, slots, state.counters[SIZE])
         while _admissible(jobs, state):
@@ -497,7 +481,7 @@ def _run_indexed(
                 slot = used
                 used += 1
             _enter(jobs, tables, queue, arrived, slot)
-            rule(view, size + 1, slot, slot + 1, state.clock[0])
+            invoke(rule, (view, size + 1, slot, slot + 1, state.clock[0]))
             keys[size], requests[size], slots[size] = scores[slot], arrived, slot
             _sift_up(keys, requests, slots, size)
             state.counters[ARRIVED] = arrived + 1
@@ -620,7 +604,7 @@ class Machine:
         if rule is None:
             policy.score(self.queue, self.size, self.now, values, scores)
             return int(_choose_scored(scores, among))
-        return int(_choose(self.queue, self.now, rule, values, scores, among))
+        return int(_choose(self.queue, self.now, rule.address, values, scores, among))
 
     def run(self, policy: Policy) -> None:
         """Let ``policy`` decide until every request is finished."""
@@ -632,9 +616,11 @@ class Machine:
         total = len(self.workload)
         values, scores = policy.values(self.mean_isolated_s), np.empty(total)
         if policy.stable:
-            _run_indexed(*self.parts, rule, values, scores, np.empty(3 * total, np.int64))
+            places = np.empty(3 * total, np.int64)
+            _run_indexed(*self.parts, rule.address, values, scores, places)
         else:
-            _run_scanning(*self.parts, rule, values, scores, policy.drift_of(values))
+            drift = policy.drift_of(values)
+            _run_scanning(*self.parts, rule.address, values, scores, drift)
 
     def schedule(self) -> Schedule:
         """What has happened so far; a copy, which the machine leaves alone as it goes on."""

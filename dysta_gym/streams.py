@@ -2,7 +2,8 @@
 
 `pool` and `absorbed` are `numpy.random.SeedSequence` and its ``spawn``; `seeded` starts the stream
 of ``numpy.random.Generator(PCG64(...))`` in a row of `WIDTH` numbers, and `random`, `exponential`
-and `integers` draw from it what the `numpy.random.Generator` of that seed would.
+and `integers` draw from it what that generator would. Gymnasium's ``np_random`` of a seed is the
+stream of that seed.
 
 Sources: O'Neill, PCG: A Family of Simple Fast Space-Efficient Statistically Good Algorithms for
 Random Number Generation (2014), variant XSL-RR 128/64; O'Neill, Developing a seed_seq Alternative
@@ -18,7 +19,7 @@ from decimal import Decimal, localcontext
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -59,9 +60,10 @@ def _mixed(word: int, other: int, constant: int) -> tuple[int, int]:
 
 
 @compiled(POOL_TYPE(types.uint64, types.uint64))
-def pool(low: int, high: int) -> Pool:
-    """The pool of ``SeedSequence(low + 2**64 * high)``, halves below 2**64 each."""
-    first, second = np.int64(low), np.int64(high)
+def pool(low: int | np.uint64, high: int | np.uint64) -> Pool:
+    """The pool of ``SeedSequence(low + 2**64 * high)``, both below 2**64; see `pool_of`."""
+    first: Any = np.int64(low)
+    second: Any = np.int64(high)
     a, constant = _hashed(first & _WORD, 0x43B0D7E5)
     b, constant = _hashed(first >> 32 & _WORD, constant)
     c, constant = _hashed(second & _WORD, constant)
@@ -96,7 +98,7 @@ def absorbed(pool: Pool, word: int) -> Pool:
 
 
 def pool_of(seed: int) -> Pool:
-    """The pool of ``SeedSequence(seed)`` of any size; compiled code calls `pool`."""
+    """The pool of ``SeedSequence(seed)``, for seeds of any size; not for compiled code."""
     half = 2**64 - 1
     result = pool(np.uint64(seed & half), np.uint64(seed >> 64 & half))
     seed >>= 128
@@ -161,7 +163,7 @@ def seeded(pool: Pool, stream: Stream) -> None:
 
 
 @compiled(types.uint64(STREAM_TYPE), inline=True)
-def next64(stream: Stream) -> int:
+def next64(stream: Stream) -> np.uint64:
     """The next 64 bits."""
     _step(stream)
     high = stream[_HIGH]
@@ -170,7 +172,7 @@ def next64(stream: Stream) -> int:
 
 
 @compiled(types.uint64(STREAM_TYPE), inline=True)
-def next32(stream: Stream) -> int:
+def next32(stream: Stream) -> np.uint64:
     """The next 32 bits: the low half of the next 64, then the high half, kept till then."""
     if stream[_KEPT]:
         stream[_KEPT] = 0
@@ -201,7 +203,7 @@ def integers(stream: Stream, bound: int) -> int:
         least = np.uint64(2**32 - bound) % limit
         while product & np.uint64(_WORD) < least:
             product = next32(stream) * limit
-    return np.int64(product >> np.uint64(32))
+    return int(product >> np.uint64(32))
 
 
 _EDGE = Decimal("7.6971174701310497140446280481")

@@ -26,11 +26,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dysta_gym.compiling import compiled
 from dysta_gym.errors import DystaError, one_of
-from dysta_gym.records import borrow
+from dysta_gym.records import borrow, type_of
 from dysta_gym.streams import (
     POOL_TYPE,
+    STREAM_TYPE,
     WIDTH,
     Pool,
+    Stream,
     absorbed,
     exponential,
     integers,
@@ -489,15 +491,17 @@ class Workload:
 
 def _column(name: str, values: Any, kind: type[np.generic], total: int) -> NDArray[Any]:
     """A column of a workload as an array of its own, writable and contiguous as compiled."""
+    alike = isinstance(values, np.ndarray) and values.dtype == kind
     try:
-        column = np.array(values, np.float64)
+        column = np.array(values, kind if alike else np.float64, order="C")
     except (TypeError, ValueError) as error:
         raise DystaError(f"workload: {name} does not hold numbers ({error})") from None
     if column.shape != (total,):
         raise DystaError(f"workload: {name} has shape {column.shape}, expected ({total},)")
-    if kind is np.int64:
-        whole = np.isfinite(column) & (column == np.floor(column))
-        _require(whole, name, column, "a whole number")
+    if column.dtype == kind:
+        return column
+    whole = np.isfinite(column) & (column == np.floor(column))
+    _require(whole, name, column, "a whole number")
     return column.astype(kind)
 
 
@@ -642,19 +646,7 @@ class Requests(NamedTuple):
     period: Floats
 
 
-def _type(record: type) -> Any:
-    """Compiled type of a NamedTuple of numbers and columns."""
-    kinds = {
-        "int": types.int64,
-        "float": types.float64,
-        "Ints": types.int64[::1],
-        "Floats": types.float64[::1],
-    }
-    fields = [kinds[kind.__forward_arg__] for kind in record.__annotations__.values()]
-    return types.NamedTuple(fields, record)
-
-
-PLAN_TYPE, REQUESTS_TYPE = _type(Plan), _type(Requests)
+PLAN_TYPE, REQUESTS_TYPE = type_of(Plan), type_of(Requests)
 
 
 def plan(scenario: Scenario, split: str = "test") -> Plan:
@@ -718,117 +710,159 @@ def _plan(draws: _Draws) -> Plan:
     )
 
 
-@compiled(types.void(PLAN_TYPE, POOL_TYPE, REQUESTS_TYPE))
-def _draw_poisson(plan: Plan, pool: Pool, requests: Requests) -> None:
-    stream = np.empty(WIDTH, np.uint64)
+_FLOATS, _INTS = types.float64[::1], types.int64[::1]
+
+
+@compiled(types.void(POOL_TYPE, STREAM_TYPE, types.float64, _FLOATS))
+def _draw_poisson(pool: Pool, stream: Stream, rate: float, arrival: Floats) -> None:
     seeded(pool, stream)
     time = 0.0
-    for request in range(plan.requests):
+    for request in range(arrival.size):
         time += exponential(stream)
-        requests.arrival[request] = time / plan.rate
+        arrival[request] = time / rate
 
 
-@compiled(types.void(PLAN_TYPE, POOL_TYPE, REQUESTS_TYPE))
-def _draw_bursts(plan: Plan, pool: Pool, requests: Requests) -> None:
+@compiled(
+    types.void(
+        POOL_TYPE,
+        STREAM_TYPE,
+        STREAM_TYPE,
+        types.float64,
+        types.float64,
+        _FLOATS,
+        _FLOATS,
+        _FLOATS,
+    )
+)
+def _draw_bursts(
+    pool: Pool,
+    stream: Stream,
+    states: Stream,
+    rate: float,
+    share: float,
+    rates: Floats,
+    stays: Floats,
+    arrival: Floats,
+) -> None:
     # A Poisson process of rate 1, run on a clock that goes as fast as the rate of the state.
-    stream, states = np.empty(WIDTH, np.uint64), np.empty(WIDTH, np.uint64)
     seeded(absorbed(pool, 0), stream)
     seeded(absorbed(pool, 1), states)
-    state = 0 if random(states) < plan.share else 1  # turned over before the first stay
+    state = 0 if random(states) < share else 1  # turned over before the first stay
     start = end = 0.0  # of the stay
     before = after = work = 0.0  # the clock at its start, at its end, and at the request
-    for request in range(plan.requests):
+    for request in range(arrival.size):
         work += exponential(stream)
         while after <= work:
             state = 1 - state
-            stay = exponential(states) * plan.stays[state]
+            stay = exponential(states) * stays[state]
             start, end = end, end + stay
-            before, after = after, after + stay * plan.rates[state]
+            before, after = after, after + stay * rates[state]
         time = (end - start) / (after - before) * (work - before) + start
-        requests.arrival[request] = time / plan.rate
+        arrival[request] = time / rate
 
 
-@compiled(types.void(PLAN_TYPE, POOL_TYPE, REQUESTS_TYPE))
-def _draw_frames(plan: Plan, pool: Pool, requests: Requests) -> None:
+@compiled(types.void(POOL_TYPE, STREAM_TYPE, types.float64, _FLOATS, _FLOATS, _INTS, _FLOATS))
+def _draw_frames(
+    pool: Pool,
+    stream: Stream,
+    jitter: float,
+    period: Floats,
+    arrival: Floats,
+    trace: Ints,
+    start: Floats,
+) -> None:
     """The first frames of all streams together; of those at once, the first trace's first."""
-    traces = plan.period.size
-    stream, late = np.empty(WIDTH, np.uint64), np.empty((traces, WIDTH), np.uint64)
-    phase, frame, start = np.empty(traces), np.zeros(traces), np.empty(traces)
-    arrival = np.zeros(traces)
+    traces = period.size
+    late = np.empty((traces, WIDTH), np.uint64)
+    phase, frame = np.empty(traces), np.empty(traces)
+    begins, shows = np.empty(traces), np.empty(traces)  # the next frame of each stream
     seeded(pool, stream)
-    for trace in range(traces):
-        seeded(absorbed(pool, trace), late[trace])
-        phase[trace] = random(stream)
-    for request in range(-traces, plan.requests):  # the first frame of each stream, then the draw
-        trace = request + traces
+    for each in range(traces):
+        seeded(absorbed(pool, each), late[each])
+        phase[each] = random(stream)
+        frame[each] = shows[each] = 0.0
+    for request in range(-traces, arrival.size):  # before the first, each stream's first frame
+        chosen = request + traces
         if request >= 0:
-            trace = np.argmin(arrival)
-            requests.arrival[request] = arrival[trace]
-            requests.trace[request] = trace
-            requests.start[request] = start[trace]
-            requests.period[request] = plan.period[trace]
-        begin = phase[trace] + frame[trace]
-        frame[trace] += 1
-        start[trace] = begin * plan.period[trace]
-        shown = (begin + plan.jitter * random(late[trace])) * plan.period[trace]
-        arrival[trace] = max(arrival[trace], shown)  # rounding cannot swap two frames
+            chosen = 0
+            for each in range(1, traces):
+                chosen = each if shows[each] < shows[chosen] else chosen
+            arrival[request], start[request] = shows[chosen], begins[chosen]
+            trace[request] = chosen
+        begin = phase[chosen] + frame[chosen]
+        frame[chosen] += 1
+        begins[chosen] = begin * period[chosen]
+        shown = (begin + jitter * random(late[chosen])) * period[chosen]
+        shows[chosen] = max(shows[chosen], shown)  # rounding must not let one overtake another
 
 
-@compiled(types.void(PLAN_TYPE, POOL_TYPE, REQUESTS_TYPE))
-def _draw_traces(plan: Plan, pool: Pool, requests: Requests) -> None:
-    stream = np.empty(WIDTH, np.uint64)
+@compiled(types.void(POOL_TYPE, STREAM_TYPE, _FLOATS, _INTS))
+def _draw_traces(pool: Pool, stream: Stream, cumulative: Floats, trace: Ints) -> None:
     seeded(pool, stream)
-    for request in range(plan.requests):
-        drawn, trace = random(stream), 0
-        for other in range(plan.cumulative.size - 1):  # the last one ends at 1, but for rounding
-            trace += plan.cumulative[other] <= drawn
-        requests.trace[request] = trace
+    for request in range(trace.size):
+        drawn, chosen = random(stream), 0
+        for each in range(cumulative.size - 1):  # the last is 1, or by rounding a little less
+            chosen += cumulative[each] <= drawn
+        trace[request] = chosen
+
+
+@compiled(types.void(POOL_TYPE, STREAM_TYPE, _INTS, _INTS, _INTS, _INTS))
+def _draw_rows(pool: Pool, stream: Stream, first: Ints, rows: Ints, trace: Ints, row: Ints) -> None:
+    seeded(pool, stream)
+    for request in range(row.size):
+        begin, end = first[trace[request]], first[trace[request] + 1]
+        row[request] = rows[begin + np.int64(random(stream) * (end - begin))]
+
+
+@compiled(types.void(POOL_TYPE, STREAM_TYPE, _FLOATS, _FLOATS))
+def _draw_priorities(pool: Pool, stream: Stream, priorities: Floats, priority: Floats) -> None:
+    seeded(pool, stream)
+    for request in range(priority.size):
+        priority[request] = priorities[integers(stream, priorities.size)]
 
 
 @compiled(types.void(PLAN_TYPE, POOL_TYPE, REQUESTS_TYPE))
 def draw(plan: Plan, pool: Pool, requests: Requests) -> None:
-    """Draw a workload from ``plan`` into ``requests``, as `generate` does for the pool's seed.
+    """Draw a workload from ``plan`` into ``requests``: that of `generate` for the pool's seed.
 
     Args:
         plan: From `plan`.
         pool: The seed, from `streams.pool` or `streams.pool_of`.
         requests: Columns of shape ``(plan.requests,)``, to be filled.
     """
-    # Whoever calls holds the columns; counting references to them would cost more than a draw.
-    plan, requests = borrow(plan), borrow(requests)
+    plan, requests = borrow(plan), borrow(requests)  # the caller holds them
+    arrival, trace = requests.arrival, requests.trace
     times = absorbed(pool, 0)
+    stream, other = np.empty(WIDTH, np.uint64), np.empty(WIDTH, np.uint64)
     if plan.process == FRAMES:
-        _draw_frames(plan, times, requests)
+        _draw_frames(times, stream, plan.jitter, plan.period, arrival, trace, requests.start)
+    elif plan.process == POISSON:
+        _draw_poisson(times, stream, plan.rate, arrival)
+    elif plan.process == BURSTS:
+        _draw_bursts(times, stream, other, plan.rate, plan.share, plan.rates, plan.stays, arrival)
     else:
-        if plan.process == POISSON:
-            _draw_poisson(plan, times, requests)
-        elif plan.process == BURSTS:
-            _draw_bursts(plan, times, requests)
-        else:
-            requests.arrival[:] = plan.recorded_arrival
+        for request in range(plan.requests):
+            arrival[request] = plan.recorded_arrival[request]
+    if plan.process != FRAMES:
         if plan.recorded_trace.size:
-            requests.trace[:] = plan.recorded_trace
+            for request in range(plan.requests):
+                trace[request] = plan.recorded_trace[request]
         else:
-            _draw_traces(plan, absorbed(pool, 1), requests)
+            _draw_traces(absorbed(pool, 1), stream, plan.cumulative, trace)
         for request in range(plan.requests):
-            requests.start[request] = requests.arrival[request]
-            requests.period[request] = plan.period[requests.trace[request]]
-    inputs, ranks = np.empty(WIDTH, np.uint64), np.empty(WIDTH, np.uint64)
-    seeded(absorbed(pool, 2), inputs)
-    seeded(absorbed(pool, 3), ranks)
+            requests.start[request] = arrival[request]
+    for request in range(plan.requests):
+        requests.period[request] = plan.period[trace[request]]
     if plan.recorded_row.size:
-        requests.row[:] = plan.recorded_row
-    else:
         for request in range(plan.requests):
-            first = plan.first[requests.trace[request]]
-            count = plan.first[requests.trace[request] + 1] - first
-            requests.row[request] = plan.rows[first + np.int64(random(inputs) * count)]
+            requests.row[request] = plan.recorded_row[request]
+    else:
+        _draw_rows(absorbed(pool, 2), stream, plan.first, plan.rows, trace, requests.row)
     if plan.recorded_priority.size:
-        requests.priority[:] = plan.recorded_priority
-    else:
         for request in range(plan.requests):
-            rank = integers(ranks, plan.priorities.size)
-            requests.priority[request] = plan.priorities[rank]
+            requests.priority[request] = plan.recorded_priority[request]
+    else:
+        _draw_priorities(absorbed(pool, 3), stream, plan.priorities, requests.priority)
 
 
 def generate(scenario: Scenario, seed: int, *, split: str = "test") -> Workload:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from dysta_gym.compiling import compiled, type_of
-from dysta_gym.records import borrow, reader, size_of, store
+from dysta_gym.compiling import compiled
+from dysta_gym.records import blank, borrow, reader, size_of, store
 from dysta_gym.simulator import (
     FINISHED,
     RUNNING,
@@ -28,7 +29,6 @@ from dysta_gym.simulator import (
     State,
     Tables,
     admit,
-    blank,
     execute,
 )
 from dysta_gym.traces import TraceStore
@@ -200,7 +200,31 @@ def _keep(episode: Episode, slot: int) -> None:
 
 
 @compiled(None, inline=True)
-def begin(episode: Episode) -> None:
+def _sort(keys: Floats, order: Ints) -> None:
+    """Let ``order`` be the indices of ``keys``, least key first: a merge sort, bottom up."""
+    size = keys.size
+    merged = np.empty_like(order)
+    for i in range(size):
+        order[i] = i
+    width = 1
+    while width < size:
+        for first in range(0, size, 2 * width):
+            middle, last = min(first + width, size), min(first + 2 * width, size)
+            left, right = first, middle
+            for i in range(first, last):
+                if right == last or (left < middle and keys[order[left]] <= keys[order[right]]):
+                    merged[i] = order[left]
+                    left += 1
+                else:
+                    merged[i] = order[right]
+                    right += 1
+        for i in range(size):
+            order[i] = merged[i]
+        width *= 2
+
+
+@compiled(None, inline=True)
+def _begin(episode: Episode) -> None:
     """Start the episode of ``jobs``, ``isolated`` and ``model``; all else is set from them."""
     rules, jobs, state, ledger = episode.rules, episode.jobs, episode.state, episode.ledger
     total = jobs.arrival.size
@@ -212,7 +236,7 @@ def begin(episode: Episode) -> None:
         state.finish[request] = np.nan
         ledger.share[request] = 1.0 / (ledger.isolated[request] * total)
         greatest = max(greatest, jobs.priority[request])
-    ledger.by_deadline[:] = np.argsort(jobs.deadline, kind="mergesort")
+    _sort(jobs.deadline, ledger.by_deadline)
     ledger.counts[:] = 0
     ledger.sums[RATE] = ledger.sums[RETURN] = 0.0
     ledger.sums[PRIORITY_SCALE] = 1.0 / greatest
@@ -347,42 +371,6 @@ def _observe(episode: Episode, ran: int, out: Singles, filled: int) -> int:
     return taken
 
 
-@compiled(None, inline=True)
-def _report(episode: Episode, ran: int, outcome: Outcome, index: int) -> None:
-    """Write what an environment shows after a step or a reset."""
-    out, masks = outcome.observations[index], outcome.masks[index]
-    filled = outcome.filled[index]
-    taken = _observe(episode, ran, out, filled)
-    for slot in range(filled, taken):
-        masks[slot] = True
-    for slot in range(taken, filled):
-        masks[slot] = False
-    outcome.filled[index] = taken
-    outcome.time_s[index] = episode.state.clock[0]
-    outcome.queue_size[index] = episode.state.counters[SIZE]
-
-
-@compiled(None, inline=True)
-def turn(episode: Episode, action: int, outcome: Outcome, index: int) -> None:
-    """One step of one environment."""
-    state = episode.state
-    invalid = action >= state.counters[SIZE]
-    slot = 0 if invalid else action
-    turnaround, violations = _advance(episode, slot)
-    outcome.rewards[index] = _reward(episode, turnaround, violations)
-    outcome.terminated[index] = state.counters[SIZE] == 0
-    outcome.invalid[index] = invalid
-    _report(episode, slot if state.counters[RUNNING] >= 0 else -1, outcome, index)
-
-
-@compiled(None, inline=True)
-def fresh(episode: Episode, outcome: Outcome, index: int) -> None:
-    """Start the episode of one environment."""
-    begin(episode)
-    outcome.invalid[index] = False
-    _report(episode, -1, outcome, index)
-
-
 def new_episode(
     rules: Rules, jobs: Jobs, state: State, queue: Queue, isolated: Floats, model: Ints
 ) -> Episode:
@@ -421,7 +409,7 @@ def new_outcome(environments: int, slots: int) -> Outcome:
     )
 
 
-EPISODE_TYPE = type_of(
+EPISODE_TYPE = numba.typeof(
     new_episode(
         Rules(blank(Tables, 1), np.zeros(1, np.float32), 0, 0.0, 0.0, 0),
         *(blank(record, 1) for record in (Jobs, State, Queue)),
@@ -429,8 +417,8 @@ EPISODE_TYPE = type_of(
         np.zeros(1, np.int64),
     )
 )
-OUTCOME_TYPE = type_of(new_outcome(1, 1))
-read_episode, _read_outcome = reader(EPISODE_TYPE), reader(OUTCOME_TYPE)
+OUTCOME_TYPE = numba.typeof(new_outcome(1, 1))
+read_episode, read_outcome = reader(EPISODE_TYPE), reader(OUTCOME_TYPE)
 
 
 @compiled(types.void(EPISODE_TYPE, types.intp))
@@ -472,15 +460,48 @@ def placed_outcome(outcome: Outcome) -> Placed:
     return Placed(outcome, OUTCOME_TYPE, _write_outcome)
 
 
+@compiled(types.void(types.intp, types.intp, types.int64, types.int64))
+def _report(at: int, to: int, index: int, ran: int) -> None:
+    """Write what an environment shows; arguments as of `turn` and `_observe`."""
+    episode, outcome = read_episode(at), read_outcome(to)
+    out, masks = outcome.observations[index], outcome.masks[index]
+    filled = outcome.filled[index]
+    taken = _observe(episode, ran, out, filled)
+    for slot in range(filled, taken):
+        masks[slot] = True
+    for slot in range(taken, filled):
+        masks[slot] = False
+    outcome.filled[index] = taken
+    outcome.time_s[index] = episode.state.clock[0]
+    outcome.queue_size[index] = episode.state.counters[SIZE]
+
+
+@compiled(types.void(types.intp, types.intp, types.int64, types.int64))
+def turn(at: int, to: int, index: int, action: int) -> None:
+    """One step of one environment.
+
+    Args:
+        at: Address of its episode.
+        to: Address of the outcome.
+        index: Its row in the outcome.
+        action: The slot that runs.
+    """
+    episode, outcome = read_episode(at), read_outcome(to)
+    state = episode.state
+    invalid = action >= state.counters[SIZE]
+    slot = 0 if invalid else action
+    turnaround, violations = _advance(episode, slot)
+    outcome.rewards[index] = _reward(episode, turnaround, violations)
+    outcome.terminated[index] = state.counters[SIZE] == 0
+    outcome.invalid[index] = invalid
+    _report(at, to, index, slot if state.counters[RUNNING] >= 0 else -1)
+
+
 @compiled(types.void(types.intp, types.intp, types.int64))
-def play(episode: int, outcome: int, action: int) -> None:
-    """A step of an environment alone; episode and outcome by their addresses."""
-    turn(read_episode(episode), action, _read_outcome(outcome), 0)
-
-
-@compiled(types.void(types.intp, types.intp))
-def start(episode: int, outcome: int) -> None:
-    """Start the episode of an environment alone."""
-    room = _read_outcome(outcome)
-    fresh(read_episode(episode), room, 0)
-    room.terminated[0] = False
+def start(at: int, to: int, index: int) -> None:
+    """Start the episode of one environment, given as in `turn`."""
+    episode, outcome = read_episode(at), read_outcome(to)
+    _begin(episode)
+    outcome.rewards[index] = 0.0
+    outcome.terminated[index] = outcome.invalid[index] = False
+    _report(at, to, index, -1)

@@ -15,8 +15,8 @@ from dysta_gym.envs.engine import (
     new_outcome,
     placed_episode,
     placed_outcome,
-    play,
     start,
+    turn,
 )
 from dysta_gym.envs.settings import Settings, checked_options
 from dysta_gym.errors import DystaError
@@ -183,7 +183,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         self.machine = Machine(workload, self.level)
         self._episode = episode_of(self.machine, rules)
         self._place()
-        start(self._at.address, self._to.address)
+        start(self._at.address, self._to.address, 0)
         return self._outcome.observations[0].copy(), self._info()
 
     def _place(self) -> None:
@@ -224,7 +224,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
             raise DystaError(
                 f"action: {action!r} is not allowed; it must be a slot, 0 to {self.slots - 1}"
             )
-        play(self._at.address, self._to.address, slot)
+        turn(self._at.address, self._to.address, 0, slot)
         info = self._info()
         terminated = outcome.terminated.item()
         if terminated:

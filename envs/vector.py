@@ -17,24 +17,24 @@ from numpy.typing import NDArray
 
 from dysta_gym.compiling import compiled
 from dysta_gym.envs.engine import (
-    OUTCOME_TYPE,
     Bools,
     Episode,
-    Outcome,
     Placed,
     episode_of,
-    fresh,
     new_episode,
     new_outcome,
     placed_episode,
+    placed_outcome,
     read_episode,
+    read_outcome,
+    start,
     turn,
 )
 from dysta_gym.envs.settings import Settings, at_least_one, checked_options
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.metrics import measure, names, tally
-from dysta_gym.records import borrow, reader, store
-from dysta_gym.simulator import PREEMPTIONS, Floats, Ints, Jobs, Machine, Queue, State, blank
+from dysta_gym.records import blank, borrow, invoke, reader, store
+from dysta_gym.simulator import PREEMPTIONS, Floats, Ints, Jobs, Machine, Queue, State
 from dysta_gym.streams import WIDTH, integers, pool, seeded
 from dysta_gym.traces import reference_split
 from dysta_gym.workloads import (
@@ -58,8 +58,8 @@ _CODES = {
 _LAST = 2
 """Where in the outcomes the last steps of episodes are, in mode ``SameStep``."""
 
-_WORTH_THREADS = 8
-"""From so many environments on, a step is spread over the cores."""
+_WORTH_THREADS = 32
+"""From so many environments on, a step gains more from a second core than starting it costs."""
 
 _threads_work = True
 
@@ -85,7 +85,7 @@ _INFOS = {
 }
 """Infos, and the columns of an `Outcome` that hold them."""
 
-_ADDRESSES = {"_homes", "_drawn", "_frames", "_visited"}
+_ADDRESSES = {"_homes", "_drawn", "_from", "_to", "_frames", "_visited"}
 """Attributes that are places in memory, and are not copied."""
 
 
@@ -111,7 +111,10 @@ class Batch(NamedTuple):
     """Environments that step together; all arrays are of shape ``(environments, ...)``.
 
     Attributes:
-        source: Where their workloads come from.
+        source: Address of where their workloads come from.
+        outcome: Address of where the outcomes go.
+        last: Address of where the outcomes of an episode's last step go, where the same step starts
+            over.
         mode: When they start over.
         episodes: Address of the episode of each.
         homes: Address of the episode that drawn workloads go to.
@@ -121,11 +124,11 @@ class Batch(NamedTuple):
         priorities: Priorities that metrics are reported for, shape ``(priorities,)``.
         metrics: Metrics of the last finished episode, in the order of `dysta_gym.metrics.names`;
             NaN where its workload was given.
-        last: What the last step of an episode showed, where the same step starts over.
-        outcome: Where the outcomes go.
     """
 
-    source: Source
+    source: int
+    outcome: int
+    last: int
     mode: int
     episodes: Ints
     homes: Ints
@@ -134,25 +137,27 @@ class Batch(NamedTuple):
     ended: Bools
     priorities: Floats
     metrics: Floats
-    last: Outcome
-    outcome: Outcome
 
 
+_SOURCE_TYPE = types.NamedTuple([PLAN_TYPE, *(types.int64[::1],) * 3, types.float64[::1]], Source)
 _BATCH_TYPE = types.NamedTuple(
     [
-        types.NamedTuple([PLAN_TYPE, *(types.int64[::1],) * 3, types.float64[::1]], Source),
-        types.int64,
+        *(types.int64,) * 4,
         *(types.int64[::1],) * 3,
         types.uint64[:, ::1],
         types.boolean[::1],
         types.float64[::1],
         types.float64[:, ::1],
-        OUTCOME_TYPE,
-        OUTCOME_TYPE,
     ],
     Batch,
 )
-_read_batch, _read_requests = reader(_BATCH_TYPE), reader(REQUESTS_TYPE)
+_read_source, _read_batch = reader(_SOURCE_TYPE), reader(_BATCH_TYPE)
+_read_requests = reader(REQUESTS_TYPE)
+
+
+@compiled(types.void(_SOURCE_TYPE, types.intp))
+def _write_source(source: Source, address: int) -> None:
+    store(borrow(source), address)
 
 
 @compiled(types.void(_BATCH_TYPE, types.intp))
@@ -165,42 +170,43 @@ def _write_requests(requests: Requests, address: int) -> None:
     store(borrow(requests), address)
 
 
-@compiled(types.void(types.intp, types.int64, types.uint64))
-def _draw(batch: int, index: int, seed: int) -> None:
-    """Draw a workload into the home of an environment, which moves there."""
-    shared = _read_batch(batch)
-    source, requests = shared.source, _read_requests(shared.requests[index])
-    draw(source.plan, pool(seed, np.uint64(0)), requests)
-    episode = read_episode(shared.homes[index])
-    for i in range(requests.arrival.size):
-        trace = requests.trace[i]
-        layers = source.layers[trace]
-        cell = source.first_cell[trace] + requests.row[i] * layers
-        due = requests.start[i] + source.plan.slo_multiplier * requests.period[i]
-        episode.jobs.deadline[i] = due
+@compiled(types.void(types.intp, types.intp, types.intp, types.uint64))
+def _draw(source: int, requests: int, home: int, seed: int) -> None:
+    """Draw a workload from a source into columns and the episode that they belong to."""
+    drawn, known, episode = _read_requests(requests), _read_source(source), read_episode(home)
+    draw(known.plan, pool(seed, np.uint64(0)), drawn)
+    for i in range(drawn.arrival.size):
+        trace = drawn.trace[i]
+        layers = known.layers[trace]
+        cell = known.first_cell[trace] + drawn.row[i] * layers
+        episode.jobs.deadline[i] = drawn.start[i] + known.plan.slo_multiplier * drawn.period[i]
         episode.jobs.first_cell[i] = cell
         episode.jobs.layers[i] = layers
-        episode.ledger.isolated[i] = source.isolated[cell]
-        episode.ledger.model[i] = source.model[trace]
-    shared.episodes[index] = shared.homes[index]
+        episode.ledger.isolated[i] = known.isolated[cell]
+        episode.ledger.model[i] = known.model[trace]
 
 
-@compiled(types.void(types.intp, types.int64))
-def _renew(batch: int, index: int) -> None:
-    """Start the next episode of an environment, drawn from its own stream."""
+@compiled(types.void(types.intp, types.int64, types.uint64))
+def _renew(batch: int, index: int, seed: int) -> None:
+    """Start the episode of this seed at the home of an environment."""
     shared = _read_batch(batch)
-    _draw(batch, index, np.uint64(integers(shared.streams[index], 2**31)))
-    fresh(read_episode(shared.episodes[index]), shared.outcome, index)
+    home = shared.homes[index]
+    _draw(shared.source, shared.requests[index], home, seed)
+    shared.episodes[index] = home
+    start(home, shared.outcome, index)
     shared.ended[index] = False
 
 
 @compiled(None, inline=True)
-def _measure(shared: Batch, index: int) -> None:
-    """Write the metrics of the episode that an environment has finished; NaN if it was given."""
-    if shared.episodes[index] != shared.homes[index]:
-        shared.metrics[index] = np.nan  # its priorities and models may be others
-        return
-    episode = read_episode(shared.episodes[index])
+def _next_seed(shared: Batch, index: int) -> int:
+    """The seed of the next episode, from the environment's own stream."""
+    return np.uint64(integers(shared.streams[index], 2**31))
+
+
+@compiled(types.void(types.intp, types.float64[::1], types.float64[::1]))
+def _measure(at: int, priorities: Floats, out: Floats) -> None:
+    """Write the metrics of a finished episode."""
+    episode = read_episode(at)
     jobs, ledger = episode.jobs, episode.ledger
     tally(
         jobs.arrival,
@@ -211,8 +217,8 @@ def _measure(shared: Batch, index: int) -> None:
         ledger.model,
         episode.state.counters[PREEMPTIONS],
         np.nan,
-        shared.priorities,
-        shared.metrics[index],
+        priorities,
+        out,
     )
 
 
@@ -220,68 +226,78 @@ def _measure(shared: Batch, index: int) -> None:
 def _play(batch: int, index: int, action: int) -> None:
     """A step of one environment of a batch."""
     shared = _read_batch(batch)
-    outcome = shared.outcome
     if shared.ended[index]:
         if shared.mode == _NEXT_STEP:
-            _renew(batch, index)
-            outcome.rewards[index] = 0.0
-            outcome.terminated[index] = False
+            _renew(batch, index, _next_seed(shared, index))
         return
-    turn(read_episode(shared.episodes[index]), action, outcome, index)
+    turn(shared.episodes[index], shared.outcome, index, action)
+    outcome = read_outcome(shared.outcome)
     if not outcome.terminated[index]:
         return
     shared.ended[index] = True
-    _measure(shared, index)
+    if shared.episodes[index] == shared.homes[index]:
+        _measure(shared.episodes[index], shared.priorities, shared.metrics[index])
+    else:  # its priorities and models may be others
+        for metric in range(shared.metrics.shape[1]):
+            shared.metrics[index, metric] = np.nan
     if shared.mode == _SAME_STEP:
-        last = shared.last
-        last.observations[index] = outcome.observations[index]
+        last = read_outcome(shared.last)
+        for feature in range(outcome.observations.shape[1]):
+            last.observations[index, feature] = outcome.observations[index, feature]
         last.time_s[index] = outcome.time_s[index]
         last.invalid[index] = outcome.invalid[index]
-        _renew(batch, index)
+        reward = outcome.rewards[index]
+        _renew(batch, index, _next_seed(shared, index))
+        outcome.rewards[index] = reward
+        outcome.terminated[index] = True
 
 
-@compiled(types.void(types.intp, types.int64[::1]), parallel=True)
-def _play_all(batch: int, actions: Ints) -> None:
-    for index in prange(actions.size):
-        _play(batch, index, actions[index])
-
-
-@compiled(types.void(types.intp, types.int64[::1]))
-def _play_serially(batch: int, actions: Ints) -> None:
-    for index in range(actions.size):
-        _play(batch, index, actions[index])
-
-
-_LEFT, _GIVEN, _SEEDED, _NEXT = range(4)
-"""Which workload an environment is reset to: none; one that it has been given; that of its seed;
-the next one of its own stream."""
-
-
-@compiled(types.void(types.intp, types.int64, types.int64, types.boolean, types.uint64))
-def _reset(batch: int, index: int, which: int, reseeded: bool, seed: int) -> None:
-    """Reset one environment of a batch, and before that its stream, if it is to be reseeded."""
-    shared = _read_batch(batch)
-    if which == _LEFT:
-        return
-    if reseeded:
-        seeded(pool(seed, np.uint64(0)), shared.streams[index])
-    if which == _NEXT:
-        _renew(batch, index)
-    else:
-        if which == _SEEDED:
-            _draw(batch, index, seed)
-        fresh(read_episode(shared.episodes[index]), shared.outcome, index)
-        shared.ended[index] = False
-    shared.outcome.rewards[index] = 0.0
-    shared.outcome.terminated[index] = False
+_STEP, _LEFT, _GIVEN, _SEEDED, _NEXT = range(5)
+"""What an environment does: step; nothing; start the workload that it has been given, that of its
+seed, or the next one of its own stream."""
 
 
 @compiled(
-    types.void(types.intp, types.int64[::1], types.boolean[::1], types.uint64[::1]), parallel=True
+    types.void(types.intp, types.int64, types.int64, types.int64, types.boolean, types.uint64)
 )
-def _reset_all(batch: int, which: Ints, reseeded: Bools, seeds: NDArray[np.uint64]) -> None:
-    for index in prange(which.size):
-        _reset(batch, index, which[index], reseeded[index], seeds[index])
+def _act(batch: int, index: int, what: int, action: int, reseeded: bool, seed: int) -> None:
+    """Let one environment of a batch do what it is told to.
+
+    Before a reset, its stream starts anew from the seed if it is to be reseeded.
+    """
+    if what == _STEP:
+        _play(batch, index, action)
+    if what in (_STEP, _LEFT):
+        return
+    shared = _read_batch(batch)
+    if reseeded:
+        seeded(pool(seed, np.uint64(0)), shared.streams[index])
+    if what == _GIVEN:
+        start(shared.episodes[index], shared.outcome, index)
+        shared.ended[index] = False
+    else:
+        _renew(batch, index, seed if what == _SEEDED else _next_seed(shared, index))
+
+
+_COMMANDS = (types.int64[::1], types.int64[::1], types.boolean[::1], types.uint64[::1])
+
+
+@compiled(types.void(types.intp, types.intp, *_COMMANDS))
+def _run(
+    act: int, batch: int, what: Ints, actions: Ints, reseeded: Bools, seeds: NDArray[np.uint64]
+) -> None:
+    """Let every environment of a batch ``act``."""
+    for index in range(what.size):
+        invoke(act, (batch, index, what[index], actions[index], reseeded[index], seeds[index]))
+
+
+@compiled(types.void(types.intp, types.intp, *_COMMANDS), parallel=True)
+def _run_on_all_cores(
+    act: int, batch: int, what: Ints, actions: Ints, reseeded: Bools, seeds: NDArray[np.uint64]
+) -> None:
+    """Let every environment of a batch ``act``, on all cores."""
+    for index in prange(what.size):
+        invoke(act, (batch, index, what[index], actions[index], reseeded[index], seeds[index]))
 
 
 class SparseMultiDNNVectorEnv(
@@ -371,6 +387,8 @@ class SparseMultiDNNVectorEnv(
         # Two to return in turn, and what the last steps of episodes showed.
         self._outcomes = [new_outcome(count, self.settings.slots) for _ in range(3)]
         self._frame = 0
+        self._nothing = np.zeros(count, np.int64)
+        self._no_seeds = np.zeros(count, np.bool_), np.zeros(count, np.uint64)
         self._build()
 
     def _build(self) -> None:
@@ -410,16 +428,19 @@ class SparseMultiDNNVectorEnv(
             planned.recorded_priority if planned.recorded_priority.size else planned.priorities
         )
         self._metrics = names(priorities, store.models)
-        self._batch = Batch(
-            source=Source(
-                plan=planned,
-                first_cell=store.first_cell,
-                layers=store.layers,
-                model=store.model_of,
-                isolated=np.concatenate(
-                    [np.repeat(t.isolated_s, t.latency_s.shape[1]) for t in store.traces]
-                ),
+        self._source = Source(
+            plan=planned,
+            first_cell=store.first_cell,
+            layers=store.layers,
+            model=store.model_of,
+            isolated=np.concatenate(
+                [np.repeat(t.isolated_s, t.latency_s.shape[1]) for t in store.traces]
             ),
+        )
+        self._batch = Batch(
+            source=0,
+            outcome=0,
+            last=0,
             mode=_CODES[self._mode],
             episodes=np.zeros(count, np.int64),
             homes=np.zeros(count, np.int64),
@@ -428,8 +449,6 @@ class SparseMultiDNNVectorEnv(
             ended=np.zeros(count, np.bool_),
             priorities=priorities,
             metrics=np.zeros((count, len(self._metrics))),
-            last=self._outcomes[_LAST],
-            outcome=self._outcomes[0],
         )
         self._place()
 
@@ -444,9 +463,17 @@ class SparseMultiDNNVectorEnv(
             episodes=homes.copy(),
             requests=np.array([placed.address for placed in self._drawn], np.int64),
         )
+        self._from = Placed(self._source, _SOURCE_TYPE, _write_source)
+        self._to = [placed_outcome(outcome) for outcome in self._outcomes]
         self._frames = [
-            Placed(self._batch._replace(outcome=outcome), _BATCH_TYPE, _write_batch)
-            for outcome in self._outcomes[:2]
+            Placed(
+                self._batch._replace(
+                    source=self._from.address, outcome=to.address, last=self._to[_LAST].address
+                ),
+                _BATCH_TYPE,
+                _write_batch,
+            )
+            for to in self._to[:_LAST]
         ]
 
     def reset(
@@ -469,23 +496,15 @@ class SparseMultiDNNVectorEnv(
         before, self._frame = self._outcomes[self._frame], 1 - self._frame
         for column, old in zip(self._outcomes[self._frame], before, strict=True):
             column[~chosen] = old[~chosen]
-        which = np.where(chosen, np.where(has_seed, _SEEDED, _NEXT), _LEFT)
+        what = np.where(chosen, np.where(has_seed, _SEEDED, _NEXT), _LEFT)
         self._given |= guests
         for index in guests:
-            which[index] = _GIVEN
+            what[index] = _GIVEN
             self._visit(index)
-        frame, reseeded = self._frames[self._frame].address, has_seed | ~self._seeded
-        if self._threaded():
-            _reset_all(frame, which, reseeded, seeds)
-        else:
-            for index in np.flatnonzero(chosen):
-                _reset(frame, index, which[index], reseeded[index], seeds[index])
+        reseeded = has_seed | ~self._seeded
+        self._run(what, self._nothing, reseeded, seeds)
         self._seeded |= chosen
         return self._outcome("observations"), self._infos(chosen)
-
-    def _threaded(self) -> bool:
-        """Whether to spread the work over the cores."""
-        return self.num_envs >= _WORTH_THREADS and _threads_work
 
     def _chosen(self, mask: object) -> Bools:
         if mask is None:
@@ -582,8 +601,7 @@ class SparseMultiDNNVectorEnv(
             )
         chosen = self._actions(actions)
         self._frame = 1 - self._frame
-        play = _play_all if self._threaded() else _play_serially
-        play(self._frames[self._frame].address, chosen)
+        self._run(self._nothing, chosen, *self._no_seeds)
         return (
             self._outcome("observations"),
             self._outcome("rewards"),
@@ -591,6 +609,11 @@ class SparseMultiDNNVectorEnv(
             np.zeros(self.num_envs, np.bool_),
             {**self._last_infos(), **self._infos(np.ones(self.num_envs, np.bool_))},
         )
+
+    def _run(self, what: Ints, actions: Ints, reseeded: Bools, seeds: NDArray[np.uint64]) -> None:
+        threaded = self.num_envs >= _WORTH_THREADS and _threads_work
+        run = _run_on_all_cores if threaded else _run
+        run(_act.address, self._frames[self._frame].address, what, actions, reseeded, seeds)
 
     def _actions(self, actions: object) -> Ints:
         chosen = _array(actions)

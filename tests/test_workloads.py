@@ -1,18 +1,26 @@
 """Scenarios, the workloads drawn from them, and recorded requests."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numba import types
 
 from dysta_gym import Workload, compare, generate, load_scenario, shipped_scenarios
+from dysta_gym.compiling import compiled
 from dysta_gym.information import LEVELS
 from dysta_gym.simulator import simulate
-from dysta_gym.traces import read_artifact_traces
+from dysta_gym.streams import pool
+from dysta_gym.traces import read_artifact_traces, reference_split
 from dysta_gym.workloads import (
     LOADS,
+    PLAN_TYPE,
+    Requests,
     arrival_rate,
+    draw,
     mean_isolated_s,
+    plan,
     read_requests,
     requests_from,
 )
@@ -235,6 +243,115 @@ def test_draws_that_cannot_be(refused):
         generate(scenario(), seed=-1)
     with refused("split", "'tset'", "train", "test", "all"):
         generate(scenario(), seed=0, split="tset")
+
+
+def drawn_by_numpy(chosen, seed, split, recorded=()):
+    """Columns of `Workload` and the deadlines, as the scenario's words say, one by one."""
+    store, process, total = chosen.store(), chosen.arrivals, chosen.requests
+    rate = arrival_rate(chosen, split)
+    weights = np.array(list(chosen.traces.values()))
+    weights = weights / weights.sum()
+    rows = [trace.rows(split) for trace in store.traces]
+    gaps, networks, inputs, ranks = np.random.default_rng(seed).spawn(4)
+    average = store.averages(reference_split(split)).isolated_s[store.model_of]
+    start_s = None
+    if process.process == "poisson":
+        arrival_s = np.cumsum(gaps.exponential(size=total)) / rate
+    elif process.process == "replay":
+        recorded_rate = (len(recorded) - 1) / (recorded[-1] - recorded[0])
+        total = len(recorded)
+        arrival_s = (recorded - recorded[0]) * (recorded_rate / rate)
+    elif process.process == "mmpp":
+        gaps, states = gaps.spawn(2)
+        work = np.cumsum(gaps.exponential(size=total))
+        rates = [(1 - process.share * process.intensity) / (1 - process.share), process.intensity]
+        stays = np.array([1 / process.share - 1, 1]) * process.length / process.intensity
+        state = int(states.random() < process.share)
+        time, done = [0.0], [0.0]
+        while done[-1] < work[-1]:
+            stay = states.exponential(stays[state])
+            time.append(time[-1] + stay)
+            done.append(done[-1] + stay * rates[state])
+            state = 1 - state
+        arrival_s = np.interp(work, done, time) / rate
+    else:
+        average = 1 / (rate * weights)
+        phases = gaps.random(len(rows))
+        frames = []
+        for index, late in enumerate(gaps.spawn(len(rows))):
+            begin = phases[index] + np.arange(total)
+            shown = (begin + process.jitter * late.random(total)) * average[index]
+            frames += zip(shown, [index] * total, begin * average[index], strict=True)
+        arrival_s, trace, start_s = (np.array(c) for c in zip(*sorted(frames)[:total], strict=True))
+    if start_s is None:
+        start_s = arrival_s
+        trace = np.searchsorted(np.cumsum(weights), networks.random(total), side="right")
+    row = [rows[t][int(u * len(rows[t]))] for t, u in zip(trace, inputs.random(total), strict=True)]
+    priority = np.array(chosen.priorities)[ranks.integers(len(chosen.priorities), size=total)]
+    deadline_s = start_s + chosen.slo_multiplier * average[trace]
+    return arrival_s, trace, np.array(row), priority, deadline_s
+
+
+PROCESSES = {
+    "poisson": {"process": "poisson"},
+    "mmpp": BURSTS,
+    "mmpp, calm at 0": BURSTS | {"intensity": 10.0, "length": 2.0},
+    "frames": FRAMES,
+    "frames in time": {"process": "frames"},
+    "replay": {"process": "replay"},
+}
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+@pytest.mark.parametrize("split", ["train", "test", "all"])
+def test_draws_are_those_of_numpy(tmp_path, name, split):
+    recorded = np.cumsum(np.random.default_rng(0).exponential(size=50)) + 3
+    arrivals = PROCESSES[name]
+    if name == "replay":
+        np.savetxt(tmp_path / "requests.csv", recorded, "%.17g", header="arrival_s", comments="")
+        arrivals = arrivals | {"file": str(tmp_path / "requests.csv")}
+    traces = {"gpt2": 3, "bart": 1, "bert": 0.7}
+    for seed, changes in itertools.product(
+        (0, 7, 2**32 - 1, 2**64 - 1, 2**64, 2**170 + 3),
+        (
+            {},
+            {"requests": 2},
+            {"load": None, "rate": 11.0, "priorities": [1.0, 2.5, 4.0, 7.0, 8.0]},
+        ),
+    ):
+        chosen = scenario(arrivals=arrivals, traces=traces, **changes)
+        workload = generate(chosen, seed, split=split)
+        columns = (workload.arrival_s, workload.trace, workload.row, workload.priority)
+        expected = drawn_by_numpy(chosen, seed, split, recorded[: chosen.requests])
+        for column, values in zip((*columns, workload.deadline_s), expected, strict=True):
+            np.testing.assert_array_equal(column, values, strict=True)
+
+
+@compiled(
+    types.void(PLAN_TYPE, types.int64[::1], types.float64[:, :, ::1], types.int64[:, :, ::1]),
+    cache=False,
+)
+def draw_all(plan, seeds, floats, ints):
+    for i in range(seeds.size):
+        requests = Requests(
+            floats[i, 0], ints[i, 0], ints[i, 1], floats[i, 1], floats[i, 2], floats[i, 3]
+        )
+        draw(plan, pool(seeds[i], 0), requests)
+
+
+@pytest.mark.parametrize("arrivals", [{"process": "poisson"}, BURSTS, FRAMES])
+def test_compiled_code_draws_the_same_workloads(arrivals):
+    chosen = scenario(arrivals=arrivals)
+    seeds = np.array([0, 5, 2**31 - 1])
+    floats, ints = np.empty((3, 4, 200)), np.empty((3, 2, 200), np.int64)
+    made = plan(chosen, "train")
+    draw_all(made, seeds, floats, ints)
+    for i, seed in enumerate(seeds.tolist()):
+        workload = generate(chosen, seed, split="train")
+        assert drawn(workload, "trace", "row") == ints[i].tolist()
+        assert drawn(workload, "arrival_s", "priority") == floats[i, :2].tolist()
+        deadline_s = floats[i, 2] + made.slo_multiplier * floats[i, 3]
+        assert workload.deadline_s.tolist() == deadline_s.tolist()
 
 
 # --- arrival processes ---------------------------------------------------------------------------

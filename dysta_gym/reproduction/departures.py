@@ -27,14 +27,13 @@ from dysta_gym.figures import COLOURS, condition_title
 from dysta_gym.information import estimates
 from dysta_gym.metrics import measure
 from dysta_gym.policies import Policy, find
-from dysta_gym.records import borrow, on_stack
+from dysta_gym.records import borrow, invoke, on_stack
 from dysta_gym.reproduction.context import METRICS, Context, Deployment, Item, Result
 from dysta_gym.reproduction.scheduling import PAPER_SLO
 from dysta_gym.simulator import (
     ARRIVED,
     FLOATS_TYPE,
     MACHINE_TYPES,
-    RULE_TYPE,
     SIZE,
     Floats,
     Jobs,
@@ -105,13 +104,13 @@ def _arrivals(deployment: Deployment, workload: Workload, charged: Sequence[floa
 # --- (b) the clock -------------------------------------------------------------------------------
 
 
-@compiled(types.void(*MACHINE_TYPES, RULE_TYPE, FLOATS_TYPE, FLOATS_TYPE))
+@compiled(types.void(*MACHINE_TYPES, types.intp, FLOATS_TYPE, FLOATS_TYPE))
 def _run_backwards(
     jobs: Jobs,
     tables: Tables,
     state: State,
     queue: Queue,
-    rule: Any,
+    rule: int,
     parameters: Floats,
     scores: Floats,
 ) -> None:
@@ -121,7 +120,7 @@ def _run_backwards(
     view = on_stack(View(queue, borrow(parameters), scores))
     while state.counters[SIZE] > 0:
         size = state.counters[SIZE]
-        rule(view, size, 0, size, state.clock[0])
+        invoke(rule, (view, size, 0, size, state.clock[0]))
         execute(jobs, tables, state, queue, first_least(scores, size))
         arrived = state.counters[ARRIVED]
         if state.counters[SIZE] == 0 and arrived < jobs.arrival.size:
@@ -133,7 +132,7 @@ class _BackwardsMachine(Machine):
     def run(self, policy: Policy) -> None:
         values = policy.values(self.mean_isolated_s)
         scores = np.empty(len(self.workload))
-        _run_backwards(*self.parts, policy.compiled(), values, scores)
+        _run_backwards(*self.parts, policy.compiled().address, values, scores)
 
 
 def _backwards(deployment: Deployment, workload: Workload, policy: Policy) -> Machine:
