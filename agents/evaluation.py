@@ -53,8 +53,8 @@ def evaluate(
             that has such an argument, and the state comes back to it if it is not None. Or a
             function that gives actions, integers of shape ``(environments,)``, for observations,
             shape ``(environments, features)``, and action masks, shape ``(environments, slots)``;
-            it may neither change nor keep them. Rows of finished workloads stay, and their actions
-            do not matter.
+            it may neither change nor keep them. Where a workload is finished before others, its row
+            goes on with another one, which does not count.
         scenarios: As `compare` takes them, and so the next six.
         loads: See there.
         rates: See there.
@@ -88,6 +88,7 @@ def evaluate(
                 "SparseMultiDNN-v0",
                 num_envs=len(together),
                 vectorization_mode="vector_entry_point",
+                autoreset_mode="SameStep",
                 scenario=together[0].scenario,
                 level=level,
                 slots=slots,
@@ -118,7 +119,7 @@ def _play(envs: Any, choose: Choice, cells: Sequence[Cell]) -> Iterator[tuple[in
         actions = choose(observations, infos["action_mask"])
         observations, _, ended, _, infos = envs.step(actions)
         for at in np.flatnonzero(ended & running):
-            yield int(at), _rows(infos["metrics"], int(at))
+            yield int(at), _rows(infos["final_info"]["metrics"], int(at))
         # Those that have ended go on with workloads of their own, which nobody looks at.
         running &= ~ended
 

@@ -18,7 +18,7 @@ try:
     from stable_baselines3.common.vec_env import VecEnv
     from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 except ModuleNotFoundError as error:
-    if error.name != "stable_baselines3":
+    if str(error.name).partition(".")[0] != "stable_baselines3":
         raise
     raise DystaError(
         "SparseMultiDNNVecEnv: stable-baselines3 is missing; pip install 'dysta-gym[agents]'"
