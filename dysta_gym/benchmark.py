@@ -30,6 +30,7 @@ from dysta_gym.traces import reference_split
 from dysta_gym.workloads import (
     LOADS,
     Scenario,
+    Workload,
     arrival_rate,
     draws_nothing,
     generate,
@@ -61,7 +62,7 @@ class _Condition:
         return self.scenario.name, load, rate, self.scenario.slo_multiplier
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """One workload under every policy: metrics by name, and their values, a row a policy."""
 
     labels: tuple[str, ...]
@@ -69,15 +70,24 @@ class _Rows(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Cell:
+class Cell:
     """One workload: a condition with one seed."""
 
     condition: _Condition
     seed: int
 
-    def rows(self, policies: Iterable[Policy], stop: Event) -> _Rows:
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario, under the cell's condition."""
+        return self.condition.scenario
+
+    def workload(self) -> Workload:
+        """The workload."""
+        return generate(self.scenario, self.seed, split=self.condition.split)
+
+    def rows(self, policies: Iterable[Policy], stop: Event) -> Rows:
         """Run every policy, unless ``stop`` is set meanwhile, for then nobody waits for it."""
-        workload = generate(self.condition.scenario, self.seed, split=self.condition.split)
+        workload = self.workload()
         bound = antt_lower_bound(workload.arrival_s, workload.isolated_s)
         priorities = np.unique(workload.priority)
         rows = []
@@ -87,10 +97,10 @@ class _Cell:
             rows.append(measured(simulate(workload, policy), priorities, bound))
         labels = names(priorities, workload.store.models)
         there = occurring(rows[0])  # which depends on the workload alone
-        return _Rows(tuple(labels[at] for at in there), np.array(rows)[:, there])
+        return Rows(tuple(labels[at] for at in there), np.array(rows)[:, there])
 
 
-def _table(cells: Sequence[_Cell], policies: Sequence[str], parts: Sequence[_Rows]) -> pd.DataFrame:
+def table(cells: Sequence[Cell], policies: Sequence[str], parts: Sequence[Rows]) -> pd.DataFrame:
     """What `compare` returns; metrics in the order in which they first occur."""
     layouts = dict.fromkeys(part.labels for part in parts)
     columns = list(dict.fromkeys(chain.from_iterable(layouts)))
@@ -142,41 +152,21 @@ def compare(
     Raises:
         DystaError: If an argument is not usable.
     """
-    chosen = [load_scenario(source) for source in scenarios]
-    _unique("scenario", [scenario.name for scenario in chosen])
+    cells = cells_of(
+        scenarios, loads=loads, rates=rates, slos=slos, seeds=seeds, requests=requests, split=split
+    )
     named = [(p.spec, p) if isinstance(p, Policy) else (p, find(p)) for p in policies]
+    _some("policy", named)
     _unique("policy", [name for name, _ in named])
-    seeds = list(seeds)
-    loads = [LOADS.get(load, load) if isinstance(load, str) else load for load in loads]
-    for name, values in (("load", loads), ("rate", rates), ("slo", slos), ("seed", seeds)):
-        _unique(name, values)
-    for name, given in (("scenario", chosen), ("policy", named), ("seeds", seeds)):
-        if not given:
-            raise DystaError(f"{name}: there is none; at least one is needed")
-    for scenario in chosen:
-        if len(seeds) > 1 and draws_nothing(scenario):
-            raise DystaError(
-                f"seeds: {len(seeds)} workloads of scenario {scenario.name!r} would be the same, "
-                "for its requests are recorded; give 1"
-            )
-    if any(isinstance(seed, bool) or not isinstance(seed, int | np.integer) for seed in seeds):
-        raise DystaError(f"seeds: {seeds} is not allowed; they must be whole numbers")
     if jobs is not None and jobs < 1:
         raise DystaError(f"jobs: {jobs} is not allowed; it must be 1 or more")
-    offered: list[dict[str, Any]] = [{"load": load} for load in loads]
-    offered += [{"rate": rate} for rate in rates]
-    multipliers: Sequence[float | None] = slos or (None,)
-    conditions = [
-        _Condition(scenario.varied(requests=requests, slo_multiplier=slo, **offer), split)
-        for scenario, offer, slo in product(chosen, offered or [{}], multipliers)
-    ]
-    cells = [_Cell(condition, seed) for condition, seed in product(conditions, seeds)]
     by_name = dict(named)
-    for scenario, policy in product(chosen, by_name.values()):
+    stores = {cell.scenario.name: cell.scenario.store() for cell in cells}
+    for store, policy in product(stores.values(), by_name.values()):
         # Made once, before the workers share it.
         policy.compiled()
-        estimates(scenario.store(), policy.level, reference_split(split))
-    parts: list[_Rows] = []
+        estimates(store, policy.level, reference_split(split))
+    parts: list[Rows] = []
     stop = Event()
     workers = jobs or os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
@@ -191,7 +181,53 @@ def compare(
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise
-    return _table(cells, list(by_name), parts)
+    return table(cells, list(by_name), parts)
+
+
+def cells_of(
+    scenarios: Sequence[str | Path | Mapping[str, Any] | Scenario],
+    *,
+    loads: Sequence[float | str],
+    rates: Sequence[float],
+    slos: Sequence[float],
+    seeds: Iterable[int],
+    requests: int | None,
+    split: str,
+) -> list[Cell]:
+    """The workloads that `compare` runs for these arguments of it, scenario after scenario.
+
+    Raises:
+        DystaError: If an argument is not usable.
+    """
+    chosen = [load_scenario(source) for source in scenarios]
+    seeds = list(seeds)
+    _some("scenario", chosen)
+    _some("seeds", seeds)
+    loads = [LOADS.get(load, load) if isinstance(load, str) else load for load in loads]
+    _unique("scenario", [scenario.name for scenario in chosen])
+    for name, values in (("load", loads), ("rate", rates), ("slo", slos), ("seed", seeds)):
+        _unique(name, values)
+    for scenario in chosen:
+        if len(seeds) > 1 and draws_nothing(scenario):
+            raise DystaError(
+                f"seeds: {len(seeds)} workloads of scenario {scenario.name!r} would be the same, "
+                "for its requests are recorded; give 1"
+            )
+    if any(isinstance(seed, bool) or not isinstance(seed, int | np.integer) for seed in seeds):
+        raise DystaError(f"seeds: {seeds} is not allowed; they must be whole numbers")
+    offered: list[dict[str, Any]] = [{"load": load} for load in loads]
+    offered += [{"rate": rate} for rate in rates]
+    multipliers: Sequence[float | None] = slos or (None,)
+    conditions = [
+        _Condition(scenario.varied(requests=requests, slo_multiplier=slo, **offer), split)
+        for scenario, offer, slo in product(chosen, offered or [{}], multipliers)
+    ]
+    return [Cell(condition, seed) for condition, seed in product(conditions, seeds)]
+
+
+def _some(field: str, given: Sequence[object]) -> None:
+    if not given:
+        raise DystaError(f"{field}: there is none; at least one is needed")
 
 
 def _unique(field: str, values: Sequence[object]) -> None:

@@ -1,0 +1,187 @@
+"""Judging a learned scheduler on the workloads that `dysta_gym.compare` runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dysta_gym.benchmark import DEFAULT_SCENARIOS, Cell, Rows, cells_of, table
+from dysta_gym.errors import DystaError
+from dysta_gym.workloads import Scenario
+
+Choice = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.int64]]
+"""Actions, shape ``(environments,)``, for observations, shape ``(environments, features)``, and
+action masks, shape ``(environments, slots)``."""
+
+
+def evaluate(
+    agent: Any,
+    scenarios: Sequence[str | Path | Mapping[str, Any] | Scenario] = DEFAULT_SCENARIOS,
+    *,
+    loads: Sequence[float | str] = (),
+    rates: Sequence[float] = (),
+    slos: Sequence[float] = (),
+    seeds: Iterable[int] = range(5),
+    requests: int | None = None,
+    split: str = "test",
+    level: str = "monitored",
+    slots: int = 128,
+    name: str | None = None,
+    batch: int = 256,
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Run an agent on the workloads of `dysta_gym.compare`, many at a time.
+
+    ```python
+    pd.concat([compare(policies=["dysta"], seeds=range(20)), evaluate(model, seeds=range(20))])
+    ```
+
+    is one table, for `dysta_gym.summarise` and `dysta_gym.aggregate`.
+
+    Args:
+        agent: A model of Stable-Baselines3, or anything whose ``predict(observations,
+            deterministic=True)`` gives actions and a state; ``action_masks`` go to a ``predict``
+            that has such an argument, and the state comes back to it if it is not None. Or a
+            function that gives actions, integers of shape ``(environments,)``, for observations,
+            shape ``(environments, features)``, and action masks, shape ``(environments, slots)``;
+            it may neither change nor keep them. Where a workload is finished before others, its row
+            goes on with another one, which does not count.
+        scenarios: As `compare` takes them, and so the next six.
+        loads: See there.
+        rates: See there.
+        slos: See there.
+        seeds: See there.
+        requests: See there.
+        split: See there.
+        level: What the agent knows, a level of ``SparseMultiDNN-v0``.
+        slots: Requests that it can choose from.
+        name: What it is called in the column ``policy``; by default, the name of its class or of
+            the function.
+        batch: Workloads run at a time, at most. The result does not depend on it if an action does
+            not depend on other rows, not even by rounding.
+        progress: Called with workloads done and workloads in all, after each.
+
+    Returns:
+        A row per workload, with the columns of `compare`.
+
+    Raises:
+        DystaError: If an argument is not usable, or the agent observes something else.
+    """
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise DystaError(f"batch: {batch!r} is not allowed; it must be a whole number above 0")
+    cells = cells_of(
+        scenarios, loads=loads, rates=rates, slos=slos, seeds=seeds, requests=requests, split=split
+    )
+    parts: list[Rows] = []
+    for _, group in groupby(cells, lambda cell: cell.scenario.name):
+        for together in _chunks(list(group), batch):
+            envs: Any = gym.make_vec(
+                "SparseMultiDNN-v0",
+                num_envs=len(together),
+                vectorization_mode="vector_entry_point",
+                autoreset_mode="SameStep",
+                scenario=together[0].scenario,
+                level=level,
+                slots=slots,
+                split=split,
+            )
+            played: dict[int, Rows] = {}
+            for at, rows in _play(envs, _choice(agent, envs), together):
+                played[at] = rows
+                if progress:
+                    progress(len(parts) + len(played), len(cells))
+            parts += [played[at] for at in range(len(together))]
+    return table(cells, [name or _name(agent)], parts)
+
+
+def _chunks(cells: Sequence[Cell], most: int) -> list[Sequence[Cell]]:
+    """As few runs of at most so many cells as there can be, of about the same length."""
+    count = -(-len(cells) // most)
+    ends = [len(cells) * chunk // count for chunk in range(count + 1)]
+    return [cells[start:end] for start, end in pairwise(ends)]
+
+
+def _play(envs: Any, choose: Choice, cells: Sequence[Cell]) -> Iterator[tuple[int, Rows]]:
+    """Play the workload of each cell once; its index and its row, as each ends."""
+    workloads = [cell.workload() for cell in cells]
+    observations, infos = envs.reset(options={"workloads": workloads})
+    running = np.ones(len(cells), np.bool_)
+    while running.any():
+        actions = choose(observations, infos["action_mask"])
+        observations, _, ended, _, infos = envs.step(actions)
+        for at in np.flatnonzero(ended & running):
+            yield int(at), _rows(infos["final_info"]["metrics"], int(at))
+        # Those that have ended go on with workloads of their own, which nobody looks at.
+        running &= ~ended
+
+
+def _rows(metrics: Mapping[str, Any], at: int) -> Rows:
+    """The metrics of one environment."""
+    labels = tuple(key for key in metrics if not key.startswith("_") and metrics[f"_{key}"][at])
+    return Rows(labels, np.array([[metrics[label][at] for label in labels]]))
+
+
+def _name(agent: Any) -> str:
+    return str(getattr(agent, "__name__", type(agent).__name__))
+
+
+def _choice(agent: Any, envs: Any) -> Choice:
+    """The agent as a function.
+
+    Raises:
+        DystaError: If it is no agent, or one for another environment.
+    """
+    if not hasattr(agent, "predict"):
+        if callable(agent):
+            return agent  # type: ignore[no-any-return]
+        raise DystaError(
+            f"agent: {agent!r} is not allowed; it must have a method predict, or be a function of "
+            "observations and action masks"
+        )
+    _check_fit(agent, envs)
+    return _Model(agent)
+
+
+def _check_fit(agent: Any, envs: Any) -> None:
+    """Raise a `DystaError` if a model's spaces are known and are not those of the environment."""
+    theirs, ours = getattr(agent, "action_space", None), envs.single_action_space
+    if theirs is not None and theirs != ours:
+        fit = f"give slots={theirs.n}" if hasattr(theirs, "n") else "it is for other environments"
+        raise DystaError(f"agent: it chooses from {theirs}, but slots={ours.n} has {ours}; {fit}")
+    theirs, ours = getattr(agent, "observation_space", None), envs.single_observation_space
+    if theirs is not None and theirs.shape != ours.shape:
+        raise DystaError(
+            f"agent: it observes an array of shape {theirs.shape}, but one of shape {ours.shape} "
+            "is shown; what changed it in training must be done in a function of one's own"
+        )
+
+
+class _Model:
+    """A model of Stable-Baselines3 as a `Choice`."""
+
+    def __init__(self, model: Any) -> None:
+        self._predict = partial(model.predict, deterministic=True)
+        parameters = inspect.signature(model.predict).parameters
+        self._masked = "action_masks" in parameters
+        self._state: Any = None
+        normalised = getattr(model, "get_vec_normalize_env", lambda: None)()
+        self._seen = normalised.normalize_obs if normalised else lambda observations: observations
+
+    def __call__(
+        self, observations: NDArray[np.float32], masks: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        more: dict[str, Any] = {"action_masks": masks} if self._masked else {}
+        if self._state is not None:
+            more |= {"state": self._state, "episode_start": np.zeros(len(masks), np.bool_)}
+        actions: NDArray[np.int64]
+        actions, self._state = self._predict(self._seen(observations), **more)
+        return actions
