@@ -21,7 +21,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from benchmarks.page import Section, goals, wrapped
-from benchmarks.timing import cores
+from benchmarks.timing import Others, cores
 from dysta_gym.files import replacing
 
 SECTIONS = ("episodes", "growth", "environments", "training", "start")
@@ -38,7 +38,7 @@ def _machine() -> str:
     )
 
 
-def _page(sections: list[Section], seconds: float, quick: bool) -> str:
+def _page(sections: list[Section], seconds: float, others: float, quick: bool) -> str:
     how = "`python -m benchmarks --quick`, a short run" if quick else "`make benchmark`"
     return "\n\n".join(
         [
@@ -46,7 +46,7 @@ def _page(sections: list[Section], seconds: float, quick: bool) -> str:
             wrapped(
                 f"Measured in one run of {how}, {seconds / 60:.1f} minutes on {_machine()}. The "
                 "sides of every ratio took turns in the same process, so that whatever else the "
-                "machine did met both. k, M and G are thousands, millions and billions."
+                f"machine did met both; other processes kept {others:.1f} cores busy. k, M and G are thousands, millions and billions."
             ),
             "## Goals",
             goals(sections),
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--only", choices=SECTIONS, nargs="+", default=SECTIONS, metavar="SECTION")
     parser.add_argument("--out", type=Path, default=Path("docs/speed.md"))
     arguments = parser.parse_args()
-    start = time.perf_counter()
+    start, others = time.perf_counter(), Others()
     sections: list[Section] = []
     for name in arguments.only:
         print(f"{name} ({time.perf_counter() - start:.0f} s)", file=sys.stderr, flush=True)
@@ -72,7 +72,8 @@ def main() -> None:
         sections += topic.measure(arguments.quick, arguments.out.with_suffix(""))
     seconds = time.perf_counter() - start
     with replacing(arguments.out) as scratch:
-        scratch.write_text(_page(sections, seconds, arguments.quick) + "\n", encoding="utf-8")
+        page = _page(sections, seconds, others.cores(), arguments.quick)
+        scratch.write_text(page + "\n", encoding="utf-8")
     print(f"{arguments.out} ({seconds:.0f} s)", file=sys.stderr)
 
 

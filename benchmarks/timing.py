@@ -115,6 +115,28 @@ def memory(field: str) -> int:
     raise SystemExit(f"/proc/self/status has no field {field}")
 
 
+class Others:
+    """How busy other processes kept the machine since this was made."""
+
+    def __init__(self) -> None:
+        self._start = self._seen()
+
+    @staticmethod
+    def _seen() -> tuple[float, float]:
+        """Seconds since boot, and seconds that cores spent on other processes since then."""
+        ticks = os.sysconf("SC_CLK_TCK")
+        line = Path("/proc/stat").read_text(encoding="ascii").splitlines()[0]
+        user, nice, system = (int(field) / ticks for field in line.split()[1:4])
+        own = os.times()
+        ours = own.user + own.system + own.children_user + own.children_system
+        return time.monotonic(), user + nice + system - ours
+
+    def cores(self) -> float:
+        """Cores that they used, on average."""
+        (start, before), (now, spent) = self._start, self._seen()
+        return max(0.0, (spent - before) / (now - start))
+
+
 def progress(text: str) -> None:
     """Say on stderr what is being measured."""
     print(f"  {text}", file=sys.stderr, flush=True)
