@@ -46,7 +46,8 @@ def _page(sections: list[Section], seconds: float, others: float, quick: bool) -
             wrapped(
                 f"Measured in one run of {how}, {seconds / 60:.1f} minutes on {_machine()}. The "
                 "sides of every ratio took turns in the same process, so that whatever else the "
-                f"machine did met both; other processes kept {others:.1f} cores busy. k, M and G are thousands, millions and billions."
+                f"machine did met both; other processes kept {others:.1f} cores busy. "
+                "k, M and G are thousands, millions and billions."
             ),
             "## Goals",
             goals(sections),

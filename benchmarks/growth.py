@@ -98,7 +98,7 @@ def _queue(limits: tuple[int, ...], quick: bool, folder: Path) -> Section:
         "queue is that of the last column. Growth is the last column's cost over "
         f"the first one's, to be compared with {limits[-1] / limits[0]:,.0f} for a rule that looks "
         "at every request; the exponent is that of a power of the mean queue, fitted to the "
-        "columns. " + spread_of(timings),
+        "columns. Time is what the core worked. " + spread_of(timings),
         table(head, rows),
         f"![Cost of a decision by the queue's length]({folder.name}/{picture.name})",
     ]

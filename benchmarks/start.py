@@ -85,7 +85,7 @@ def _imports(repeats: int) -> Section:
 
 def _first_calls(quick: bool) -> Section:
     rows, goals = [], []
-    for name, code in list(CALLS.items())[: 2 if quick else None]:
+    for name, code in list(CALLS.items())[slice(1, 2) if quick else slice(None)]:
         progress(f"first calls: {name}")
         with tempfile.TemporaryDirectory() as cache:
             cold, *warm = (fresh(_CLOCK + code + _STOP, NUMBA_CACHE_DIR=cache) for _ in range(3))

@@ -18,6 +18,10 @@ import numba
 Side = Callable[[], float]
 """Does its work once and returns the seconds that count."""
 
+core_s = time.thread_time
+"""Seconds that a core worked for this thread: the clock for work on one core, which does not go on
+while other processes have the core."""
+
 _TURN = 0.02
 """A side repeats its work for so many seconds before the next side has its turn."""
 
@@ -37,17 +41,6 @@ class Timing:
     def spread(self) -> float:
         """How much longer than the fastest the median one took, as a share."""
         return median(self.seconds) / self.fastest - 1
-
-
-def timed(work: Callable[[], object]) -> Side:
-    """A side all of which counts."""
-
-    def side() -> float:
-        start = time.perf_counter()
-        work()
-        return time.perf_counter() - start
-
-    return side
 
 
 def race(
