@@ -48,10 +48,9 @@ reproduction: $(VENV)/run.done
 departures: $(VENV)/profile.done
 	$(BIN)/python benchmarks/departures.py docs/reproduction/hardware-departures.csv
 
-## benchmark: docs/speed.md: decisions per second, against plain Python in the same run
-benchmark: $(VENV)/run.done
-	$(BIN)/python benchmarks/episodes.py > docs/speed.md.new
-	mv docs/speed.md.new docs/speed.md
+## benchmark: docs/speed.md: how fast everything is, beside what it should be compared with
+benchmark: $(VENV)/test.done
+	$(BIN)/python -m benchmarks --out docs/speed.md
 
 ## traces: measure the shipped traces again, from the packages that carry the networks
 traces: $(VENV)/profile.done

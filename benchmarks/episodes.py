@@ -1,36 +1,35 @@
-"""Whole-episode speed: decisions per second of every baseline, against plain Python.
-
-Prints a Markdown table of one run: for each policy and load, the decisions per second of the
-compiled event loop on one core, those of a straightforward pure-Python version of the same loop,
-and their ratio. Both run the same workload and must end with the same schedule.
-
-    python benchmarks/episodes.py
-"""
+"""Whole episodes: decisions per second of every policy, against plain Python."""
 
 from __future__ import annotations
 
-import argparse
-import platform
-import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
-from dysta_gym.information import estimates
-from dysta_gym.policies import find
-from dysta_gym.simulator import Machine
+from benchmarks.page import Goal, Section, short, table
+from benchmarks.timing import Side, Timing, core_s, progress, race, spread_of
+from dysta_gym.information import Estimates, estimates
+from dysta_gym.policies import Policy, find
+from dysta_gym.simulator import Machine, Schedule
 from dysta_gym.workloads import Workload, generate, load_scenario
 
+SCENARIO = "multi-attnn"
 POLICIES = (
-    "fcfs", "edf", "llf", "sjf", "sptp", "round_robin", "random",
-    "prema", "planaria", "sdrm3", "dysta", "dysta_oracle",
+    "fcfs", "edf", "llf", "sjf", "sptp", "round_robin", "random", "prema", "planaria", "sdrm3",
+    "dysta", "dysta_oracle", "dysta-tuned", "dysta-fp16",
 )  # fmt: skip
+CONDITIONS = ((0.7, 1000), (0.95, 1000), (1.05, 1000), (1.5, 1000), (1.05, 10_000))
+"""Loads, and how many requests."""
+QUICK = ((0.95, 1000), (1.5, 1000))
+MINUTES = {("random", 10_000)}
+"""Policies and requests for which the plain loop would take minutes."""
 
 
 class Request:
     """One request of the plain-Python loop."""
 
-    def __init__(self, workload: Workload, index: int, deadline: float, known: tuple) -> None:
+    def __init__(self, workload: Workload, index: int, deadline: float, known: Estimates) -> None:
         trace = workload.trace[index]
         row = int(workload.row[index])
         store = workload.store
@@ -109,8 +108,22 @@ def prema(queue, now):  # noqa: D103
     return min(rich, key=lambda r: r.remaining[r.executed])
 
 
+def random(queue, now):  # noqa: D103
+    bits = (1 << 64) - 1
+    tick = int(now * 1e9) * 0xD1342543DE82EF95
+
+    def draw(r):
+        mixed = (tick ^ (r.index * 0xBF58476D1CE4E5B9)) & bits
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & bits
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & bits
+        return (mixed ^ (mixed >> 31)) >> 11
+
+    return min(queue, key=draw)
+
+
 PLAIN: dict[str, Callable] = {
     "fcfs": fcfs, "edf": edf, "llf": llf, "sjf": sjf, "sptp": sptp, "round_robin": round_robin,
+    "random": random,
     "prema": prema, "planaria": planaria, "sdrm3": sdrm3, "dysta": dysta, "dysta_oracle": dysta,
 }  # fmt: skip
 
@@ -137,54 +150,94 @@ def plain_episode(requests: list[Request], choose: Callable) -> tuple[list[float
     return finish, decisions
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--scenario", default="multi-attnn")
-    parser.add_argument("--load", type=float, nargs="*", default=[0.7, 0.95, 1.05])
-    parser.add_argument("--requests", type=int, default=1000)
-    parser.add_argument("--repeats", type=int, default=5, help="compiled runs; the fastest counts")
-    arguments = parser.parse_args()
-    print(
-        "# Whole-episode speed\n\nDecisions per second of the compiled event loop, and of a "
-        "straightforward pure-Python version of the\nsame loop with the same schedule, in one run "
-        f"(`make benchmark`):\n{arguments.scenario}, {arguments.requests} requests, one core of "
-        f"{platform.machine()}, Python {platform.python_version()}.\n"
-    )
-    print("| policy | load | mean queue | decisions | compiled /s | plain Python /s | ratio |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
+class Compiled:
+    """The event loop alone, as a side: the machine is made before the clock starts."""
+
+    def __init__(self, workload: Workload, policy: Policy) -> None:
+        self.workload, self.policy = workload, policy
+        policy.compiled()
+
+    def __call__(self) -> float:
+        """Run the episode once."""
+        self._machine = Machine(self.workload, self.policy.level)
+        start = core_s()
+        self._machine.run(self.policy)
+        return core_s() - start
+
+    @property
+    def schedule(self) -> Schedule:
+        """What the last run made."""
+        return self._machine.schedule()
+
+
+def plain_side(workload: Workload, policy: Policy, rule: Callable, schedule: Schedule) -> Side:
+    """The same in plain Python; stops the benchmark if its schedule is another one."""
+    known = estimates(workload.store, policy.level, workload.reference)
+    deadline = workload.deadline_s.tolist()
+
+    def side() -> float:
+        requests = [Request(workload, i, deadline[i], known) for i in range(len(workload))]
+        start = core_s()
+        finish, decisions = plain_episode(requests, rule)
+        seconds = core_s() - start
+        same = np.allclose(finish, schedule.finish_s, rtol=1e-9, atol=0)
+        if decisions != schedule.decisions or not same:
+            raise SystemExit(f"{policy.spec}: the plain loop makes another schedule")
+        return seconds
+
+    return side
+
+
+def mean_queue(workload: Workload, schedule: Schedule) -> float:
+    """Requests in the system, on average over time."""
+    turnaround = schedule.finish_s - workload.arrival_s
+    return float(turnaround.sum() / (schedule.finish_s.max() - workload.arrival_s[0]))
+
+
+def measure(quick: bool, _: Path) -> list[Section]:
+    """The section on whole episodes."""
+    rows, timings, goals = [], list[Timing](), list[Goal]()
     for name in POLICIES:
+        progress(name)
         policy = find(name)
-        for load in arguments.load:
-            scenario = load_scenario(arguments.scenario).varied(
-                load=load, requests=arguments.requests
-            )
+        for load, requests in QUICK if quick else CONDITIONS:
+            scenario = load_scenario(SCENARIO).varied(load=load, requests=requests)
             workload = generate(scenario, 0)
-            fastest = float("inf")
-            for _ in range(arguments.repeats):
-                machine = Machine(workload, policy.level)
-                start = time.perf_counter()
-                machine.run(policy)
-                fastest = min(fastest, time.perf_counter() - start)
-            schedule = machine.schedule()
-            turnaround = schedule.finish_s - workload.arrival_s
-            queue = turnaround.sum() / (schedule.finish_s.max() - workload.arrival_s[0])
-            row = f"| {name} | {load:g} | {queue:.0f} | {schedule.decisions:,} "
-            row += f"| {schedule.decisions / fastest:,.0f} "
-            if name in PLAIN:
-                known = estimates(workload.store, policy.level, workload.reference)
-                deadline = workload.deadline_s.tolist()
-                requests = [Request(workload, i, deadline[i], known) for i in range(len(workload))]
-                start = time.perf_counter()
-                finish, decisions = plain_episode(requests, PLAIN[name])
-                plain = time.perf_counter() - start
-                if not np.allclose(finish, schedule.finish_s, rtol=1e-9):
-                    raise SystemExit(f"{name} at load {load:g}: the two schedules differ")
-                row += f"| {decisions / plain:,.0f} | {plain / fastest:,.0f} |"
+            compiled = Compiled(workload, policy)
+            compiled()
+            schedule = compiled.schedule
+            sides: dict[str, Side] = {"compiled": compiled}
+            if name in PLAIN and (name, requests) not in MINUTES:
+                sides["plain"] = plain_side(workload, policy, PLAIN[name], schedule)
+            timing = race(sides, 0.1 if quick else 0.5)
+            timings += timing.values()
+            queue = mean_queue(workload, schedule)
+            speed = {side: schedule.decisions / each.fastest for side, each in timing.items()}
+            row = [name, f"{load:g}", f"{requests:,}", f"{queue:.0f}", short(speed["compiled"])]
+            if "plain" in speed:
+                ratio = speed["compiled"] / speed["plain"]
+                row += [short(speed["plain"]), f"{ratio:,.0f}"]
+                if name == "dysta" and load > 1:
+                    goals.append(
+                        Goal(
+                            f"dysta at load {load:g}, {requests:,} requests (mean queue "
+                            f"{queue:.0f}): 1,000 times the pure-Python loop on one core",
+                            f"{ratio:,.0f} times",
+                            ratio >= 1000,
+                        )
+                    )
             else:
-                row += "| | |"
-            print(row, flush=True)
-
-
-if __name__ == "__main__":
-    main()
+                row += ["", ""]
+            rows.append(row)
+    head = ["policy", "load", "requests", "mean queue", "decisions/s", "plain Python /s", "ratio"]
+    text = [
+        f"Whole episodes of {SCENARIO} on one core: the compiled event loop, and a straightforward "
+        "pure-Python loop (`benchmarks/episodes.py`) that scores the queue at every decision. "
+        "Both run the same workload, and must end with the same schedule to a relative 1e-9. "
+        "A decision runs one layer of one request. Time is what the core worked; waiting for it "
+        "does not count. " + spread_of(timings),
+        table(head, rows),
+        "The plain loop is left out where it would take minutes, and for the two variants of dysta "
+        "that it does not know.",
+    ]
+    return [Section("Whole episodes", text, goals)]
