@@ -193,6 +193,12 @@ def test_workloads_of_networks_and_priorities_that_the_scenario_has_not(make_tra
     twins.reset(workloads=[strange, usual, strange])
     twins.play(np.random.default_rng(0), 400)
     assert twins.finished > 6
+    for workload in (strange, usual, strange):  # in place of an episode that has just ended
+        ended = np.zeros(3, bool)
+        while not ended.any():
+            ended = twins.step([0, 1, 2])
+        twins.reset(workload=workload, reset_mask=ended)
+    twins.play(np.random.default_rng(0), 100)
 
 
 # --- bad input -----------------------------------------------------------------------------------
