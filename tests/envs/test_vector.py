@@ -17,7 +17,15 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import vector as wrappers
 from hypothesis import given, settings
 
-from dysta_gym import TraceStore, Workload, generate, load_scenario, shipped_scenarios
+from dysta_gym import (
+    TraceStore,
+    Workload,
+    find,
+    generate,
+    load_scenario,
+    measure,
+    shipped_scenarios,
+)
 from dysta_gym.envs import SparseMultiDNNEnv, SparseMultiDNNVectorEnv
 from dysta_gym.envs.vector import _WORTH_THREADS
 from dysta_gym.information import ALL_LEVELS
@@ -431,6 +439,18 @@ def test_many_are_as_many_singles():
     twins.reset(0)
     twins.play(np.random.default_rng(0), 60)
     assert twins.finished > _WORTH_THREADS
+
+
+def test_a_machine_that_someone_else_has_run_to_its_end(refused):
+    env = SparseMultiDNNEnv(**SMALL)
+    env.reset(seed=0)
+    env.step(0)
+    env.machine.run(find("sjf"))
+    _, reward, ended, _, info = env.step(0)  # there is nothing that could run
+    assert (reward, ended, info["queue_size"]) == (0.0, True, 0)
+    assert info["metrics"] == measure(env.machine.schedule())
+    with refused("step", "reset"):
+        env.step(0)
 
 
 # --- Gymnasium -----------------------------------------------------------------------------------
