@@ -60,6 +60,11 @@ def compiled(
     return decorate
 
 
+def address_of(function: Any) -> int:
+    """Where the code of a compiled function is, for `dysta_gym.records.invoke`."""
+    return int(function.address)
+
+
 def _without_aliases(flags: Any) -> Any:
     flags.noalias = True  # the one flag that Numba lets no decorator set
     return flags
@@ -120,7 +125,7 @@ class _Compiled(_Dispatcher):  # type: ignore[misc]
 
     @cached_property
     def address(self) -> int:
-        """Where the code is, for `dysta_gym.records.invoke`."""
+        """Where the code is."""
         self.compile()
         (code,) = self.overloads.values()
         return int(code.library.get_pointer_to_function(code.fndesc.llvm_cfunc_wrapper_name))

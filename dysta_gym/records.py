@@ -44,7 +44,8 @@ def _each_array(
         change(array)
         return array._getvalue()
     if isinstance(kind, types.BaseTuple):
-        for index, field in enumerate(kind.types):
+        fields: Any = kind
+        for index, field in enumerate(fields.types):
             changed = _each_array(
                 context, builder, field, builder.extract_value(value, index), change
             )

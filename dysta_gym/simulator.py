@@ -19,7 +19,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from dysta_gym.compiling import compiled
+from dysta_gym.compiling import address_of, compiled
 from dysta_gym.errors import DystaError
 from dysta_gym.information import Estimates, estimates
 from dysta_gym.records import blank, borrow, invoke, on_stack, part, reader, type_of
@@ -604,7 +604,7 @@ class Machine:
         if rule is None:
             policy.score(self.queue, self.size, self.now, values, scores)
             return int(_choose_scored(scores, among))
-        return int(_choose(self.queue, self.now, rule.address, values, scores, among))
+        return int(_choose(self.queue, self.now, address_of(rule), values, scores, among))
 
     def run(self, policy: Policy) -> None:
         """Let ``policy`` decide until every request is finished."""
@@ -617,10 +617,10 @@ class Machine:
         values, scores = policy.values(self.mean_isolated_s), np.empty(total)
         if policy.stable:
             places = np.empty(3 * total, np.int64)
-            _run_indexed(*self.parts, rule.address, values, scores, places)
+            _run_indexed(*self.parts, address_of(rule), values, scores, places)
         else:
             drift = policy.drift_of(values)
-            _run_scanning(*self.parts, rule.address, values, scores, drift)
+            _run_scanning(*self.parts, address_of(rule), values, scores, drift)
 
     def schedule(self) -> Schedule:
         """What has happened so far; a copy, which the machine leaves alone as it goes on."""

@@ -412,7 +412,9 @@ def new_outcome(environments: int, slots: int) -> Outcome:
 EPISODE_TYPE = numba.typeof(
     new_episode(
         Rules(blank(Tables, 1), np.zeros(1, np.float32), 0, 0.0, 0.0, 0),
-        *(blank(record, 1) for record in (Jobs, State, Queue)),
+        blank(Jobs, 1),
+        blank(State, 1),
+        blank(Queue, 1),
         np.zeros(1),
         np.zeros(1, np.int64),
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from dysta_gym.envs.engine import REWARDS, SYSTEM_FEATURES, WIDTH, Rules, kept_features
 from dysta_gym.errors import DystaError, one_of
@@ -68,7 +69,7 @@ class Settings:
         """A slot."""
         return spaces.Discrete(self.slots)
 
-    def observation_space(self) -> spaces.Box:
+    def observation_space(self) -> spaces.Space[NDArray[np.float32]]:
         """The features of every slot, then those of the system."""
         low = np.zeros(WIDTH, np.float32)
         low[[1, 2, 5, 8, 9]] = -1

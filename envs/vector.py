@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import index as whole
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 from numba import prange, types
 from numpy.typing import NDArray
 
-from dysta_gym.compiling import compiled
+from dysta_gym.compiling import address_of, compiled
 from dysta_gym.envs.engine import (
     Bools,
     Episode,
@@ -68,7 +68,7 @@ def _after_fork() -> None:
     """In a child of a process whose threads have run, OpenMP ends the process at the next use."""
     global _threads_work
     try:
-        numba.threading_layer()
+        numba.threading_layer()  # type: ignore[attr-defined]
     except ValueError:  # none have run
         return
     _threads_work = False
@@ -198,7 +198,7 @@ def _renew(batch: int, index: int, seed: int) -> None:
 
 
 @compiled(None, inline=True)
-def _next_seed(shared: Batch, index: int) -> int:
+def _next_seed(shared: Batch, index: int) -> Any:
     """The seed of the next episode, from the environment's own stream."""
     return np.uint64(integers(shared.streams[index], 2**31))
 
@@ -283,7 +283,7 @@ _COMMANDS = (types.int64[::1], types.int64[::1], types.boolean[::1], types.uint6
 
 
 @compiled(types.void(types.intp, types.intp, *_COMMANDS))
-def _run(
+def _all_act(
     act: int, batch: int, what: Ints, actions: Ints, reseeded: Bools, seeds: NDArray[np.uint64]
 ) -> None:
     """Let every environment of a batch ``act``."""
@@ -292,7 +292,7 @@ def _run(
 
 
 @compiled(types.void(types.intp, types.intp, *_COMMANDS), parallel=True)
-def _run_on_all_cores(
+def _all_act_on_all_cores(
     act: int, batch: int, what: Ints, actions: Ints, reseeded: Bools, seeds: NDArray[np.uint64]
 ) -> None:
     """Let every environment of a batch ``act``, on all cores."""
@@ -494,7 +494,9 @@ class SparseMultiDNNVectorEnv(
         visitors = np.flatnonzero(chosen).tolist() if given else []
         guests = {index: self._guest(given[index]) for index in visitors}
         before, self._frame = self._outcomes[self._frame], 1 - self._frame
-        for column, old in zip(self._outcomes[self._frame], before, strict=True):
+        columns: Iterable[tuple[NDArray[Any], NDArray[Any]]]
+        columns = zip(self._outcomes[self._frame], before, strict=True)
+        for column, old in columns:
             column[~chosen] = old[~chosen]
         what = np.where(chosen, np.where(has_seed, _SEEDED, _NEXT), _LEFT)
         self._given |= guests
@@ -540,7 +542,7 @@ class SparseMultiDNNVectorEnv(
         for each in listed:
             if each is not None and not 0 <= each < 2**64:
                 raise DystaError(f"seed: {each} is not allowed; it must be 0 to 2**64 - 1")
-        seeds = np.random.SeedSequence().generate_state(count, np.uint64)
+        seeds = np.random.SeedSequence().generate_state(count, np.uint64).astype(np.uint64)
         has_seed = np.array([each is not None for each in listed])
         seeds[has_seed] = [each for each in listed if each is not None]
         return has_seed, seeds
@@ -612,8 +614,8 @@ class SparseMultiDNNVectorEnv(
 
     def _run(self, what: Ints, actions: Ints, reseeded: Bools, seeds: NDArray[np.uint64]) -> None:
         threaded = self.num_envs >= _WORTH_THREADS and _threads_work
-        run = _run_on_all_cores if threaded else _run
-        run(_act.address, self._frames[self._frame].address, what, actions, reseeded, seeds)
+        run = _all_act_on_all_cores if threaded else _all_act
+        run(address_of(_act), self._frames[self._frame].address, what, actions, reseeded, seeds)
 
     def _actions(self, actions: object) -> Ints:
         chosen = _array(actions)
@@ -680,7 +682,7 @@ class SparseMultiDNNVectorEnv(
             if there.any():
                 metrics[name] = np.where(there, values, 0.0)
                 metrics[f"_{name}"] = there
-        for index in np.flatnonzero(ended & np.isnan(self._batch.metrics[:, 0])):
+        for index in np.flatnonzero(ended & np.isnan(self._batch.metrics[:, 0])).tolist():
             machine, _ = self._given[index]
             metrics = self._add_info(metrics, measure(machine.schedule()), index)
         return metrics

@@ -22,7 +22,7 @@ from numba import types
 
 from dysta_gym.accelerators import sanger_layer_latency_s, sanger_padded_length
 from dysta_gym.benchmark import CELL, PAPER_POLICIES
-from dysta_gym.compiling import compiled
+from dysta_gym.compiling import address_of, compiled
 from dysta_gym.figures import COLOURS, condition_title
 from dysta_gym.information import estimates
 from dysta_gym.metrics import measure
@@ -132,7 +132,7 @@ class _BackwardsMachine(Machine):
     def run(self, policy: Policy) -> None:
         values = policy.values(self.mean_isolated_s)
         scores = np.empty(len(self.workload))
-        _run_backwards(*self.parts, policy.compiled().address, values, scores)
+        _run_backwards(*self.parts, address_of(policy.compiled()), values, scores)
 
 
 def _backwards(deployment: Deployment, workload: Workload, policy: Policy) -> Machine:
