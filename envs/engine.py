@@ -490,6 +490,10 @@ def turn(at: int, to: int, index: int, action: int) -> None:
     """
     episode, outcome = read_episode(at), read_outcome(to)
     state = episode.state
+    if state.counters[SIZE] == 0:  # someone else has run the machine to its end
+        outcome.rewards[index], outcome.terminated[index] = 0.0, True
+        _report(at, to, index, -1)
+        return
     invalid = action >= state.counters[SIZE]
     slot = 0 if invalid else action
     turnaround, violations = _advance(episode, slot)

@@ -17,8 +17,17 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers import vector as wrappers
 from hypothesis import given, settings
 
-from dysta_gym import TraceStore, Workload, generate, load_scenario, shipped_scenarios
+from dysta_gym import (
+    TraceStore,
+    Workload,
+    find,
+    generate,
+    load_scenario,
+    measure,
+    shipped_scenarios,
+)
 from dysta_gym.envs import SparseMultiDNNEnv, SparseMultiDNNVectorEnv
+from dysta_gym.envs.vector import _WORTH_THREADS
 from dysta_gym.information import ALL_LEVELS
 
 ID = "SparseMultiDNN-v0"
@@ -192,6 +201,12 @@ def test_workloads_of_networks_and_priorities_that_the_scenario_has_not(make_tra
     twins.reset(workloads=[strange, usual, strange])
     twins.play(np.random.default_rng(0), 400)
     assert twins.finished > 6
+    for workload in (strange, usual, strange):  # in place of an episode that has just ended
+        ended = np.zeros(3, bool)
+        while not ended.any():
+            ended = twins.step([0, 1, 2])
+        twins.reset(workload=workload, reset_mask=ended)
+    twins.play(np.random.default_rng(0), 100)
 
 
 # --- bad input -----------------------------------------------------------------------------------
@@ -314,8 +329,7 @@ def test_an_ended_environment_that_does_not_start_over(refused):
     ids=["copy", "pickle"],
 )
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
-def test_running_episodes_go_on_in_a_copy(workloads, mode, duplicate):
-    del workloads
+def test_running_episodes_go_on_in_a_copy(mode, duplicate):
     twins = Twins(3, mode)
     twins.reset(1)
     mask = np.array([False, True, False])
@@ -386,7 +400,7 @@ def test_arrays_stay_as_they_are_for_a_step_or_for_ever(mode):
             assert not any(np.shares_memory(mine, theirs) for theirs in arrays_of(other))
 
 
-@pytest.mark.parametrize("count", [7, 8, 33])  # below and above what threads are worth
+@pytest.mark.parametrize("count", [_WORTH_THREADS - 1, _WORTH_THREADS, 2 * _WORTH_THREADS + 1])
 def test_the_number_of_threads_changes_nothing(count):
     results = []
     before = numba.get_num_threads()
@@ -412,18 +426,31 @@ def _steps(count):
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")  # which is the point
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_forked_process_steps_them_too():
-    expected = _steps(16)  # threads have run
+    expected = _steps(_WORTH_THREADS)
+    assert numba.threading_layer()  # threads have run
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        results = pool.map_async(_steps, [16]).get(timeout=60)
+        results = pool.map_async(_steps, [_WORTH_THREADS]).get(timeout=60)
     for one, other in zip(results[0], expected, strict=True):
         assert_same(one, other)
 
 
 def test_many_are_as_many_singles():
-    twins = Twins(40, "SameStep", requests=2)
+    twins = Twins(_WORTH_THREADS + 8, "SameStep", requests=2)
     twins.reset(0)
     twins.play(np.random.default_rng(0), 60)
-    assert twins.finished > 40
+    assert twins.finished > _WORTH_THREADS
+
+
+def test_a_machine_that_someone_else_has_run_to_its_end(refused):
+    env = SparseMultiDNNEnv(**SMALL)
+    env.reset(seed=0)
+    env.step(0)
+    env.machine.run(find("sjf"))
+    _, reward, ended, _, info = env.step(0)  # there is nothing that could run
+    assert (reward, ended, info["queue_size"]) == (0.0, True, 0)
+    assert info["metrics"] == measure(env.machine.schedule())
+    with refused("step", "reset"):
+        env.step(0)
 
 
 # --- Gymnasium -----------------------------------------------------------------------------------
