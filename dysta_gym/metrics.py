@@ -158,7 +158,8 @@ def tally(
     """
     total = arrival_s.size
     priorities = borrow(priorities)
-    out[:] = 0.0
+    for metric in range(out.size):
+        out[metric] = 0.0
     members = np.zeros(out.size - _OVERALL, np.int64)
     by_model = priorities.size
     slowdown = np.empty(total)

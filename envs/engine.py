@@ -29,6 +29,7 @@ from dysta_gym.simulator import (
     State,
     Tables,
     admit,
+    close_gap,
     execute,
 )
 from dysta_gym.traces import TraceStore
@@ -229,7 +230,8 @@ def _begin(episode: Episode) -> None:
     rules, jobs, state, ledger = episode.rules, episode.jobs, episode.state, episode.ledger
     total = jobs.arrival.size
     state.clock[0] = 0.0
-    state.counters[:] = 0
+    for counter in range(state.counters.size):
+        state.counters[counter] = 0
     state.counters[RUNNING] = -1
     greatest = 0.0
     for request in range(total):
@@ -237,7 +239,7 @@ def _begin(episode: Episode) -> None:
         ledger.share[request] = 1.0 / (ledger.isolated[request] * total)
         greatest = max(greatest, jobs.priority[request])
     _sort(jobs.deadline, ledger.by_deadline)
-    ledger.counts[:] = 0
+    ledger.counts[PASSED] = ledger.counts[ENTERED] = 0
     ledger.sums[RATE] = ledger.sums[RETURN] = 0.0
     ledger.sums[PRIORITY_SCALE] = 1.0 / greatest
     admit(jobs, rules.tables, state, episode.queue)
@@ -270,8 +272,7 @@ def _advance(episode: Episode, slot: int) -> tuple[float, float]:
     end = state.clock[0]
     size = state.counters[SIZE]
     if finished:
-        for entry in range(slot * _KEPT, size * _KEPT):
-            episode.rows[entry] = episode.rows[entry + _KEPT]
+        close_gap(episode.rows, slot * _KEPT, (size + 1) * _KEPT, _KEPT)
     else:
         _keep(episode, slot)
     admit(jobs, rules.tables, state, queue)
