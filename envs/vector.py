@@ -326,8 +326,8 @@ class SparseMultiDNNVectorEnv(
     | `copy`           | bool | `False`      | whether to return arrays of their own      |
 
     Without ``copy``, arrays are reused: what a step returns stays as it is until the step after the
-    next one. The environments of ``reset(seed=s)`` have the seeds ``s``, ``s + 1`` and so on; a
-    list gives each its own, or None. ``reset(options=...)`` takes
+    next one, and must not be written to. The environments of ``reset(seed=s)`` have the seeds
+    ``s``, ``s + 1`` and so on; a list gives each its own, or None. ``reset(options=...)`` takes
 
     - ``workload``: a workload for all of them, as a single environment does;
     - ``workloads``: a sequence with one for each;
