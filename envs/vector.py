@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from operator import index as whole
+from threading import Lock
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -62,6 +63,9 @@ _WORTH_THREADS = 32
 """From so many environments on, a step gains more from a second core than starting it costs."""
 
 _threads_work = True
+
+_one_at_a_time = Lock()
+"""Some of Numba's threading layers end the process where two calls use them at once."""
 
 
 def _after_fork() -> None:
@@ -322,8 +326,8 @@ class SparseMultiDNNVectorEnv(
     | `copy`           | bool | `False`      | whether to return arrays of their own      |
 
     Without ``copy``, arrays are reused: what a step returns stays as it is until the step after the
-    next one. The environments of ``reset(seed=s)`` have the seeds ``s``, ``s + 1`` and so on; a
-    list gives each its own, or None. ``reset(options=...)`` takes
+    next one, and must not be written to. The environments of ``reset(seed=s)`` have the seeds
+    ``s``, ``s + 1`` and so on; a list gives each its own, or None. ``reset(options=...)`` takes
 
     - ``workload``: a workload for all of them, as a single environment does;
     - ``workloads``: a sequence with one for each;
@@ -613,9 +617,12 @@ class SparseMultiDNNVectorEnv(
         )
 
     def _run(self, what: Ints, actions: Ints, reseeded: Bools, seeds: NDArray[np.uint64]) -> None:
-        threaded = self.num_envs >= _WORTH_THREADS and _threads_work
-        run = _all_act_on_all_cores if threaded else _all_act
-        run(address_of(_act), self._frames[self._frame].address, what, actions, reseeded, seeds)
+        act, frame = address_of(_act), self._frames[self._frame].address
+        if self.num_envs >= _WORTH_THREADS and _threads_work:
+            with _one_at_a_time:
+                _all_act_on_all_cores(act, frame, what, actions, reseeded, seeds)
+        else:
+            _all_act(act, frame, what, actions, reseeded, seeds)
 
     def _actions(self, actions: object) -> Ints:
         chosen = _array(actions)

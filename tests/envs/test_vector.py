@@ -5,6 +5,8 @@ import gc
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 from functools import partial
 
 import gymnasium as gym
@@ -416,6 +418,28 @@ def test_the_number_of_threads_changes_nothing(count):
         numba.set_num_threads(before)
     for one, other in zip(*results, strict=True):
         assert_same(one, other)
+
+
+CONCURRENT = f"""
+import threading
+import numpy as np
+from dysta_gym.envs import SparseMultiDNNVectorEnv
+
+def work():
+    envs = SparseMultiDNNVectorEnv({_WORTH_THREADS}, requests=20, slots=4)
+    envs.reset(seed=0)
+    for _ in range(200):
+        envs.step(np.zeros({_WORTH_THREADS}, np.int64))
+
+threads = [threading.Thread(target=work) for _ in range(3)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+
+
+def test_python_threads_may_step_at_once_whatever_threads_numba_has():
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": "workqueue"}
+    subprocess.run([sys.executable, "-c", CONCURRENT], env=environment, check=True, timeout=120)
 
 
 def _steps(count):
