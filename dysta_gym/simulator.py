@@ -292,12 +292,12 @@ def execute(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -
 
 
 @compiled(None, inline=True)
-def _least(scores: Floats, first: int, last: int) -> float:
-    """Least of ``scores[first:last]``; NaN counts as greater than any number."""
+def _least(scores: Floats, size: int) -> float:
+    """Least of ``scores[:size]``; NaN counts as greater than any number."""
     # Eight running minima: one would be a chain of dependent comparisons, ten times as slow.
     a = b = c = d = e = f = g = h = np.inf
-    whole = last - (last - first) % 8
-    for i in range(first, whole, 8):
+    whole = size - size % 8
+    for i in range(0, whole, 8):
         a = scores[i] if scores[i] < a else a
         b = scores[i + 1] if scores[i + 1] < b else b
         c = scores[i + 2] if scores[i + 2] < c else c
@@ -306,7 +306,7 @@ def _least(scores: Floats, first: int, last: int) -> float:
         f = scores[i + 5] if scores[i + 5] < f else f
         g = scores[i + 6] if scores[i + 6] < g else g
         h = scores[i + 7] if scores[i + 7] < h else h
-    for i in range(whole, last):
+    for i in range(whole, size):
         a = scores[i] if scores[i] < a else a
     return min(min(min(a, e), min(b, f)), min(min(c, g), min(d, h)))
 
@@ -314,7 +314,7 @@ def _least(scores: Floats, first: int, last: int) -> float:
 @compiled(None, inline=True)
 def first_least(scores: Floats, size: int) -> int:
     """Index of the first least of ``scores[:size]``; NaN counts as greater than any number."""
-    least = _least(scores, 0, size)
+    least = _least(scores, size)
     for i in range(size):
         if scores[i] == least:
             return i
@@ -383,8 +383,10 @@ def _run_scanning(
         admit(jobs, tables, state, queue)
         if finished or drift == np.inf:
             continue
-        # What the scores of the others are not below, at the time ``since``.
-        others = min(_least(scores, 0, slot), _least(scores, slot + 1, size))
+        # What the scores of the others are not below, at the time ``since``. The margin is taken
+        # of what they were: as the bound falls, its rounding errors do not.
+        scores[slot] = np.inf
+        others = _least(scores, size) * (1.0 - _ROUNDING)
         while not finished:
             now, grown = state.clock[0], state.counters[SIZE]
             others -= drift * (now - since)
@@ -392,10 +394,10 @@ def _run_scanning(
             if grown > size:
                 others *= size / grown
                 invoke(rule, (view, grown, size, grown, now))
-                others = min(others, _least(scores, size, grown))
+                others = min(others, _least(part(scores, size), grown - size) * (1.0 - _ROUNDING))
                 size = grown
             invoke(rule, (view, size, slot, slot + 1, now))
-            if not scores[slot] * (1.0 + _ROUNDING) < others * (1.0 - _ROUNDING):
+            if not scores[slot] * (1.0 + _ROUNDING) < others:
                 break
             finished = execute(jobs, tables, state, queue, slot)
             admit(jobs, tables, state, queue)

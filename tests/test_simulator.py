@@ -323,6 +323,24 @@ def test_dysta_looks_when_it_must(make_trace, seed, orders, gap, start, slo, bet
     assert_as_by_looking_at_everyone(workload, policy)
 
 
+def test_dysta_looks_again_where_rounding_decides(make_trace):
+    """A slack runs out while an estimate of next to nothing runs on: what is left is close."""
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        beta, left = 10.0 ** rng.uniform(-3, 3), 10.0 ** rng.uniform(-12, -7)
+        a_little_less = left * (1 - 10.0 ** rng.uniform(-9, -3))
+        store = TraceStore(
+            [  # estimated from their first inputs, run on their second ones
+                make_trace("brief", [[left] * 129, [1 / 128] * 128 + [0.5]]),
+                make_trace("long", [[100.0, a_little_less]] * 2),
+            ]
+        )
+        due = (101 + a_little_less) / (100 + a_little_less)  # a second after the first long layer
+        workload = Workload(store, "train", [0.0, 100.0], [1, 0], [1, 1], [1, 1], due)
+        policy = find("dysta").at("static", beta=beta, time_unit=1e-15)
+        assert_as_by_looking_at_everyone(workload, policy)
+
+
 @pytest.mark.parametrize("scenario", ["multi-attnn", "multi-cnn", "arvr-hands"])
 @pytest.mark.parametrize(
     "limits",
