@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dysta_gym.agents.threads import one_thread
 from dysta_gym.benchmark import DEFAULT_SCENARIOS, Cell, Rows, cells_of, table
 from dysta_gym.errors import DystaError
 from dysta_gym.workloads import Scenario
@@ -113,13 +114,15 @@ def _chunks(cells: Sequence[Cell], most: int) -> list[Sequence[Cell]]:
 def _play(envs: Any, choose: Choice, cells: Sequence[Cell]) -> Iterator[tuple[int, Rows]]:
     """Play the workload of each cell once; its index and its row, as each ends."""
     workloads = [cell.workload() for cell in cells]
-    observations, infos = envs.reset(options={"workloads": workloads})
+    with one_thread():
+        observations, infos = envs.reset(options={"workloads": workloads})
     running = np.ones(len(cells), np.bool_)
     while running.any():
         actions = choose(observations, infos["action_mask"])
-        observations, _, ended, _, infos = envs.step(actions)
-        for at in np.flatnonzero(ended & running):
-            yield int(at), _rows(infos["final_info"]["metrics"], int(at))
+        with one_thread():
+            observations, _, ended, _, infos = envs.step(actions)
+        for at in np.flatnonzero(ended & running).tolist():
+            yield at, _rows(infos["final_info"]["metrics"], at)
         # Those that have ended go on with workloads of their own, which nobody looks at.
         running &= ~ended
 
@@ -142,7 +145,7 @@ def _choice(agent: Any, envs: Any) -> Choice:
     """
     if not hasattr(agent, "predict"):
         if callable(agent):
-            return agent  # type: ignore[no-any-return]
+            return agent
         raise DystaError(
             f"agent: {agent!r} is not allowed; it must have a method predict, or be a function of "
             "observations and action masks"

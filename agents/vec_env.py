@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from dysta_gym.agents.threads import one_thread
 from dysta_gym.errors import DystaError, one_of
 
 try:
@@ -40,7 +41,7 @@ class SparseMultiDNNVecEnv(VecEnv):
     observations, rewards and ends of episodes, to the last bit. Only the infos are terser: that of
     a step which does not end an episode is empty, that of one which does holds ``episode``,
     ``terminal_observation`` and all that the single environment tells, ``metrics`` among it. What
-    is returned belongs to the caller.
+    is returned belongs to the caller. Steps take one thread and leave the others to torch.
 
     `set_options` takes a ``workload`` for all environments or for each, as the single environment
     does in ``reset(options=...)``, for the next reset.
@@ -57,18 +58,18 @@ class SparseMultiDNNVecEnv(VecEnv):
                 raise DystaError(
                     f"{name}: {kwargs[name]!r} is not allowed; Stable-Baselines3 leaves no choice"
                 )
-        self.envs: Any = gym.make_vec(
+        envs: Any = gym.make_vec(
             "SparseMultiDNN-v0",
             num_envs=num_envs,
             vectorization_mode="vector_entry_point",
             autoreset_mode="SameStep",
             **kwargs,
         )
-        self.spec = self.envs.spec
+        self.envs, self.spec = envs, envs.spec
         self._common: dict[str, Any] = {
-            **{name: getattr(self.envs.settings, name) for name in _SHARED},
-            "action_space": self.envs.single_action_space,
-            "observation_space": self.envs.single_observation_space,
+            **{name: getattr(envs.settings, name) for name in _SHARED},
+            "action_space": envs.single_action_space,
+            "observation_space": envs.single_observation_space,
             "render_mode": None,
             "spec": self.spec,
         }
@@ -78,9 +79,7 @@ class SparseMultiDNNVecEnv(VecEnv):
         self._returns = np.zeros(num_envs)
         self._lengths = np.zeros(num_envs, np.int64)
         self._began = time.time()
-        super().__init__(
-            num_envs, self.envs.single_observation_space, self.envs.single_action_space
-        )
+        super().__init__(num_envs, envs.single_observation_space, envs.single_action_space)
 
     def reset(self) -> NDArray[np.float32]:
         """Start an episode in every environment, of the seeds and options set before, if any.
@@ -88,7 +87,9 @@ class SparseMultiDNNVecEnv(VecEnv):
         Raises:
             DystaError: If a seed or an option is not usable.
         """
-        observations, infos = self.envs.reset(seed=self._seeds, options=self._common_options())
+        options = self._common_options()
+        with one_thread():
+            observations, infos = self.envs.reset(seed=self._seeds, options=options)
         self._reset_seeds()
         self._reset_options()
         self._returns[:] = 0
@@ -126,11 +127,12 @@ class SparseMultiDNNVecEnv(VecEnv):
         Raises:
             DystaError: If an action is not in the action space, or there was no reset.
         """
-        observations, rewards, ended, _, infos = self.envs.step(self._actions)
+        with one_thread():
+            observations, rewards, ended, _, infos = self.envs.step(self._actions)
         self._returns += rewards
         self._lengths += 1
         reports: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
-        for index in np.flatnonzero(ended):
+        for index in np.flatnonzero(ended).tolist():
             reports[index] = self._last_info(index, infos)
             self.reset_infos[index] = _info_of(infos, index)
         # The vector environment's own arrays change after another two steps; a replay of one's own
