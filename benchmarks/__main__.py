@@ -16,10 +16,6 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-# Threads that wait for work by spinning would take the core from whoever has some: torch's and
-# Numba's pools meet in one process.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 from benchmarks.page import Section, goals, wrapped
 from benchmarks.timing import Others, cores
 from dysta_gym.files import replacing

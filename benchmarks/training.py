@@ -132,8 +132,8 @@ def measure(quick: bool, _: Path) -> list[Section]:
     text = [
         f"sb3-contrib's MaskablePPO with its default net, {steps:,} steps in rollouts of "
         f"{ROLLOUT:,}, {SETTINGS['n_epochs']} epochs of minibatches of {SETTINGS['batch_size']:,}, "
-        f"on {torch.get_num_threads()} threads (`OMP_WAIT_POLICY=PASSIVE`, so that idle threads of "
-        "torch and Numba do not spin). " + spread_of(timings.values()),
+        f"torch on {torch.get_num_threads()} threads, the environments on one. "
+        + spread_of(timings.values()),
         table(["environments", "steps/s", f"over {next(iter(sides))}"], rows),
         "Where the wall time went, in percent of the same runs; the rest is SB3's own Python and "
         "NumPy: rollout buffers, advantages, minibatches.",

@@ -17,6 +17,7 @@ from numba.core.errors import NumbaError, TypingError
 from numba.core.registry import CPUDispatcher
 
 from dysta_gym import caching
+from dysta_gym.errors import DystaError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -51,8 +52,6 @@ def compiled(
     }
 
     def decorate(function: Any) -> Any:
-        if vars(config)["DISABLE_JIT"]:
-            return function
         if signature is None:
             return _Inner(function, {}, options | {"no_cpython_wrapper": True})
         return _Compiled(function, {}, options, signature, cached=cache, noalias=noalias)
@@ -112,6 +111,8 @@ class _Compiled(_Dispatcher):  # type: ignore[misc]
             if self._can_compile and self.is_compiling:
                 raise TypingError(f"{self.py_func.__qualname__} calls itself with other types")
             if self._can_compile:
+                if vars(config)["DISABLE_JIT"]:
+                    raise DystaError("NUMBA_DISABLE_JIT: 1 is not allowed; nothing runs uncompiled")
                 self._compilation_chain_init_hook()
                 digest = caching.digest(self)
                 if self.cached and digest:

@@ -78,12 +78,14 @@ class Policy:
         interpreted: Run ``score`` as plain Python instead of compiling it with Numba.
         stable: A promise about the rule: the score of a request changes only when one of its own
             layers runs. It depends neither on ``now``, nor on the other requests, nor on the
-            queue's length or order. The machine then keeps the queue in a heap.
+            queue's length or order, and the rule does not use ``memory``. The machine then keeps
+            the queue in a heap, and gives the rule parts of it, in no order.
         drift: A promise about the rule, as a function of the parameters' values: scores are 0 or
             more; that of a waiting request falls by at most this much a second, and at most in
             proportion when arrivals lengthen the queue, from ``Q`` to ``Q'`` to no less than
             ``Q / Q'`` of it. The machine then looks at the whole queue only where the request that
-            runs comes near. None if nothing is promised.
+            runs comes near, and otherwise gives the rule single requests; it may not use
+            ``memory``. None if nothing is promised.
         source: Where the rule was published.
     """
 

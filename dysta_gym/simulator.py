@@ -33,9 +33,10 @@ Ints = NDArray[np.int64]
 
 
 class Queue(NamedTuple):
-    """The unfinished requests that have arrived, one column a field, in order of arrival.
+    """The unfinished requests that have arrived, one column a field.
 
-    A rule is given the queue, or a part of it, and a size ``n``; the first ``n`` entries of every
+    A rule is given the queue, in order of arrival, and its size ``n``; a rule with a promise (see
+    `Policy.stable` and `Policy.drift`) may be given a part of it. The first ``n`` entries of every
     column count. ``R``, ``N``, ``I`` and ``g`` are what the policy's level of information knows.
     Times are in seconds.
 
@@ -52,7 +53,8 @@ class Queue(NamedTuple):
         last_run: End of its last executed layer; before that, its arrival.
         executed: Layers that have run.
         layers: Layers it has in all.
-        memory: Scratch of the policy, 0 on arrival; the machine never touches it afterwards.
+        memory: Scratch of a policy without a promise, 0 on arrival; the machine never touches it
+            afterwards.
     """
 
     length: int

@@ -336,7 +336,8 @@ class SparseMultiDNNVectorEnv(
     Where an episode ends, ``infos["metrics"]`` holds its metrics, in mode ``SameStep`` within
     ``infos["final_info"]``, beside ``infos["final_obs"]``.
 
-    `numba.set_num_threads` limits the cores that are used; results do not depend on it.
+    `numba.set_num_threads` limits the cores that are used; results do not depend on it. (A mode
+    given as Gymnasium's `AutoresetMode` is taken, too, but keeps ``spec`` from becoming JSON.)
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012, as Gymnasium declares it

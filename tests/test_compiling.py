@@ -166,8 +166,10 @@ print([of_one(rule) for rule in rules + rules])
     )
 
 
-def test_without_compilation(tmp_path):
-    assert run(PROGRAM, tmp_path, NUMBA_DISABLE_JIT="1") == ("2.5\n", "")
+def test_without_compilation(refused, monkeypatch):
+    monkeypatch.setattr(config, "DISABLE_JIT", 1)
+    with refused("NUMBA_DISABLE_JIT", "1"):
+        compiled(types.float64(types.float64))(lambda x: x)(1.0)
 
 
 @pytest.fixture
