@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dysta_gym.agents.threads import one_thread
 from dysta_gym.benchmark import DEFAULT_SCENARIOS, Cell, Rows, cells_of, table
 from dysta_gym.errors import DystaError
 from dysta_gym.workloads import Scenario
@@ -90,6 +89,7 @@ def evaluate(
                 num_envs=len(together),
                 vectorization_mode="vector_entry_point",
                 autoreset_mode="SameStep",
+                threads=1,  # the others are for whoever chooses the actions
                 scenario=together[0].scenario,
                 level=level,
                 slots=slots,
@@ -114,13 +114,11 @@ def _chunks(cells: Sequence[Cell], most: int) -> list[Sequence[Cell]]:
 def _play(envs: Any, choose: Choice, cells: Sequence[Cell]) -> Iterator[tuple[int, Rows]]:
     """Play the workload of each cell once; its index and its row, as each ends."""
     workloads = [cell.workload() for cell in cells]
-    with one_thread():
-        observations, infos = envs.reset(options={"workloads": workloads})
+    observations, infos = envs.reset(options={"workloads": workloads})
     running = np.ones(len(cells), np.bool_)
     while running.any():
         actions = choose(observations, infos["action_mask"])
-        with one_thread():
-            observations, _, ended, _, infos = envs.step(actions)
+        observations, _, ended, _, infos = envs.step(actions)
         for at in np.flatnonzero(ended & running).tolist():
             yield at, _rows(infos["final_info"]["metrics"], at)
         # Those that have ended go on with workloads of their own, which nobody looks at.

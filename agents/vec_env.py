@@ -11,7 +11,6 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from dysta_gym.agents.threads import one_thread
 from dysta_gym.errors import DystaError, one_of
 
 try:
@@ -41,14 +40,15 @@ class SparseMultiDNNVecEnv(VecEnv):
     observations, rewards and ends of episodes, to the last bit. Only the infos are terser: that of
     a step which does not end an episode is empty, that of one which does holds ``episode``,
     ``terminal_observation`` and all that the single environment tells, ``metrics`` among it. What
-    is returned belongs to the caller. Steps take one thread and leave the others to torch.
+    is returned belongs to the caller. Unless ``threads`` says otherwise, steps
+    take one thread and leave the others to torch.
 
     `set_options` takes a ``workload`` for all environments or for each, as the single environment
     does in ``reset(options=...)``, for the next reset.
     """
 
     def __init__(self, num_envs: int = 1, **kwargs: Any) -> None:
-        """As ``gym.make_vec("SparseMultiDNN-v0", num_envs, **kwargs)``.
+        """As ``gym.make_vec("SparseMultiDNN-v0", num_envs, **kwargs)``, ``threads`` being 1.
 
         Raises:
             DystaError: If an argument is not allowed.
@@ -63,7 +63,7 @@ class SparseMultiDNNVecEnv(VecEnv):
             num_envs=num_envs,
             vectorization_mode="vector_entry_point",
             autoreset_mode="SameStep",
-            **kwargs,
+            **{"threads": 1, **kwargs},
         )
         self.envs, self.spec = envs, envs.spec
         self._common: dict[str, Any] = {
@@ -88,8 +88,7 @@ class SparseMultiDNNVecEnv(VecEnv):
             DystaError: If a seed or an option is not usable.
         """
         options = self._common_options()
-        with one_thread():
-            observations, infos = self.envs.reset(seed=self._seeds, options=options)
+        observations, infos = self.envs.reset(seed=self._seeds, options=options)
         self._reset_seeds()
         self._reset_options()
         self._returns[:] = 0
@@ -127,8 +126,7 @@ class SparseMultiDNNVecEnv(VecEnv):
         Raises:
             DystaError: If an action is not in the action space, or there was no reset.
         """
-        with one_thread():
-            observations, rewards, ended, _, infos = self.envs.step(self._actions)
+        observations, rewards, ended, _, infos = self.envs.step(self._actions)
         self._returns += rewards
         self._lengths += 1
         reports: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]

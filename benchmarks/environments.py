@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -121,10 +120,8 @@ def _single(quick: bool) -> Section:
 class Stepping:
     """Environments that step on and on, a window of steps a run; only `step` counts."""
 
-    def __init__(
-        self, envs: gym.vector.VectorEnv[Any, Any, Any], how: str, steps: int, threads: int
-    ) -> None:
-        self.envs, self.how, self.steps, self.threads = envs, how, steps, threads
+    def __init__(self, envs: gym.vector.VectorEnv[Any, Any, Any], how: str, steps: int) -> None:
+        self.envs, self.how, self.steps = envs, how, steps
         self.draws = np.random.default_rng(0)
         self.queues: list[float] = []
         _, self.infos = envs.reset(seed=0)
@@ -138,7 +135,6 @@ class Stepping:
     def __call__(self) -> float:
         """Step through a window, and return the seconds of the calls of `step`."""
         seconds = 0.0
-        numba.set_num_threads(self.threads)
         for _ in range(self.steps):
             actions = self.actions()
             start = time.perf_counter()
@@ -146,7 +142,6 @@ class Stepping:
             seconds += time.perf_counter() - start
             if "queue_size" in self.infos:
                 self.queues.append(float(self.infos["queue_size"].mean()))
-        numba.set_num_threads(cores())
         return seconds
 
 
@@ -166,12 +161,12 @@ def _vector(quick: bool) -> Section:
         steps = max(20, (20_000 if quick else 100_000) // number)
         sides: dict[str, Stepping] = {}
         for threads in used:
-            envs = _made(OURS, number, "vector_entry_point", **settings)
-            sides[f"{threads}"] = Stepping(envs, how, steps, threads)
+            envs = _made(OURS, number, "vector_entry_point", threads=threads, **settings)
+            sides[f"{threads}"] = Stepping(envs, how, steps)
         envs = _made(OURS, number, "sync", **settings)
-        sides["sync"] = Stepping(envs, how, max(5, steps // 20), 1)
+        sides["sync"] = Stepping(envs, how, max(5, steps // 20))
         envs = _made(CARTPOLE, number, "vector_entry_point")
-        sides["cartpole"] = Stepping(envs, CARTPOLE, steps, 1)
+        sides["cartpole"] = Stepping(envs, CARTPOLE, steps)
         for threads in used:  # queues begin empty
             for _ in range((1000 if quick else 6000) // steps + 1):
                 sides[f"{threads}"]()

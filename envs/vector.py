@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from operator import index as whole
-from threading import Lock
 from typing import Any, NamedTuple
 
 import gymnasium as gym
-import numba
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
-from numba import prange, types
+from numba import types
 from numpy.typing import NDArray
 
 from dysta_gym.compiling import address_of, compiled
+from dysta_gym.envs.crew import Crew, cores
 from dysta_gym.envs.engine import (
     Bools,
     Episode,
@@ -34,7 +32,7 @@ from dysta_gym.envs.engine import (
 from dysta_gym.envs.settings import Settings, at_least_one, checked_options
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.metrics import measure, names, tally
-from dysta_gym.records import blank, borrow, invoke, reader, store
+from dysta_gym.records import blank, borrow, reader, store
 from dysta_gym.simulator import PREEMPTIONS, Floats, Ints, Jobs, Machine, Queue, State
 from dysta_gym.streams import WIDTH, integers, pool, seeded
 from dysta_gym.traces import reference_split
@@ -59,27 +57,8 @@ _CODES = {
 _LAST = 2
 """Where in the outcomes the last steps of episodes are, in mode ``SameStep``."""
 
-_WORTH_THREADS = 32
-"""From so many environments on, a step gains more from a second core than starting it costs."""
-
-_threads_work = True
-
-_one_at_a_time = Lock()
-"""Some of Numba's threading layers end the process where two calls use them at once."""
-
-
-def _after_fork() -> None:
-    """In a child of a process whose threads have run, OpenMP ends the process at the next use."""
-    global _threads_work
-    try:
-        numba.threading_layer()  # type: ignore[attr-defined]
-    except ValueError:  # none have run
-        return
-    _threads_work = False
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+_WORTH_THREADS = 128
+"""From so many environments on, a step gains more from a second core than calling for it costs."""
 
 _INFOS = {
     "time_s": "time_s",
@@ -89,7 +68,7 @@ _INFOS = {
 }
 """Infos, and the columns of an `Outcome` that hold them."""
 
-_ADDRESSES = {"_homes", "_drawn", "_from", "_to", "_frames", "_visited"}
+_ADDRESSES = {"_homes", "_drawn", "_from", "_to", "_frames", "_visited", "_crew"}
 """Attributes that are places in memory, and are not copied."""
 
 
@@ -283,27 +262,6 @@ def _act(batch: int, index: int, what: int, action: int, reseeded: bool, seed: i
         _renew(batch, index, seed if what == _SEEDED else _next_seed(shared, index))
 
 
-_COMMANDS = (types.int64[::1], types.int64[::1], types.boolean[::1], types.uint64[::1])
-
-
-@compiled(types.void(types.intp, types.intp, *_COMMANDS))
-def _all_act(
-    act: int, batch: int, what: Ints, actions: Ints, reseeded: Bools, seeds: NDArray[np.uint64]
-) -> None:
-    """Let every environment of a batch ``act``."""
-    for index in range(what.size):
-        invoke(act, (batch, index, what[index], actions[index], reseeded[index], seeds[index]))
-
-
-@compiled(types.void(types.intp, types.intp, *_COMMANDS), parallel=True)
-def _all_act_on_all_cores(
-    act: int, batch: int, what: Ints, actions: Ints, reseeded: Bools, seeds: NDArray[np.uint64]
-) -> None:
-    """Let every environment of a batch ``act``, on all cores."""
-    for index in prange(what.size):
-        invoke(act, (batch, index, what[index], actions[index], reseeded[index], seeds[index]))
-
-
 class SparseMultiDNNVectorEnv(
     gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]
 ):
@@ -324,6 +282,7 @@ class SparseMultiDNNVectorEnv(
     | `num_envs`       | int  | `1`          | environments                               |
     | `autoreset_mode` | str  | `"NextStep"` | `"NextStep"`, `"SameStep"` or `"Disabled"` |
     | `copy`           | bool | `False`      | whether to return arrays of their own      |
+    | `threads`        | int  | all cores    | threads that share a step at most          |
 
     Without ``copy``, arrays are reused: what a step returns stays as it is until the step after the
     next one, and must not be written to. The environments of ``reset(seed=s)`` have the seeds
@@ -336,8 +295,8 @@ class SparseMultiDNNVectorEnv(
     Where an episode ends, ``infos["metrics"]`` holds its metrics, in mode ``SameStep`` within
     ``infos["final_info"]``, beside ``infos["final_obs"]``.
 
-    `numba.set_num_threads` limits the cores that are used; results do not depend on it. (A mode
-    given as Gymnasium's `AutoresetMode` is taken, too, but keeps ``spec`` from becoming JSON.)
+    Results do not depend on the number of threads. (A mode given as Gymnasium's `AutoresetMode` is
+    taken, too, but keeps ``spec`` from becoming JSON.)
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012, as Gymnasium declares it
@@ -361,9 +320,11 @@ class SparseMultiDNNVectorEnv(
         split: str = "train",
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         copy: bool = False,
+        threads: int | None = None,
     ) -> None:
         """Raises `DystaError` if an argument is not allowed."""
         count = at_least_one("num_envs", num_envs)
+        most = cores() if threads is None else at_least_one("threads", threads)
         if not isinstance(autoreset_mode, AutoresetMode) and autoreset_mode not in list(_MODES):
             raise one_of("autoreset_mode", autoreset_mode, _MODES)
         mode = AutoresetMode(autoreset_mode)
@@ -380,6 +341,7 @@ class SparseMultiDNNVectorEnv(
             split=split,
         )
         self.num_envs, self.copy = count, copy
+        self._threads = most if count >= _WORTH_THREADS else 1
         self.metadata = {**self.metadata, "autoreset_mode": mode}
         self.single_action_space = self.settings.action_space()
         self.single_observation_space = self.settings.observation_space()
@@ -392,8 +354,6 @@ class SparseMultiDNNVectorEnv(
         # Two to return in turn, and what the last steps of episodes showed.
         self._outcomes = [new_outcome(count, self.settings.slots) for _ in range(3)]
         self._frame = 0
-        self._nothing = np.zeros(count, np.int64)
-        self._no_seeds = np.zeros(count, np.bool_), np.zeros(count, np.uint64)
         self._build()
 
     def _build(self) -> None:
@@ -468,6 +428,7 @@ class SparseMultiDNNVectorEnv(
             episodes=homes.copy(),
             requests=np.array([placed.address for placed in self._drawn], np.int64),
         )
+        self._crew = Crew(address_of(_act), self.num_envs, self._threads)
         self._from = Placed(self._source, _SOURCE_TYPE, _write_source)
         self._to = [placed_outcome(outcome) for outcome in self._outcomes]
         self._frames = [
@@ -508,8 +469,10 @@ class SparseMultiDNNVectorEnv(
         for index in guests:
             what[index] = _GIVEN
             self._visit(index)
-        reseeded = has_seed | ~self._seeded
-        self._run(what, self._nothing, reseeded, seeds)
+        job = self._crew.job
+        job.what[:], job.reseeded[:], job.seeds[:] = what, has_seed | ~self._seeded, seeds
+        self._crew.run(self._frames[self._frame].address)
+        job.what[:] = _STEP
         self._seeded |= chosen
         return self._outcome("observations"), self._infos(chosen)
 
@@ -608,7 +571,8 @@ class SparseMultiDNNVectorEnv(
             )
         chosen = self._actions(actions)
         self._frame = 1 - self._frame
-        self._run(self._nothing, chosen, *self._no_seeds)
+        self._crew.job.actions[:] = chosen
+        self._crew.run(self._frames[self._frame].address)
         return (
             self._outcome("observations"),
             self._outcome("rewards"),
@@ -616,14 +580,6 @@ class SparseMultiDNNVectorEnv(
             np.zeros(self.num_envs, np.bool_),
             {**self._last_infos(), **self._infos(np.ones(self.num_envs, np.bool_))},
         )
-
-    def _run(self, what: Ints, actions: Ints, reseeded: Bools, seeds: NDArray[np.uint64]) -> None:
-        act, frame = address_of(_act), self._frames[self._frame].address
-        if self.num_envs >= _WORTH_THREADS and _threads_work:
-            with _one_at_a_time:
-                _all_act_on_all_cores(act, frame, what, actions, reseeded, seeds)
-        else:
-            _all_act(act, frame, what, actions, reseeded, seeds)
 
     def _actions(self, actions: object) -> Ints:
         chosen = _array(actions)

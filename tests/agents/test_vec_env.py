@@ -7,7 +7,6 @@ import sys
 import warnings
 
 import gymnasium as gym
-import numba
 import numpy as np
 import pytest
 
@@ -261,32 +260,6 @@ def test_its_episodes_are_those_of_the_monitors():
     for info in ended:
         objective = info["metrics"]["antt"] + 100 * info["metrics"]["violation_rate"]
         assert info["episode"]["r"] == pytest.approx(-objective, rel=1e-4)
-
-
-def test_threads_are_left_as_they_were(refused):
-    before = numba.get_num_threads()
-    env = SparseMultiDNNVecEnv(9, **TINY)
-    env.reset()
-    env.step(np.zeros(9, np.int64))
-    with refused("actions", "4"):
-        env.step(np.full(9, 4))
-    assert numba.get_num_threads() == before
-
-
-def test_numba_leaves_torch_its_number_of_threads():
-    program = """
-import torch, numpy as np
-torch.set_num_threads(1)
-from dysta_gym.agents import SparseMultiDNNVecEnv
-env = SparseMultiDNNVecEnv(9, requests=2)
-env.reset()
-env.step(np.zeros(9, np.int64))
-print(torch.get_num_threads())
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=120
-    )
-    assert done.stdout.split() == ["1"]
 
 
 def test_without_stable_baselines():
