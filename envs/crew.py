@@ -19,7 +19,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from dysta_gym.compiling import compiled
+from dysta_gym.compiling import address_of, compiled
 from dysta_gym.envs.engine import Bools, Placed
 from dysta_gym.records import borrow, invoke, reader, store
 from dysta_gym.simulator import Ints
@@ -216,7 +216,7 @@ _helpers: list[threading.Thread] = []
 def _call_for_help(job: Placed, most: int) -> None:
     _calls.put(job)
     if len(_helpers) < most:
-        _help.compile()
+        address_of(_help)  # compiles it, where a fault is seen
         helper = threading.Thread(target=_serve, name="dysta-gym helper", daemon=True)
         _helpers.append(helper)
         helper.start()
