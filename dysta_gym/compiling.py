@@ -129,7 +129,7 @@ class _Compiled(_Dispatcher):  # type: ignore[misc]
         """Where the code is."""
         self.compile()
         (code,) = self.overloads.values()
-        return int(code.library.get_pointer_to_function(code.fndesc.llvm_cfunc_wrapper_name))
+        return int(code.library.get_pointer_to_function(code.fndesc.llvm_func_name))
 
     def _compile_for_args(self, *args: Any, **kws: Any) -> Any:
         """The code for a first call, which Numba has not compared with the signature."""

@@ -400,6 +400,23 @@ def test_compiled_rule_without_scores_serves_the_earliest_arrival(workload):
     assert simulate(workload, Policy("no_scores", no_scores)).finish_s.tolist() == expected
 
 
+@pytest.mark.parametrize("promise", [{}, {"stable": True}, {"drift": lambda values: 0.0}])
+def test_what_a_compiled_rule_raises_is_passed_on(workload, promise):
+    def score(queue, size, now, parameters, scores):
+        for i in range(size):
+            if queue.executed[i] == 2:
+                raise ValueError("two layers are enough")
+            scores[i] = queue.arrival[i]
+
+    policy = Policy("impatient", score, **promise)
+    with pytest.raises(ValueError, match="two layers are enough"):
+        simulate(workload, policy)
+    machine = Machine(workload, policy.level)
+    with pytest.raises(ValueError, match="two layers are enough"):
+        while True:
+            machine.step(machine.choose(policy))
+
+
 @pytest.mark.parametrize("slot", [-1, 1, 6])
 def test_slot_outside_the_queue(workload, refused, slot):
     machine = Machine(workload, "static")
