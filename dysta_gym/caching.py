@@ -201,7 +201,7 @@ class _Digest:
 
     def compiled(self, value: Any) -> None:
         """What goes into a compiled function."""
-        self.text(sorted(value.targetoptions.items()), getattr(value, "noalias", False))
+        self.text(sorted(value.targetoptions.items()))
         self.text(*(f"{name}: {kind}" for name, kind in sorted(value.locals.items())))
         if getattr(value, "declared", None) is not None:
             self.signature(value.declared)

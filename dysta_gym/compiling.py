@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from numba.core import config
 from numba.core.bytecode import FunctionIdentity
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.errors import NumbaError, TypingError
+from numba.core.errors import TypingError
 from numba.core.registry import CPUDispatcher
 
 from dysta_gym import caching
@@ -28,7 +28,6 @@ def compiled(
     cache: bool = True,
     inline: bool = False,
     parallel: bool = False,
-    noalias: bool = False,
 ) -> Callable[[Function], Function]:
     """Compile a function with Numba for one signature, when it is first used.
 
@@ -41,7 +40,6 @@ def compiled(
         cache: Keep the code on disk (see `dysta_gym.caching`).
         inline: Copy it into its callers, which spares a call that hands over dozens of columns.
         parallel: Run loops over `numba.prange` on all cores.
-        noalias: Promise that no two arrays among the arguments overlap.
     """
     options = {
         "nopython": True,
@@ -49,12 +47,13 @@ def compiled(
         "error_model": "numpy",
         "forceinline": inline,
         "parallel": parallel,
+        "no_cfunc_wrapper": True,
     }
 
     def decorate(function: Any) -> Any:
         if signature is None:
             return _Inner(function, {}, options | {"no_cpython_wrapper": True})
-        return _Compiled(function, {}, options, signature, cached=cache, noalias=noalias)
+        return _Compiled(function, {}, options, signature, cached=cache)
 
     return decorate
 
@@ -62,11 +61,6 @@ def compiled(
 def address_of(function: Any) -> int:
     """Where the code of a compiled function is, for `dysta_gym.records.invoke`."""
     return int(function.address)
-
-
-def _without_aliases(flags: Any) -> Any:
-    flags.noalias = True  # the one flag that Numba lets no decorator set
-    return flags
 
 
 _Dispatcher: Any = CPUDispatcher
@@ -95,15 +89,11 @@ class _Compiled(_Dispatcher):  # type: ignore[misc]
         declared: Any,
         *,
         cached: bool,
-        noalias: bool,
     ) -> None:
         super().__init__(py_func, locals, targetoptions)
         self.declared = declared
         self.digest: str | None = None
         self.cached = cached
-        self.noalias = noalias
-        if noalias:
-            self._compiler._customize_flags = _without_aliases
 
     def compile(self, sig: Any = None) -> Any:
         """Compile the declared signature, whatever ``sig`` is; the address of the code."""
@@ -129,7 +119,7 @@ class _Compiled(_Dispatcher):  # type: ignore[misc]
         """Where the code is."""
         self.compile()
         (code,) = self.overloads.values()
-        return int(code.library.get_pointer_to_function(code.fndesc.llvm_cfunc_wrapper_name))
+        return int(code.library.get_pointer_to_function(code.fndesc.llvm_func_name))
 
     def _compile_for_args(self, *args: Any, **kws: Any) -> Any:
         """The code for a first call, which Numba has not compared with the signature."""
@@ -141,26 +131,8 @@ class _Compiled(_Dispatcher):  # type: ignore[misc]
                 self._explain_matching_error(*args)
         return entry_point
 
-    def get_compile_result(self, sig: Any) -> Any:
-        """The code for a use as a value, of the type of a function."""
-        self._compile_as_value()
-        return super().get_compile_result(sig)
-
-    def get_function_type(self) -> Any:
-        """The type of the function where it is used as a value."""
-        self._compile_as_value()
-        return super().get_function_type()
-
-    def _compile_as_value(self) -> None:
-        if not self._can_compile:  # which asks for no lock
-            return
-        try:
-            self.compile()
-        except NumbaError as error:  # which Numba would take to mean another type, and hide
-            raise TypeError(f"{self.py_func.__qualname__} cannot be compiled: {error}") from error
-
     def _reduce_states(self) -> dict[str, Any]:
-        names = ("py_func", "locals", "targetoptions", "declared", "cached", "noalias")
+        names = ("py_func", "locals", "targetoptions", "declared", "cached")
         return {"uuid": self._uuid} | {name: getattr(self, name) for name in names}
 
     @classmethod

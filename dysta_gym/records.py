@@ -13,7 +13,6 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -103,7 +102,7 @@ def _part(typingctx: Any, record: Any, first: Any) -> Any:
 
 
 def _invoke(typingctx: Any, address: Any, arguments: Any) -> Any:
-    """Call the compiled function at an address, which returns nothing.
+    """Call the compiled function at an address, which returns nothing; what it raises is passed on.
 
     Unlike a call by name, it leaves the function where it is: Numba would copy it into the caller,
     and compile it again with that.
@@ -111,13 +110,17 @@ def _invoke(typingctx: Any, address: Any, arguments: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         place, packed = given
-        values = cgutils.unpack_tuple(builder, packed)
-        values = [
-            context.get_value_as_argument(builder, kind, value)
-            for kind, value in zip(signature.args[1].types, values, strict=True)
-        ]
-        kind = ir.FunctionType(ir.VoidType(), [value.type for value in values])
-        builder.call(builder.inttoptr(place, kind.as_pointer()), values)
+        kinds, convention = signature.args[1].types, context.call_conv
+        function = convention.get_function_type(types.void, kinds)
+        status, _ = convention.call_function(
+            builder,
+            builder.inttoptr(place, function.as_pointer()),
+            types.void,
+            kinds,
+            cgutils.unpack_tuple(builder, packed),
+        )
+        with cgutils.if_unlikely(builder, status.is_error):
+            convention.return_status_propagate(builder, status)
         return context.get_dummy_value()
 
     return types.void(address, arguments), codegen

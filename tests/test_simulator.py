@@ -191,6 +191,8 @@ def test_a_full_queue_hides_what_waits_outside(make_trace):
     assert simulate(unlimited, "sjf").finish_s.tolist() == [4, 10, 14, 5, 6]
     # at 4, request 3 comes in and runs at once; then request 4
     assert simulate(limited, "sjf").finish_s.tolist() == [4, 10, 14, 5, 6]
+    endless = replace(unlimited, queue_limit=2**70)
+    assert simulate(endless, "sjf").finish_s.tolist() == [4, 10, 14, 5, 6]
     assert simulate(replace(unlimited, queue_limit=2), "sjf").finish_s.tolist() == [4, 8, 14, 9, 10]
     # one entry: first come, first served, whatever the rule
     single = replace(unlimited, queue_limit=1)
@@ -398,6 +400,23 @@ def no_scores(queue, size, now, parameters, scores):
 def test_compiled_rule_without_scores_serves_the_earliest_arrival(workload):
     expected = simulate(workload, "fcfs").finish_s.tolist()
     assert simulate(workload, Policy("no_scores", no_scores)).finish_s.tolist() == expected
+
+
+@pytest.mark.parametrize("promise", [{}, {"stable": True}, {"drift": lambda values: 0.0}])
+def test_what_a_compiled_rule_raises_is_passed_on(workload, promise):
+    def score(queue, size, now, parameters, scores):
+        for i in range(size):
+            if queue.executed[i] == 2:
+                raise ValueError("two layers are enough")
+            scores[i] = queue.arrival[i]
+
+    policy = Policy("impatient", score, **promise)
+    with pytest.raises(ValueError, match="two layers are enough"):
+        simulate(workload, policy)
+    machine = Machine(workload, policy.level)
+    with pytest.raises(ValueError, match="two layers are enough"):
+        while True:
+            machine.step(machine.choose(policy))
 
 
 @pytest.mark.parametrize("slot", [-1, 1, 6])
