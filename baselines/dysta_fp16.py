@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,8 @@ def rounded(x: float, significand: int, exponent: int) -> float:
     """
     greatest = (1 << (exponent - 1)) - 1  # exponent of the greatest numbers
     overflow = _power_of_two(greatest + 1)
-    power = max((np.float64(x).view(np.int64) >> 52 & 0x7FF) - 1022, 2 - greatest)
+    biased: Any = np.float64(x).view(np.int64) >> 52 & 0x7FF  # the exponent as it is stored
+    power = max(biased - 1022, 2 - greatest)
     # Adding and taking away a number this large leaves no bit below the last one of the format.
     # Its sign is that of x, so that the sum stays within one binade.
     large = math.copysign(1.5 * _power_of_two(52 + power - significand), x)
@@ -35,7 +37,7 @@ def rounded(x: float, significand: int, exponent: int) -> float:
 @compiled(None, inline=True)
 def _power_of_two(power: int) -> float:
     """``2.0 ** power``, from -1022 to 1023, without a call, so that loops vectorise."""
-    return np.int64(power + 1023 << 52).view(np.float64)  # type: ignore[no-any-return]
+    return np.int64(power + 1023 << 52).view(np.float64)
 
 
 def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
