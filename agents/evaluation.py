@@ -50,11 +50,13 @@ def evaluate(
     Args:
         agent: A model of Stable-Baselines3, or anything whose ``predict(observations,
             deterministic=True)`` gives actions and a state; ``action_masks`` go to a ``predict``
-            that has such an argument, and the state comes back to it if it is not None. Or a
-            function that gives actions, integers of shape ``(environments,)``, for observations,
-            shape ``(environments, features)``, and action masks, shape ``(environments, slots)``;
-            it may neither change nor keep them. Where a workload is finished before others, its row
-            goes on with another one, which does not count.
+            that has such an argument, and the state comes back to it if it is not None; a
+            `VecNormalize` of its environment is applied, which a model that was saved has only if
+            it is loaded with that environment. Or a function that gives actions, integers of shape
+            ``(environments,)``, for observations, shape ``(environments, features)``, and action
+            masks, shape ``(environments, slots)``; it may neither change nor keep them. Where a
+            workload is finished before others, its row goes on with another one, which does not
+            count.
         scenarios: As `compare` takes them, and so the next six.
         loads: See there.
         rates: See there.

@@ -40,8 +40,10 @@ class SparseMultiDNNVecEnv(VecEnv):
     observations, rewards and ends of episodes, to the last bit. Only the infos are terser: that of
     a step which does not end an episode is empty, that of one which does holds ``episode``,
     ``terminal_observation`` and all that the single environment tells, ``metrics`` among it. What
-    is returned belongs to the caller. Unless ``threads`` says otherwise, steps
-    take one thread and leave the others to torch.
+    is returned belongs to the caller. Steps take one thread, unless ``threads`` says otherwise, and
+    leave the others to torch. For nets as small as SB3's own, ``torch.set_num_threads(1)`` costs
+    little, and where other programs want the cores too, it may be ten times as fast: torch's
+    threads wait for each other.
 
     `set_options` takes a ``workload`` for all environments or for each, as the single environment
     does in ``reset(options=...)``, for the next reset.

@@ -1,7 +1,8 @@
-"""Measure the speed of everything in one run and write the page.
+"""Measure the speed of everything in one run; print the page and write it.
 
-    python -m benchmarks [--quick] [--only SECTION ...] [--out docs/speed.md]
+    python -m benchmarks [--quick] [--only SECTION ...] [--out PAGE]
 
+A whole run writes ``docs/speed.md``, one of less ``build/speed.md``, if it is not told otherwise.
 Pictures go to a folder beside the page, named after it.
 """
 
@@ -17,7 +18,8 @@ from pathlib import Path
 
 from benchmarks.page import Section, goals, wrapped
 from benchmarks.timing import Others, cores
-from dysta_gym.files import replacing
+from dysta_gym.errors import DystaError
+from dysta_gym.files import check_folder, replacing
 
 SECTIONS = ("episodes", "growth", "environments", "training", "start")
 
@@ -33,44 +35,60 @@ def _machine() -> str:
     )
 
 
-def _page(sections: list[Section], seconds: float, others: float, quick: bool) -> str:
-    how = "`python -m benchmarks --quick`, a short run" if quick else "`make benchmark`"
+def _page(sections: list[Section], seconds: float, others: float, how: str) -> str:
+    judged = any(section.goals for section in sections)
     return "\n\n".join(
         [
             "# Speed",
             wrapped(
-                f"Measured in one run of {how}, {seconds / 60:.1f} minutes on {_machine()}. The "
+                f"Measured in one run of `{how}`, {seconds / 60:.1f} minutes on {_machine()}. The "
                 "sides of every ratio took turns in the same process, so that whatever else the "
                 f"machine did met both; other processes kept {others:.1f} cores busy. "
                 "k, M and G are thousands, millions and billions."
             ),
-            "## Goals",
-            goals(sections),
+            *(["## Goals", goals(sections)] if judged else []),
             *map(str, sections),
         ]
     )
 
 
 def main() -> None:
-    """Measure, and write the page."""
+    """Measure, print the page and write it."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__.split("\n")[0]
     )
     parser.add_argument("--quick", action="store_true", help="a rougher run in under a minute")
-    parser.add_argument("--only", choices=SECTIONS, nargs="+", default=SECTIONS, metavar="SECTION")
-    parser.add_argument("--out", type=Path, default=Path("docs/speed.md"))
+    parser.add_argument(
+        "--only",
+        choices=SECTIONS,
+        nargs="+",
+        default=SECTIONS,
+        metavar="SECTION",
+        help=f"any of {', '.join(SECTIONS)}; all by default",
+    )
+    parser.add_argument("--out", type=Path, metavar="PAGE", help="where the page goes")
     arguments = parser.parse_args()
+    less = ["--quick"] * arguments.quick
+    if arguments.only != SECTIONS:
+        less += ["--only", *arguments.only]
+    how = " ".join(["python -m benchmarks", *less]) if less else "make benchmark"
+    out = arguments.out or Path("build/speed.md" if less else "docs/speed.md")
+    try:
+        check_folder(out.parent)
+    except DystaError as error:
+        parser.error(str(error))
     start, others = time.perf_counter(), Others()
     sections: list[Section] = []
     for name in arguments.only:
         print(f"{name} ({time.perf_counter() - start:.0f} s)", file=sys.stderr, flush=True)
         topic = importlib.import_module(f"benchmarks.{name}")
-        sections += topic.measure(arguments.quick, arguments.out.with_suffix(""))
+        sections += topic.measure(arguments.quick, out.with_suffix(""))
     seconds = time.perf_counter() - start
-    with replacing(arguments.out) as scratch:
-        page = _page(sections, seconds, others.cores(), arguments.quick)
+    page = _page(sections, seconds, others.cores(), how)
+    with replacing(out) as scratch:
         scratch.write_text(page + "\n", encoding="utf-8")
-    print(f"{arguments.out} ({seconds:.0f} s)", file=sys.stderr)
+    print(page)
+    print(f"{out} ({seconds:.0f} s)", file=sys.stderr)
 
 
 if __name__ == "__main__":

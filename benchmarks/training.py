@@ -19,7 +19,7 @@ from benchmarks.timing import Timing, progress, race, spread_of
 ROLLOUT = 8192
 SETTINGS = {"batch_size": 1024, "n_epochs": 4, "seed": 0, "device": "cpu"}
 DUMMY = 8
-MANY = (64, 256)
+MANY = (DUMMY, 64, 256)
 PARTS = ("environment", "torch: forward", "torch: backward", "torch: optimiser")
 
 

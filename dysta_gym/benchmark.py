@@ -155,6 +155,7 @@ def compare(
     cells = cells_of(
         scenarios, loads=loads, rates=rates, slos=slos, seeds=seeds, requests=requests, split=split
     )
+    _lists(policies=policies)
     named = [(p.spec, p) if isinstance(p, Policy) else (p, find(p)) for p in policies]
     _some("policy", named)
     _unique("policy", [name for name, _ in named])
@@ -199,6 +200,7 @@ def cells_of(
     Raises:
         DystaError: If an argument is not usable.
     """
+    _lists(scenarios=scenarios, loads=loads, rates=rates, slos=slos, seeds=seeds)
     chosen = [load_scenario(source) for source in scenarios]
     seeds = list(seeds)
     _some("scenario", chosen)
@@ -223,6 +225,12 @@ def cells_of(
         for scenario, offer, slo in product(chosen, offered or [{}], multipliers)
     ]
     return [Cell(condition, seed) for condition, seed in product(conditions, seeds)]
+
+
+def _lists(**arguments: object) -> None:
+    for field, given in arguments.items():
+        if isinstance(given, str | Mapping | Scenario) or not isinstance(given, Iterable):
+            raise DystaError(f"{field}: {given!r} is not allowed; it must be a list")
 
 
 def _some(field: str, given: Sequence[object]) -> None:

@@ -103,6 +103,12 @@ class Policy:
     def __post_init__(self) -> None:
         if self.level not in ALL_LEVELS:
             raise one_of(f"policy {self.name!r}: level", self.level, ALL_LEVELS)
+        for key, parameter in self.parameters.items():
+            if not isinstance(parameter, Parameter):
+                raise DystaError(
+                    f"policy {self.name!r}: parameter {key!r} is {parameter!r}; it must be a "
+                    "Parameter, and its value may stand in settings"
+                )
         for key, value in self.settings.items():
             if key not in self.parameters:
                 choices = ", ".join(self.parameters) or "none; it has no parameters"
@@ -127,8 +133,19 @@ class Policy:
         return np.array(values or [0.0], np.float64)
 
     def drift_of(self, values: NDArray[np.float64]) -> float:
-        """The promised `drift` at these values of the parameters, infinity without a promise."""
-        return math.inf if self.drift is None else float(self.drift(values))
+        """The promised `drift` at these values of the parameters, infinity without a promise.
+
+        Raises:
+            DystaError: If the promise is no number, or below 0.
+        """
+        if self.drift is None:
+            return math.inf
+        promised = self.drift(values)
+        if not isinstance(promised, int | float | np.number) or not promised >= 0:
+            raise DystaError(
+                f"policy {self.name!r}: drift gives {promised!r}; it must give a number, 0 or more"
+            )
+        return float(promised)
 
     @property
     def spec(self) -> str:

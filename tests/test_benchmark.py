@@ -84,6 +84,10 @@ def test_compare_is_generate_simulate_measure():
     [
         ({"scenarios": []}, ["scenario", "at least one"]),
         ({"policies": []}, ["policy", "at least one"]),
+        ({"policies": "dysta"}, ["policies", "'dysta'", "list"]),
+        ({"scenarios": load_scenario("multi-attnn")}, ["scenarios", "'multi-attnn'", "list"]),
+        ({"loads": 0.9}, ["loads", "0.9", "list"]),
+        ({"seeds": 3}, ["seeds", "3", "list"]),
         ({"seeds": []}, ["seeds", "at least one"]),
         ({"policies": ["dysta", "dysta"]}, ["policy", "'dysta'", "once"]),
         ({"policies": [own(), own()]}, ["policy", "'weighted@static'", "once"]),

@@ -100,6 +100,11 @@ def test_policies_that_cannot_be(refused):
         Policy("mine", longest, level="psychic")
     with refused("'mine'", "'weight'", "no parameters"):
         Policy("mine", longest, settings={"weight": 1.0})
+    with refused("'mine'", "'weight'", "1.0", "Parameter"):
+        Policy("mine", longest, parameters={"weight": 1.0})
+    for promised in (-1.0, np.nan, "slow"):
+        with refused("'mine'", "drift", repr(promised), "0 or more"):
+            Policy("mine", longest, drift=lambda _, given=promised: given).drift_of(np.zeros(1))
     with refused("'dysta'", "'beta'", "-1"):
         find("dysta").at("static", beta=-1)
 
