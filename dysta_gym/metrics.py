@@ -14,11 +14,10 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from dysta_gym.bounds import antt_lower_bound, relaxation
+from dysta_gym.bounds import relaxation
 from dysta_gym.compiling import compiled
 from dysta_gym.records import borrow
 from dysta_gym.simulator import Schedule
-from dysta_gym.workloads import Workload
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -39,9 +38,6 @@ DESCRIPTIONS = {
 
 HIGHER_IS_BETTER = frozenset({"throughput", "system_throughput", "fairness"})
 """Metrics of which more is better; of all others, less is."""
-
-
-_BOUND_NAME = "antt_lower_bound"
 
 (
     _VIOLATION_RATE,
@@ -230,17 +226,8 @@ def occurring(values: Floats) -> Ints:
     return np.flatnonzero(there)
 
 
-def workload_bounds(workload: Workload) -> dict[str, float]:
-    """The metrics that depend on the workload alone: ``antt_lower_bound``."""
-    return {_BOUND_NAME: antt_lower_bound(workload.arrival_s, workload.isolated_s)}
-
-
-def measure(schedule: Schedule, bounds: dict[str, float] | None = None) -> dict[str, float]:
-    """The metrics of a finished schedule.
-
-    Args:
-        schedule: A schedule in which every request is finished.
-        bounds: `workload_bounds` of its workload, where many schedules share one; else computed.
+def measure(schedule: Schedule) -> dict[str, float]:
+    """The metrics of a schedule in which every request is finished.
 
     Returns:
         The metrics of `DESCRIPTIONS`, then ``violation_rate_priority_P`` for each priority and
@@ -248,10 +235,6 @@ def measure(schedule: Schedule, bounds: dict[str, float] | None = None) -> dict[
     """
     workload = schedule.workload
     priorities = np.unique(workload.priority)
-    bound = np.nan if bounds is None else bounds.get(_BOUND_NAME, 1.0)
-    values = measured(schedule, priorities, bound)
+    values = measured(schedule, priorities, np.nan)
     labels = names(priorities, workload.store.models)
-    metrics = {labels[i]: float(values[i]) for i in occurring(values)}
-    if bounds is not None and _BOUND_NAME not in bounds:
-        del metrics[_BOUND_NAME]
-    return metrics
+    return {labels[i]: float(values[i]) for i in occurring(values)}

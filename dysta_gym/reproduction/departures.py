@@ -325,7 +325,7 @@ def _after(workload: Workload, policy: Policy) -> Machine:
 def _measured(machine: Machine) -> dict[str, float]:
     """The metrics, and the share of the time from the first arrival on that is work."""
     schedule = machine.schedule()
-    metrics = measure(schedule, {})
+    metrics = measure(schedule)
     isolated = machine.workload.isolated_s
     arrival = machine.workload.arrival_s
     offered = isolated.sum() / (arrival[-1] * (len(arrival) + 1) / len(arrival))
