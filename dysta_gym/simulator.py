@@ -545,7 +545,7 @@ class Machine:
             first_cell=store.first_cell[workload.trace] + workload.row * layers,
             layers=layers,
             preemption_cost=float(workload.preemption_cost_s),
-            queue_limit=total if workload.queue_limit is None else int(workload.queue_limit),
+            queue_limit=min(total, int(workload.queue_limit or total)),  # of any size
         )
         self.tables = Tables(store.latency_s, *known)
         recorded = int(layers.sum()) if record else 0
@@ -619,7 +619,10 @@ class Machine:
         return int(_choose(self.queue, self.now, address_of(rule), values, scores, among))
 
     def run(self, policy: Policy) -> None:
-        """Let ``policy`` decide until every request is finished."""
+        """Let ``policy`` decide until every request is finished.
+
+        What its rule raises is passed on; the machine is then of no further use.
+        """
         rule = policy.compiled()
         if rule is None:
             while not self.done:

@@ -602,7 +602,7 @@ class Plan(NamedTuple):
         recorded_priority: Recorded priorities, same shape.
         slo_multiplier: See `Scenario`.
         preemption_cost: See `Scenario`, in seconds.
-        queue_limit: Requests in the queue at most; without a limit, all of them.
+        queue_limit: Requests in the queue at most, no more than there are.
     """
 
     process: int
@@ -706,7 +706,7 @@ def _plan(draws: _Draws) -> Plan:
         recorded_priority=np.array(recorded.get("priority", ()), np.float64),
         slo_multiplier=scenario.slo_multiplier,
         preemption_cost=scenario.preemption_cost_s,
-        queue_limit=requests if scenario.queue_limit is None else scenario.queue_limit,
+        queue_limit=min(requests, scenario.queue_limit or requests),
     )
 
 

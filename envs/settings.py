@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,7 +55,7 @@ class Settings:
         ):
             if value not in choices:
                 raise one_of(name, value, choices)
-        if not isinstance(penalty, int | float) or not (np.isfinite(penalty) and penalty >= 0):
+        if not isinstance(penalty, int | float) or not 0 <= penalty <= sys.float_info.max:
             raise DystaError(
                 f"penalty: {penalty!r} is not allowed; it must be finite and 0 or more"
             )

@@ -191,6 +191,8 @@ def test_a_full_queue_hides_what_waits_outside(make_trace):
     assert simulate(unlimited, "sjf").finish_s.tolist() == [4, 10, 14, 5, 6]
     # at 4, request 3 comes in and runs at once; then request 4
     assert simulate(limited, "sjf").finish_s.tolist() == [4, 10, 14, 5, 6]
+    endless = replace(unlimited, queue_limit=2**70)
+    assert simulate(endless, "sjf").finish_s.tolist() == [4, 10, 14, 5, 6]
     assert simulate(replace(unlimited, queue_limit=2), "sjf").finish_s.tolist() == [4, 8, 14, 9, 10]
     # one entry: first come, first served, whatever the rule
     single = replace(unlimited, queue_limit=1)

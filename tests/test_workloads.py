@@ -485,6 +485,7 @@ def test_a_faster_accelerator_takes_less_time():
 def test_machine_options_reach_the_workload():
     workload = generate(scenario(queue_limit=64, preemption_cost_s=1e-3), 0)
     assert (workload.queue_limit, workload.preemption_cost_s) == (64, 1e-3)
+    assert generate(scenario(queue_limit=2**70), 0).queue_limit == 2**70
 
 
 # --- recorded requests ---------------------------------------------------------------------------

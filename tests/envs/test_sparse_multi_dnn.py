@@ -394,6 +394,7 @@ def test_explicit_workload_is_replayed():
         ({"slots": 2.5}, ["slots", "2.5", "whole number"]),
         ({"penalty": -1}, ["penalty", "-1", "0 or more"]),
         ({"penalty": float("nan")}, ["penalty", "nan", "finite"]),
+        ({"penalty": 10**400}, ["penalty", "000 is", "finite"]),
         ({"penalty": "high"}, ["penalty", "'high'"]),
         ({"penalty": None}, ["penalty", "None"]),
     ],
