@@ -70,7 +70,8 @@ _one_at_a_time = Lock()
 
 def _after_fork() -> None:
     """In a child of a process whose threads have run, OpenMP ends the process at the next use."""
-    global _threads_work
+    global _one_at_a_time, _threads_work
+    _one_at_a_time = Lock()  # a thread that the child has not may have held it
     try:
         numba.threading_layer()  # type: ignore[attr-defined]
     except ValueError:  # none have run
