@@ -16,7 +16,7 @@ def rounded(x: float, significand: int, exponent: int) -> float:
     """``x`` to the nearest number of a binary floating-point format, ties to even (IEEE 754).
 
     Args:
-        x: Any number.
+        x: Any number below 2**900, infinity or NaN.
         significand: Bits of the significand, the hidden one included: 11 for half precision; at
             most 51.
         exponent: Bits of the exponent: 5 for half precision; at most 8. Numbers too small for it
@@ -24,7 +24,7 @@ def rounded(x: float, significand: int, exponent: int) -> float:
     """
     greatest = (1 << (exponent - 1)) - 1  # exponent of the greatest numbers
     overflow = _power_of_two(greatest + 1)
-    power = max((np.float64(x).view(np.int64) >> 52 & 0x7FF) - 1022, 2 - greatest)
+    power = max((int(np.float64(x).view(np.int64)) >> 52 & 0x7FF) - 1022, 2 - greatest)
     # Adding and taking away a number this large leaves no bit below the last one of the format.
     # Its sign is that of x, so that the sum stays within one binade.
     large = math.copysign(1.5 * _power_of_two(52 + power - significand), x)
@@ -35,7 +35,7 @@ def rounded(x: float, significand: int, exponent: int) -> float:
 @compiled(None, inline=True)
 def _power_of_two(power: int) -> float:
     """``2.0 ** power``, from -1022 to 1023, without a call, so that loops vectorise."""
-    return np.int64(power + 1023 << 52).view(np.float64)  # type: ignore[no-any-return]
+    return float(np.int64(power + 1023 << 52).view(np.float64))
 
 
 def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:

@@ -11,7 +11,11 @@ from dysta_gym.baselines.dysta_fp16 import rounded
 HALF, SINGLE = (11, 5), (24, 8)
 
 
-@given(st.floats() | st.floats(-1e-3, 1e-3) | st.floats(-7e4, 7e4))
+@given(
+    st.floats().filter(lambda x: not 2.0**900 <= abs(x) < np.inf)
+    | st.floats(-1e-3, 1e-3)
+    | st.floats(-7e4, 7e4)
+)
 @pytest.mark.filterwarnings("ignore:overflow")
 def test_rounding_is_that_of_ieee_754(x):
     for (significand, exponent), kind in ((HALF, np.float16), (SINGLE, np.float32)):
