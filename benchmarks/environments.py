@@ -206,11 +206,12 @@ def _vector(quick: bool) -> Section:
     text = [
         "Environment steps a second of the vector environment, of Gymnasium's `SyncVectorEnv` of "
         "as many single ones, and of its `CartPoleVectorEnv`, which computes in NumPy. Windows of "
-        "steps of each take turns; only the calls of `step` count, and the fastest window of each. "
-        "The default scenario, 128 slots, 1,542 numbers observed an environment; the mean queue "
-        "is that of the windows (queues begin empty; `SyncVectorEnv` takes fewer steps, with "
-        "shorter queues, which favours it). Ratios are the better of the columns of cores over "
-        "the other side. " + spread_of(timings),
+        "steps of each take turns; only the calls of `step` count, by the clock on the wall, and "
+        "the fastest window of each. The default scenario, 128 slots, 1,542 numbers observed an "
+        "environment; the mean queue is that of the windows (queues begin empty; `SyncVectorEnv` "
+        "takes fewer steps, with shorter queues, which favours it; it copies its observations, "
+        "which does not). Ratios are the better of the columns of cores over the other side. "
+        + spread_of(timings),
         table(head, rows),
     ]
     return Section("Many environments", text, goals)

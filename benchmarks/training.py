@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -18,8 +19,9 @@ from benchmarks.timing import Timing, progress, race, spread_of
 
 ROLLOUT = 8192
 SETTINGS = {"batch_size": 1024, "n_epochs": 4, "seed": 0, "device": "cpu"}
-DUMMY = 8
-MANY = (DUMMY, 64, 256)
+DUMMIES = (8, 64)
+MANY = (*DUMMIES, 256)
+SEEDS = 20
 PARTS = ("environment", "torch: forward", "torch: backward", "torch: optimiser")
 
 
@@ -88,10 +90,40 @@ def watching(model: Any) -> Iterator[Stopwatch]:
         yield stopwatch
 
 
-def _dummy() -> Any:
+def _dummies(number: int) -> Any:
     from stable_baselines3.common.vec_env import DummyVecEnv
 
-    return DummyVecEnv([lambda: gym.make(OURS)] * DUMMY)
+    return DummyVecEnv([lambda: gym.make(OURS)] * number)
+
+
+def _judging(quick: bool) -> tuple[str, Goal]:
+    """What judging an agent takes, and whether that is seconds."""
+    from sb3_contrib import MaskablePPO
+
+    from dysta_gym.agents import SparseMultiDNNVecEnv, evaluate
+
+    requests = 100 if quick else 1000
+    progress(f"judging an agent on {SEEDS} seeds")
+    model = MaskablePPO("MlpPolicy", SparseMultiDNNVecEnv(8), n_steps=8, seed=0, device="cpu")
+    start = time.perf_counter()
+    evaluate(model, ["multi-attnn"], seeds=range(SEEDS), requests=requests)
+    together = time.perf_counter() - start
+    env = gym.make(OURS, requests=requests, split="test")
+    observation, info = env.reset(seed=0)
+    ended, start = False, time.perf_counter()
+    while not ended:
+        masks = info["action_mask"]
+        action, _ = model.predict(observation, action_masks=masks, deterministic=True)
+        observation, _, ended, _, info = env.step(action)
+    alone = (time.perf_counter() - start) * SEEDS
+    text = (
+        f"Judging such an agent on {SEEDS} workloads of {requests:,} requests took "
+        f"{together:.1f} s with `dysta_gym.agents.evaluate`, side by side; one after the other in "
+        f"a single environment, {alone:.0f} s ({SEEDS} times what one of them took): "
+        f"{alone / together:.1f} times as long."
+    )
+    goal = f"an agent is judged on {SEEDS} workloads of {requests:,} requests in less than 30 s"
+    return text, Goal(goal, f"{together:.1f} s", together < 30)
 
 
 def measure(quick: bool, _: Path) -> list[Section]:
@@ -105,21 +137,28 @@ def measure(quick: bool, _: Path) -> list[Section]:
     except ImportError as error:
         return [Section(title, [f"Not measured: it needs the extra `agents` ({error.name})."])]
 
-    def many(number: int) -> Callable[[], Any]:
-        return lambda: SparseMultiDNNVecEnv(number)
-
+    # More threads gain a net this small little, and wait for each other where others want a core.
+    torch.set_num_threads(1)
     steps = ROLLOUT if quick else 4 * ROLLOUT
-    sides = {f"SB3's `DummyVecEnv` of {DUMMY}": Training(DUMMY, _dummy, steps)}
-    for number in MANY:
-        sides[f"`SparseMultiDNNVecEnv` of {number}"] = Training(number, many(number), steps)
+    kinds = (("SB3's `DummyVecEnv`", _dummies), ("`SparseMultiDNNVecEnv`", SparseMultiDNNVecEnv))
+    sides = {
+        f"{kind} of {number}": Training(number, partial(make, number), steps)
+        for (kind, make), numbers in zip(kinds, (DUMMIES, MANY), strict=True)
+        for number in numbers
+    }
     progress(f"{steps:,} steps of each")
     timings: dict[str, Timing] = race(sides, 0.0, rounds=1 if quick else 2)
     rows, profiles, goals = [], [], []
-    dummy = next(iter(timings.values())).fastest
+    dummy = {
+        side.environments: timings[name].fastest
+        for name, side in list(sides.items())[: len(DUMMIES)]
+    }
     for name, side in sides.items():
         seconds, parts = min(side.profiles)
         shares = [parts[part] / seconds for part in PARTS]
-        rows.append([name, short(steps / seconds), f"{dummy / seconds:.2f}"])
+        other = dummy.get(side.environments)
+        ratio = f"{other / seconds:.2f}" if other else ""
+        rows.append([name, short(steps / seconds), ratio])
         profiles.append([name, *(f"{100 * share:.1f}" for share in (*shares, 1 - sum(shares)))])
     environment, torches = shares[0], sum(shares[1:])
     goals.append(
@@ -129,14 +168,16 @@ def measure(quick: bool, _: Path) -> list[Section]:
             torches > 0.5 and environment < 0.1,
         )
     )
+    judged, seconds_goal = _judging(quick)
+    goals.append(seconds_goal)
     text = [
         f"sb3-contrib's MaskablePPO with its default net, {steps:,} steps in rollouts of "
         f"{ROLLOUT:,}, {SETTINGS['n_epochs']} epochs of minibatches of {SETTINGS['batch_size']:,}, "
-        f"torch on {torch.get_num_threads()} threads, the environments on one. "
-        + spread_of(timings.values()),
-        table(["environments", "steps/s", f"over {next(iter(sides))}"], rows),
+        "torch and the environments on one thread each. " + spread_of(timings.values()),
+        table(["environments", "steps/s", "over `DummyVecEnv` of as many"], rows),
         "Where the wall time went, in percent of the same runs; the rest is SB3's own Python and "
         "NumPy: rollout buffers, advantages, minibatches.",
         table(["environments", *PARTS, "the rest"], profiles),
+        judged,
     ]
     return [Section(title, text, goals)]

@@ -158,8 +158,25 @@ class Policy:
         return replace(self, level=level, settings={**self.settings, **settings})
 
     def compiled(self) -> Any:
-        """The rule compiled for the event loop, or None if it is interpreted."""
-        return None if self.interpreted else _compile(self.score)
+        """The rule compiled for the event loop, or None if it is interpreted.
+
+        Raises:
+            DystaError: If it cannot be compiled.
+        """
+        if self.interpreted:
+            return None
+        from numba.core.errors import NumbaError
+
+        try:
+            return _compile(self.score)
+        except NumbaError as error:
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            told = next((line for line in lines if not line.startswith("Failed in")), "")
+            reason = told.partition(" of type ")[0][:200]
+            raise DystaError(
+                f"policy {self.name!r}: its rule cannot be compiled ({reason}); "
+                "correct it, or run it as plain Python with interpreted=True"
+            ) from error
 
 
 @cache

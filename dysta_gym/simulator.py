@@ -628,14 +628,21 @@ class Machine:
             while not self.done:
                 self.step(self.choose(policy))
             return
+        try:
+            self._run(policy, address_of(rule))
+        except BaseException:
+            self.state.counters[SIZE] = 0  # the queue may have gaps: nobody may go on from here
+            raise
+
+    def _run(self, policy: Policy, rule: int) -> None:
         total = len(self.workload)
         values, scores = policy.values(self.mean_isolated_s), np.empty(total)
         if policy.stable:
             places = np.empty(3 * total, np.int64)
-            _run_indexed(*self.parts, address_of(rule), values, scores, places)
+            _run_indexed(*self.parts, rule, values, scores, places)
         else:
             drift = policy.drift_of(values)
-            _run_scanning(*self.parts, address_of(rule), values, scores, drift)
+            _run_scanning(*self.parts, rule, values, scores, drift)
 
     def schedule(self) -> Schedule:
         """What has happened so far; a copy, which the machine leaves alone as it goes on."""

@@ -110,13 +110,17 @@ class Settings:
 
 
 def at_least_one(field: str, value: object) -> int:
-    """A whole number above 0.
+    """A whole number above 0, and at most a million.
 
     Raises:
         DystaError: If it is none.
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise DystaError(f"{field}: {value!r} is not allowed; it must be a whole number above 0")
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or not 1 <= value <= 10**6:  # type: ignore[operator]
+        raise DystaError(
+            f"{field}: {value!r} is not allowed; it must be a whole number above 0, "
+            "at most a million"
+        )
     return int(value)
 
 

@@ -43,6 +43,7 @@ from dysta_gym.workloads import (
     Requests,
     Workload,
     draw,
+    generate,
     plan,
 )
 
@@ -360,6 +361,7 @@ class SparseMultiDNNVectorEnv(
         """Make room for the environments' workloads and put everything where it is read."""
         settings, count = self.settings, self.num_envs
         store, reference = settings.store, reference_split(settings.split)
+        generate(settings.scenario, 0, split=settings.split)  # refuses what cannot be drawn
         planned = plan(settings.scenario, settings.split)
         shape = (count, planned.requests)
         requests: Requests = blank(Requests, shape)
