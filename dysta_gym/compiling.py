@@ -27,7 +27,6 @@ def compiled(
     *,
     cache: bool = True,
     inline: bool = False,
-    parallel: bool = False,
 ) -> Callable[[Function], Function]:
     """Compile a function with Numba for one signature, when it is first used.
 
@@ -39,14 +38,12 @@ def compiled(
             with whatever types, and Python runs as it stands.
         cache: Keep the code on disk (see `dysta_gym.caching`).
         inline: Copy it into its callers, which spares a call that hands over dozens of columns.
-        parallel: Run loops over `numba.prange` on all cores.
     """
     options = {
         "nopython": True,
         "nogil": True,
         "error_model": "numpy",
         "forceinline": inline,
-        "parallel": parallel,
         "no_cfunc_wrapper": True,
     }
 

@@ -299,33 +299,14 @@ def test_options_and_types_are_part_of_it(kept):
     floats = types.float64[::1]
     seen = set()
     for signature in (types.float64(floats), types.float64(types.Array(types.float64, 1, "A"))):
-        for options in ({}, {"inline": True}, {"parallel": True}):
+        for options in ({}, {"inline": True}):
             for found in (False, True):
                 function = compiled(signature, **options)(total)
                 assert kept(function, np.arange(4.0)) == (6.0, found), (signature, options)
             seen.add(function.digest)
-    assert len(seen) == 6
+    assert len(seen) == 4
     function = compiled(types.float64(floats), cache=False)(total)
     assert kept(function, np.arange(4.0)) == (6.0, False)
-
-
-def test_parallel_loops_are_found_again(tmp_path):
-    program = """
-import numpy as np, numba
-from numba import types
-from dysta_gym.compiling import compiled
-
-@compiled(types.void(types.float64[::1]), parallel=True)
-def fill(out):
-    for i in numba.prange(out.size):
-        out[i] = i
-
-out = np.empty(1000)
-fill(out)
-print(out.sum())
-"""
-    assert run(program, tmp_path) == ("499500.0\n", f"{SAID}once\n")
-    assert run(program, tmp_path) == ("499500.0\n", "")
 
 
 def test_what_is_another_in_each_process_is_not_kept(kept, tmp_path):
