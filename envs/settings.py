@@ -109,14 +109,14 @@ class Settings:
         return requests_under(self.scenario, given, self.split)
 
 
-def at_least_one(field: str, value: object) -> int:
+def at_least_one(field: str, value: Any) -> int:
     """A whole number above 0, and at most a million.
 
     Raises:
         DystaError: If it is none.
     """
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or not 1 <= value <= 10**6:  # type: ignore[operator]
+    if not whole or not 1 <= value <= 10**6:
         raise DystaError(
             f"{field}: {value!r} is not allowed; it must be a whole number above 0, "
             "at most a million"
