@@ -8,7 +8,8 @@ import numpy as np
 from dysta_gym.baselines.dysta import DYSTA
 from dysta_gym.compiling import compiled
 from dysta_gym.policies import Parameter
-from dysta_gym.simulator import Floats, Queue
+from dysta_gym.records import Floats
+from dysta_gym.simulator import Queue
 
 
 @compiled(None, inline=True)

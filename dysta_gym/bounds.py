@@ -7,10 +7,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from dysta_gym.compiling import compiled
-from dysta_gym.records import borrow
-
-_FLOATS = types.float64[::1]
-_INTS = types.int64[::1]
+from dysta_gym.records import FLOATS_TYPE, INTS_TYPE, borrow
 
 
 def antt_lower_bound(arrival_s: NDArray[np.float64], isolated_s: NDArray[np.float64]) -> float:
@@ -34,7 +31,7 @@ def antt_lower_bound(arrival_s: NDArray[np.float64], isolated_s: NDArray[np.floa
     return float(relaxation(*columns))
 
 
-@compiled(types.void(_FLOATS, _INTS, types.int64, types.int64), inline=True)
+@compiled(types.void(FLOATS_TYPE, INTS_TYPE, types.int64, types.int64), inline=True)
 def _push(length: NDArray[np.float64], waiting: NDArray[np.int64], size: int, request: int) -> None:
     """Add a request to the binary heap ``waiting[:size]``, the shortest first."""
     at = size
@@ -47,7 +44,7 @@ def _push(length: NDArray[np.float64], waiting: NDArray[np.int64], size: int, re
     waiting[at] = request
 
 
-@compiled(types.int64(_FLOATS, _INTS, types.int64), inline=True)
+@compiled(types.int64(FLOATS_TYPE, INTS_TYPE, types.int64), inline=True)
 def _pop(length: NDArray[np.float64], waiting: NDArray[np.int64], size: int) -> int:
     """Take the first request out of the binary heap ``waiting[:size]``."""
     first, moved = waiting[0], waiting[size - 1]
@@ -69,7 +66,7 @@ def _moment(arrival: float, length: float, start: float, end: float) -> float:
     return 0.5 * ((end - start) / length) * (((start - arrival) + (end - arrival)) / length)
 
 
-@compiled(types.float64(_FLOATS, _FLOATS, _FLOATS, _INTS))
+@compiled(types.float64(FLOATS_TYPE, FLOATS_TYPE, FLOATS_TYPE, INTS_TYPE))
 def _relaxation(
     arrival_s: NDArray[np.float64],
     isolated_s: NDArray[np.float64],
@@ -108,7 +105,7 @@ def _relaxation(
     return max(moment / total + 0.5, 1.0)  # which rounding may miss where no request waits
 
 
-@compiled(types.float64(_FLOATS, _FLOATS))
+@compiled(types.float64(FLOATS_TYPE, FLOATS_TYPE))
 def relaxation(arrival_s: NDArray[np.float64], isolated_s: NDArray[np.float64]) -> float:
     """`antt_lower_bound`, for compiled code."""
     # Two functions, for what is borrowed must be another's.

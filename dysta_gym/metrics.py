@@ -12,15 +12,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numba import types
-from numpy.typing import NDArray
 
 from dysta_gym.bounds import relaxation
 from dysta_gym.compiling import compiled
-from dysta_gym.records import borrow
+from dysta_gym.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, borrow
 from dysta_gym.simulator import Schedule
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 DESCRIPTIONS = {
     "violation_rate": "share of requests that finish after their deadline",
@@ -53,11 +49,8 @@ HIGHER_IS_BETTER = frozenset({"throughput", "system_throughput", "fairness"})
 ) = range(len(DESCRIPTIONS))
 _OVERALL = len(DESCRIPTIONS)
 
-_FLOATS = types.float64[::1]
-_INTS = types.int64[::1]
 
-
-@compiled(types.void(_FLOATS, types.int64, types.int64))
+@compiled(types.void(FLOATS_TYPE, types.int64, types.int64))
 def _select(values: Floats, low: int, rank: int) -> None:
     """Order ``values[low:]`` so far that no value before ``rank`` is greater, and none after less.
 
@@ -90,7 +83,7 @@ def _select(values: Floats, low: int, rank: int) -> None:
         low = greater
 
 
-@compiled(types.float64(_FLOATS, types.float64, types.int64))
+@compiled(types.float64(FLOATS_TYPE, types.float64, types.int64))
 def _quantile(values: Floats, share: float, low: int) -> float:
     """A quantile, interpolated as NumPy does; puts ``values`` in order as far as it needs.
 
@@ -107,7 +100,7 @@ def _quantile(values: Floats, share: float, low: int) -> float:
     return above - step * (1 - weight) if weight >= 0.5 else below + step * weight
 
 
-@compiled(types.int64(_FLOATS, types.float64), inline=True)
+@compiled(types.int64(FLOATS_TYPE, types.float64), inline=True)
 def _find(ordered: Floats, value: float) -> int:
     """Index of a value, or -1."""
     at, size = 0, ordered.size
@@ -120,8 +113,8 @@ def _find(ordered: Floats, value: float) -> int:
 
 @compiled(
     types.void(
-        *(_FLOATS, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _INTS),
-        *(types.int64, types.float64, _FLOATS, _FLOATS),
+        *(FLOATS_TYPE, FLOATS_TYPE, FLOATS_TYPE, FLOATS_TYPE, FLOATS_TYPE, INTS_TYPE),
+        *(types.int64, types.float64, FLOATS_TYPE, FLOATS_TYPE),
     )
 )
 def tally(

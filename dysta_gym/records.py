@@ -16,10 +16,16 @@ import numpy as np
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+FLOATS_TYPE, INTS_TYPE = types.float64[::1], types.int64[::1]
+"""Compiled types of columns of numbers."""
 
 
 def blank(record: type, shape: int | tuple[int, ...]) -> Any:
-    """An instance of a NamedTuple of columns and numbers, all zeros, its columns of this shape."""
+    """An instance of a NamedTuple of `Floats`, `Ints` and numbers, all zeros, of this shape."""
     zeros: dict[str, Callable[[], Any]] = {
         "Ints": lambda: np.zeros(shape, np.int64),
         "Floats": lambda: np.zeros(shape),

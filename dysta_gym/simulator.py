@@ -17,19 +17,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numba import types
-from numpy.typing import NDArray
 
 from dysta_gym.compiling import address_of, compiled
 from dysta_gym.errors import DystaError
 from dysta_gym.information import Estimates, estimates
-from dysta_gym.records import blank, borrow, invoke, on_stack, part, reader, type_of
+from dysta_gym.records import (
+    FLOATS_TYPE,
+    INTS_TYPE,
+    Floats,
+    Ints,
+    blank,
+    borrow,
+    invoke,
+    on_stack,
+    part,
+    reader,
+    type_of,
+)
 from dysta_gym.workloads import Workload
 
 if TYPE_CHECKING:
     from dysta_gym.policies import Policy
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 class Queue(NamedTuple):
@@ -140,8 +148,6 @@ class View(NamedTuple):
     scores: Floats
 
 
-FLOATS_TYPE = types.float64[::1]
-INTS_TYPE = types.int64[::1]
 QUEUE_TYPE, JOBS_TYPE, TABLES_TYPE, STATE_TYPE = map(type_of, (Queue, Jobs, Tables, State))
 RULE_SIGNATURE = types.void(types.intp, types.int64, types.int64, types.int64, types.float64)
 """Compiled type of ``rule(view, length, first, last, now)``, see `compiled_rule`."""

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dysta_gym.compiling import compiled
 from dysta_gym.errors import DystaError, one_of
-from dysta_gym.records import borrow, type_of
+from dysta_gym.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, borrow, type_of
 from dysta_gym.streams import (
     POOL_TYPE,
     STREAM_TYPE,
@@ -50,9 +50,6 @@ from dysta_gym.traces import (
     reference_split,
     shipped_trace,
 )
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Weight = Annotated[float, Field(gt=0, le=1e9, strict=True)]
@@ -710,10 +707,7 @@ def _plan(draws: _Draws) -> Plan:
     )
 
 
-_FLOATS, _INTS = types.float64[::1], types.int64[::1]
-
-
-@compiled(types.void(POOL_TYPE, STREAM_TYPE, types.float64, _FLOATS))
+@compiled(types.void(POOL_TYPE, STREAM_TYPE, types.float64, FLOATS_TYPE))
 def _draw_poisson(pool: Pool, stream: Stream, rate: float, arrival: Floats) -> None:
     seeded(pool, stream)
     time = 0.0
@@ -729,9 +723,9 @@ def _draw_poisson(pool: Pool, stream: Stream, rate: float, arrival: Floats) -> N
         STREAM_TYPE,
         types.float64,
         types.float64,
-        _FLOATS,
-        _FLOATS,
-        _FLOATS,
+        FLOATS_TYPE,
+        FLOATS_TYPE,
+        FLOATS_TYPE,
     )
 )
 def _draw_bursts(
@@ -761,7 +755,11 @@ def _draw_bursts(
         arrival[request] = time / rate
 
 
-@compiled(types.void(POOL_TYPE, STREAM_TYPE, types.float64, _FLOATS, _FLOATS, _INTS, _FLOATS))
+@compiled(
+    types.void(
+        POOL_TYPE, STREAM_TYPE, types.float64, FLOATS_TYPE, FLOATS_TYPE, INTS_TYPE, FLOATS_TYPE
+    )
+)
 def _draw_frames(
     pool: Pool,
     stream: Stream,
@@ -796,7 +794,7 @@ def _draw_frames(
         shows[chosen] = max(shows[chosen], shown)  # rounding must not let one overtake another
 
 
-@compiled(types.void(POOL_TYPE, STREAM_TYPE, _FLOATS, _INTS))
+@compiled(types.void(POOL_TYPE, STREAM_TYPE, FLOATS_TYPE, INTS_TYPE))
 def _draw_traces(pool: Pool, stream: Stream, cumulative: Floats, trace: Ints) -> None:
     seeded(pool, stream)
     for request in range(trace.size):
@@ -806,7 +804,7 @@ def _draw_traces(pool: Pool, stream: Stream, cumulative: Floats, trace: Ints) ->
         trace[request] = chosen
 
 
-@compiled(types.void(POOL_TYPE, STREAM_TYPE, _INTS, _INTS, _INTS, _INTS))
+@compiled(types.void(POOL_TYPE, STREAM_TYPE, INTS_TYPE, INTS_TYPE, INTS_TYPE, INTS_TYPE))
 def _draw_rows(pool: Pool, stream: Stream, first: Ints, rows: Ints, trace: Ints, row: Ints) -> None:
     seeded(pool, stream)
     for request in range(row.size):
@@ -814,7 +812,7 @@ def _draw_rows(pool: Pool, stream: Stream, first: Ints, rows: Ints, trace: Ints,
         row[request] = rows[begin + np.int64(random(stream) * (end - begin))]
 
 
-@compiled(types.void(POOL_TYPE, STREAM_TYPE, _FLOATS, _FLOATS))
+@compiled(types.void(POOL_TYPE, STREAM_TYPE, FLOATS_TYPE, FLOATS_TYPE))
 def _draw_priorities(pool: Pool, stream: Stream, priorities: Floats, priority: Floats) -> None:
     seeded(pool, stream)
     for request in range(priority.size):

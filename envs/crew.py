@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from dysta_gym.compiling import address_of, compiled
 from dysta_gym.envs.engine import Bools, Placed
-from dysta_gym.records import borrow, invoke, reader, store
-from dysta_gym.simulator import Ints
+from dysta_gym.records import INTS_TYPE, Ints, borrow, invoke, reader, store
 
 _NEXT, _DONE, _HELPERS, _BATCH = range(0, 32, 8)
 """Entries of `Job.shared`, a cache line each: the next environment to be taken; how many are done;
@@ -68,7 +67,7 @@ class Job(NamedTuple):
 _JOB_TYPE = types.NamedTuple(
     [
         *(types.int64,) * 2,
-        *(types.int64[::1],) * 3,
+        *(INTS_TYPE,) * 3,
         types.boolean[::1],
         types.uint64[::1],
     ],

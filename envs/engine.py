@@ -16,13 +16,11 @@ from numba import types
 from numpy.typing import NDArray
 
 from dysta_gym.compiling import compiled
-from dysta_gym.records import blank, borrow, reader, size_of, store
+from dysta_gym.records import Floats, Ints, blank, borrow, reader, size_of, store
 from dysta_gym.simulator import (
     FINISHED,
     RUNNING,
     SIZE,
-    Floats,
-    Ints,
     Jobs,
     Machine,
     Queue,

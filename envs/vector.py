@@ -32,8 +32,8 @@ from dysta_gym.envs.engine import (
 from dysta_gym.envs.settings import Settings, at_least_one, checked_options
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.metrics import measure, names, tally
-from dysta_gym.records import blank, borrow, reader, store
-from dysta_gym.simulator import PREEMPTIONS, Floats, Ints, Jobs, Machine, Queue, State
+from dysta_gym.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, blank, borrow, reader, store
+from dysta_gym.simulator import PREEMPTIONS, Jobs, Machine, Queue, State
 from dysta_gym.streams import WIDTH, integers, pool, seeded
 from dysta_gym.traces import reference_split
 from dysta_gym.workloads import (
@@ -123,14 +123,14 @@ class Batch(NamedTuple):
     metrics: Floats
 
 
-_SOURCE_TYPE = types.NamedTuple([PLAN_TYPE, *(types.int64[::1],) * 3, types.float64[::1]], Source)
+_SOURCE_TYPE = types.NamedTuple([PLAN_TYPE, *(INTS_TYPE,) * 3, FLOATS_TYPE], Source)
 _BATCH_TYPE = types.NamedTuple(
     [
         *(types.int64,) * 4,
-        *(types.int64[::1],) * 3,
+        *(INTS_TYPE,) * 3,
         types.uint64[:, ::1],
         types.boolean[::1],
-        types.float64[::1],
+        FLOATS_TYPE,
         types.float64[:, ::1],
     ],
     Batch,
@@ -187,7 +187,7 @@ def _next_seed(shared: Batch, index: int) -> Any:
     return np.uint64(integers(shared.streams[index], 2**31))
 
 
-@compiled(types.void(types.intp, types.float64[::1], types.float64[::1]))
+@compiled(types.void(types.intp, FLOATS_TYPE, FLOATS_TYPE))
 def _measure(at: int, priorities: Floats, out: Floats) -> None:
     """Write the metrics of a finished episode."""
     episode = read_episode(at)

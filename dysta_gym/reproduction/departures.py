@@ -27,15 +27,13 @@ from dysta_gym.figures import COLOURS, condition_title
 from dysta_gym.information import estimates
 from dysta_gym.metrics import measure
 from dysta_gym.policies import Policy, find
-from dysta_gym.records import borrow, invoke, on_stack
+from dysta_gym.records import FLOATS_TYPE, Floats, borrow, invoke, on_stack
 from dysta_gym.reproduction.context import METRICS, Context, Deployment, Item, Result
 from dysta_gym.reproduction.scheduling import PAPER_SLO
 from dysta_gym.simulator import (
     ARRIVED,
-    FLOATS_TYPE,
     MACHINE_TYPES,
     SIZE,
-    Floats,
     Jobs,
     Machine,
     Queue,
