@@ -296,8 +296,9 @@ class SparseMultiDNNVectorEnv(
     Where an episode ends, ``infos["metrics"]`` holds its metrics, in mode ``SameStep`` within
     ``infos["final_info"]``, beside ``infos["final_obs"]``.
 
-    Results do not depend on the number of threads. (A mode given as Gymnasium's `AutoresetMode` is
-    taken, too, but keeps ``spec`` from becoming JSON.)
+    Fewer than 128 environments take one thread, for a second one would not gain what calling it
+    costs. Results do not depend on the number of threads. (A mode given as Gymnasium's
+    `AutoresetMode` is taken, too, but keeps ``spec`` from becoming JSON.)
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012, as Gymnasium declares it
