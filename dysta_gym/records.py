@@ -9,6 +9,7 @@ counted: whoever holds the arrays must keep them alive.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numba
@@ -17,6 +18,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from dysta_gym.compiling import compiled
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -158,3 +161,31 @@ def size_of(kind: Any) -> int:
 
     context = cpu_target.target_context
     return int(context.get_abi_sizeof(context.get_value_type(kind)))
+
+
+@cache
+def _writer(kind: Any) -> Callable[[Any, int], None]:
+    """``write(record, address)`` for records of this Numba type."""
+
+    def write(record: Any, address: int) -> None:
+        store(borrow(record), address)
+
+    return compiled(types.void(kind, types.intp))(write)
+
+
+class Placed:
+    """A record in memory, where compiled code reads it with `reader`.
+
+    Args:
+        record: The record; its arrays live as long as this.
+        kind: Its Numba type.
+
+    Attributes:
+        address: Where it is.
+    """
+
+    def __init__(self, record: Any, kind: Any) -> None:
+        self._record = record
+        self._memory = np.zeros(size_of(kind), np.uint8)
+        self.address = self._memory.ctypes.data
+        _writer(kind)(record, self.address)

@@ -20,8 +20,8 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from dysta_gym.compiling import address_of, compiled
-from dysta_gym.envs.engine import Bools, Placed
-from dysta_gym.records import INTS_TYPE, Ints, borrow, invoke, reader, store
+from dysta_gym.envs.engine import Bools
+from dysta_gym.records import INTS_TYPE, Ints, Placed, invoke, reader
 
 _NEXT, _DONE, _HELPERS, _BATCH = range(0, 32, 8)
 """Entries of `Job.shared`, a cache line each: the next environment to be taken; how many are done;
@@ -98,11 +98,6 @@ def _atomic(operation: str) -> Any:
 
 
 _add, _load, _set = _atomic("add"), _atomic("load"), _atomic("store")
-
-
-@compiled(types.void(_JOB_TYPE, types.intp))
-def _write_job(job: Job, address: int) -> None:
-    store(borrow(job), address)
 
 
 @compiled(types.boolean(types.intp))
@@ -196,7 +191,7 @@ class Crew:
             reseeded=np.zeros(environments, np.bool_),
             seeds=np.zeros(environments, np.uint64),
         )
-        self._placed = Placed(self.job, _JOB_TYPE, _write_job)
+        self._placed = Placed(self.job, _JOB_TYPE)
         self._lock = threading.Lock()
 
     def run(self, batch: int) -> None:

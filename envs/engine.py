@@ -7,8 +7,7 @@ what comes of the steps of any number of them. Compiled code reads both from mem
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -16,7 +15,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from dysta_gym.compiling import compiled
-from dysta_gym.records import Floats, Ints, blank, borrow, reader, size_of, store
+from dysta_gym.records import Floats, Ints, blank, reader
 from dysta_gym.simulator import (
     FINISHED,
     RUNNING,
@@ -420,45 +419,6 @@ EPISODE_TYPE = numba.typeof(
 )
 OUTCOME_TYPE = numba.typeof(new_outcome(1, 1))
 read_episode, read_outcome = reader(EPISODE_TYPE), reader(OUTCOME_TYPE)
-
-
-@compiled(types.void(EPISODE_TYPE, types.intp))
-def _write_episode(episode: Episode, address: int) -> None:
-    store(borrow(episode), address)
-
-
-@compiled(types.void(OUTCOME_TYPE, types.intp))
-def _write_outcome(outcome: Outcome, address: int) -> None:
-    store(borrow(outcome), address)
-
-
-class Placed:
-    """A record in memory, where compiled code reads it.
-
-    Args:
-        record: The record; its arrays live as long as this.
-        kind: Its compiled type.
-        write: ``write(record, address)``, compiled.
-
-    Attributes:
-        address: Where it is.
-    """
-
-    def __init__(self, record: Any, kind: Any, write: Callable[[Any, int], None]) -> None:
-        self._record = record
-        self._memory = np.zeros(size_of(kind), np.uint8)
-        self.address = self._memory.ctypes.data
-        write(record, self.address)
-
-
-def placed_episode(episode: Episode) -> Placed:
-    """An episode in memory."""
-    return Placed(episode, EPISODE_TYPE, _write_episode)
-
-
-def placed_outcome(outcome: Outcome) -> Placed:
-    """Room for outcomes, in memory."""
-    return Placed(outcome, OUTCOME_TYPE, _write_outcome)
 
 
 @compiled(types.void(types.intp, types.intp, types.int64, types.int64))

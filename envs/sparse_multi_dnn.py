@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dysta_gym.envs.engine import (
+    EPISODE_TYPE,
+    OUTCOME_TYPE,
     episode_of,
     new_outcome,
-    placed_episode,
-    placed_outcome,
     start,
     turn,
 )
@@ -22,6 +22,7 @@ from dysta_gym.envs.settings import Settings, checked_options
 from dysta_gym.errors import DystaError
 from dysta_gym.metrics import measure
 from dysta_gym.policies import Policy, find
+from dysta_gym.records import Placed
 from dysta_gym.simulator import Machine
 from dysta_gym.workloads import Workload, generate
 
@@ -188,7 +189,8 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     def _place(self) -> None:
         """Put the episode and its outcomes where compiled code reads and writes them."""
-        self._at, self._to = placed_episode(self._episode), placed_outcome(self._outcome)
+        self._at = Placed(self._episode, EPISODE_TYPE)
+        self._to = Placed(self._outcome, OUTCOME_TYPE)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if key not in ("_at", "_to")}

@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from dysta_gym.compiling import address_of, compiled
 from dysta_gym.envs.crew import Crew, cores
 from dysta_gym.envs.engine import (
+    EPISODE_TYPE,
+    OUTCOME_TYPE,
     Bools,
     Episode,
-    Placed,
     episode_of,
     new_episode,
     new_outcome,
-    placed_episode,
-    placed_outcome,
     read_episode,
     read_outcome,
     start,
@@ -32,7 +31,7 @@ from dysta_gym.envs.engine import (
 from dysta_gym.envs.settings import Settings, at_least_one, checked_options
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.metrics import measure, names, tally
-from dysta_gym.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, blank, borrow, reader, store
+from dysta_gym.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, Placed, blank, reader
 from dysta_gym.simulator import PREEMPTIONS, Jobs, Machine, Queue, State
 from dysta_gym.streams import WIDTH, integers, pool, seeded
 from dysta_gym.traces import reference_split
@@ -137,21 +136,6 @@ _BATCH_TYPE = types.NamedTuple(
 )
 _read_source, _read_batch = reader(_SOURCE_TYPE), reader(_BATCH_TYPE)
 _read_requests = reader(REQUESTS_TYPE)
-
-
-@compiled(types.void(_SOURCE_TYPE, types.intp))
-def _write_source(source: Source, address: int) -> None:
-    store(borrow(source), address)
-
-
-@compiled(types.void(_BATCH_TYPE, types.intp))
-def _write_batch(batch: Batch, address: int) -> None:
-    store(borrow(batch), address)
-
-
-@compiled(types.void(REQUESTS_TYPE, types.intp))
-def _write_requests(requests: Requests, address: int) -> None:
-    store(borrow(requests), address)
 
 
 @compiled(types.void(types.intp, types.intp, types.intp, types.uint64))
@@ -422,8 +406,8 @@ class SparseMultiDNNVectorEnv(
 
     def _place(self) -> None:
         """Put the records where compiled code reads them; everyone is at home."""
-        self._homes = [placed_episode(episode) for episode in self._home]
-        self._drawn = [Placed(each, REQUESTS_TYPE, _write_requests) for each in self._columns]
+        self._homes = [Placed(episode, EPISODE_TYPE) for episode in self._home]
+        self._drawn = [Placed(each, REQUESTS_TYPE) for each in self._columns]
         homes = np.array([placed.address for placed in self._homes], np.int64)
         # Arrays of its own: those of whatever this is a copy of lead to what it holds itself.
         self._batch = self._batch._replace(
@@ -432,15 +416,14 @@ class SparseMultiDNNVectorEnv(
             requests=np.array([placed.address for placed in self._drawn], np.int64),
         )
         self._crew = Crew(address_of(_act), self.num_envs, self._threads)
-        self._from = Placed(self._source, _SOURCE_TYPE, _write_source)
-        self._to = [placed_outcome(outcome) for outcome in self._outcomes]
+        self._from = Placed(self._source, _SOURCE_TYPE)
+        self._to = [Placed(outcome, OUTCOME_TYPE) for outcome in self._outcomes]
         self._frames = [
             Placed(
                 self._batch._replace(
                     source=self._from.address, outcome=to.address, last=self._to[_LAST].address
                 ),
                 _BATCH_TYPE,
-                _write_batch,
             )
             for to in self._to[:_LAST]
         ]
@@ -548,7 +531,7 @@ class SparseMultiDNNVectorEnv(
     def _visit(self, index: int) -> None:
         """Let an environment play the workload that it has been given."""
         _, episode = self._given[index]
-        self._visited[index] = placed_episode(episode)
+        self._visited[index] = Placed(episode, EPISODE_TYPE)
         self._batch.episodes[index] = self._visited[index].address
 
     def step(
