@@ -6,8 +6,9 @@ that package.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dysta_gym.lazy import lazily
 
 if TYPE_CHECKING:
     from dysta_gym.agents.evaluation import evaluate
@@ -17,14 +18,4 @@ _HOME = {"SparseMultiDNNVecEnv": "vec_env", "evaluate": "evaluation"}
 
 __all__ = ["SparseMultiDNNVecEnv", "evaluate"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazily(globals(), _HOME)

@@ -17,7 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.page import Section, goals, wrapped
-from benchmarks.timing import Others, cores
+from benchmarks.timing import Others
+from dysta_gym.cores import cores
 from dysta_gym.errors import DystaError
 from dysta_gym.files import check_folder, replacing
 

@@ -16,13 +16,13 @@ from benchmarks.timing import (
     Side,
     Timing,
     core_s,
-    cores,
     fresh,
     memory,
     progress,
     race,
     spread_of,
 )
+from dysta_gym.cores import cores
 
 OURS, CARTPOLE = "SparseMultiDNN-v0", "CartPole-v1"
 MANY = (1, 64, 256, 1024)

@@ -13,8 +13,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numba
-
 Side = Callable[[], float]
 """Does its work once and returns the seconds that count."""
 
@@ -75,11 +73,6 @@ def spread_of(timings: Iterable[Timing]) -> str:
         if spreads
         else "Each was timed once."
     )
-
-
-def cores() -> int:
-    """Cores that compiled code may use."""
-    return int(numba.config.NUMBA_NUM_THREADS)
 
 
 def fresh(code: str, **environment: str) -> Any:

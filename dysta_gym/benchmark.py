@@ -6,7 +6,6 @@ can be taken seed by seed (`dysta_gym.statistics`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dysta_gym.bounds import antt_lower_bound
+from dysta_gym.cores import cores
 from dysta_gym.errors import DystaError
 from dysta_gym.information import estimates
 from dysta_gym.metrics import measured, names, occurring
@@ -169,7 +169,7 @@ def compare(
         estimates(store, policy.level, reference_split(split))
     parts: list[Rows] = []
     stop = Event()
-    workers = jobs or os.cpu_count() or 1
+    workers = jobs or cores()
     with ThreadPoolExecutor(workers) as pool:
         # A single worker is this thread: handing over costs more than a small workload does.
         each = pool.map if workers > 1 else map

@@ -361,10 +361,10 @@ def _step(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -> 
 _ROUNDING = 1e-9
 """Relative error of a score that is more than rounding can make, and less than matters."""
 
-_LOOP = (*MACHINE_TYPES, types.intp, FLOATS_TYPE, FLOATS_TYPE)
+LOOP_TYPES = (*MACHINE_TYPES, types.intp, FLOATS_TYPE, FLOATS_TYPE)
 
 
-@compiled(types.void(*_LOOP, types.float64))
+@compiled(types.void(*LOOP_TYPES, types.float64))
 def _run_scanning(
     jobs: Jobs,
     tables: Tables,
@@ -451,7 +451,7 @@ def _sift_up(keys: Floats, requests: Ints, slots: Ints, at: int) -> None:
     keys[at], requests[at], slots[at] = key, request, slot
 
 
-@compiled(types.void(*_LOOP, INTS_TYPE))
+@compiled(types.void(*LOOP_TYPES, INTS_TYPE))
 def _run_indexed(
     jobs: Jobs,
     tables: Tables,

@@ -37,11 +37,6 @@ _SHARE = 16
 """Environments that are taken at a time, at most."""
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Job(NamedTuple):
     """What the environments of a batch are to do.
 

@@ -200,6 +200,7 @@ def _keep(episode: Episode, slot: int) -> None:
 @compiled(None, inline=True)
 def _sort(keys: Floats, order: Ints) -> None:
     """Let ``order`` be the indices of ``keys``, least key first: a merge sort, bottom up."""
+    # That of Numba takes seconds to compile.
     size = keys.size
     merged = np.empty_like(order)
     for i in range(size):

@@ -14,7 +14,8 @@ from numba import types
 from numpy.typing import NDArray
 
 from dysta_gym.compiling import address_of, compiled
-from dysta_gym.envs.crew import Crew, cores
+from dysta_gym.cores import cores
+from dysta_gym.envs.crew import Crew
 from dysta_gym.envs.engine import (
     EPISODE_TYPE,
     OUTCOME_TYPE,

@@ -27,12 +27,12 @@ from dysta_gym.figures import COLOURS, condition_title
 from dysta_gym.information import estimates
 from dysta_gym.metrics import measure
 from dysta_gym.policies import Policy, find
-from dysta_gym.records import FLOATS_TYPE, Floats, borrow, invoke, on_stack
+from dysta_gym.records import Floats, borrow, invoke, on_stack
 from dysta_gym.reproduction.context import METRICS, Context, Deployment, Item, Result
 from dysta_gym.reproduction.scheduling import PAPER_SLO
 from dysta_gym.simulator import (
     ARRIVED,
-    MACHINE_TYPES,
+    LOOP_TYPES,
     SIZE,
     Jobs,
     Machine,
@@ -102,7 +102,7 @@ def _arrivals(deployment: Deployment, workload: Workload, charged: Sequence[floa
 # --- (b) the clock -------------------------------------------------------------------------------
 
 
-@compiled(types.void(*MACHINE_TYPES, types.intp, FLOATS_TYPE, FLOATS_TYPE))
+@compiled(types.void(*LOOP_TYPES))
 def _run_backwards(
     jobs: Jobs,
     tables: Tables,
