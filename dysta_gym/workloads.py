@@ -8,7 +8,6 @@ schema. A `Workload` is one draw from it, or a recorded file: the requests thems
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, lru_cache
@@ -19,12 +18,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pydantic
-import yaml
 from numba import types
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from dysta_gym.compiling import compiled
+from dysta_gym.configs import Positive, Strict, read_mapping, told
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, borrow, type_of
 from dysta_gym.streams import (
@@ -51,15 +50,10 @@ from dysta_gym.traces import (
     shipped_trace,
 )
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 Weight = Annotated[float, Field(gt=0, le=1e9, strict=True)]
 
 PAPER_PRIORITIES = (1.0, 3.0, 9.0)
 """Priorities of the published comparison, drawn uniformly (Sparse-DySta, after PREMA)."""
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 LOADS: Mapping[str, float] = {"light": 0.5, "moderate": 0.8, "heavy": 0.95, "overload": 1.05}
@@ -67,13 +61,13 @@ LOADS: Mapping[str, float] = {"light": 0.5, "moderate": 0.8, "heavy": 0.95, "ove
 latencies, so a name means the same share of the accelerator in every scenario and split."""
 
 
-class Poisson(_Strict):
+class Poisson(Strict):
     """Independent arrivals: exponential gaps of mean 1 / rate."""
 
     process: Literal["poisson"] = "poisson"
 
 
-class MMPP(_Strict):
+class MMPP(Strict):
     """Poisson arrivals whose rate switches between two values, calm and burst, at random times.
 
     The two-state Markov-modulated Poisson process (Fischer and Meier-Hellstern, The
@@ -110,7 +104,7 @@ class MMPP(_Strict):
         return calm / self.intensity, burst / self.intensity
 
 
-class Frames(_Strict):
+class Frames(Strict):
     """Periodic frames, a stream a trace, each due when the next one of its stream starts.
 
     The weights of the scenario's traces are their frames a second, as in XRBench (Kwon et al.,
@@ -125,7 +119,7 @@ class Frames(_Strict):
     jitter: float = Field(0.0, ge=0, lt=1, strict=True)
 
 
-class Replay(_Strict):
+class Replay(Strict):
     """Recorded arrivals, from a CSV file.
 
     The column ``arrival_s`` is needed; time starts at the first arrival. Where the columns
@@ -152,7 +146,7 @@ _PROCESSES: Mapping[str, type[BaseModel]] = {
 }
 
 
-class Scenario(_Strict):
+class Scenario(Strict):
     """A deployment, from which workloads are drawn; `load_scenario` makes one.
 
     Attributes:
@@ -281,24 +275,6 @@ def shipped_scenarios() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads YAML without surprises: a key stands once, and ``5e-5`` is a number."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} stands more than once", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(  # YAML 1.1 takes a number with an exponent but no dot for text
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
 def load_scenario(source: str | Path | Mapping[str, Any] | Scenario) -> Scenario:
     """A scenario by name, from a YAML file, or from a mapping of its fields.
 
@@ -321,18 +297,7 @@ def load_scenario(source: str | Path | Mapping[str, Any] | Scenario) -> Scenario
     else:
         raise one_of("scenario", str(source), [*shipped, "a YAML file"])
     where = f"scenario file {str(path)!r}"
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # a safe one
-    except FileNotFoundError:
-        raise DystaError(f"{where} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DystaError(f"{where} cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise DystaError(f"{where} is not valid YAML ({' '.join(str(error).split())})") from None
-    except RecursionError:
-        raise DystaError(f"{where} is nested too deeply; it must hold a mapping") from None
-    if not isinstance(content, Mapping):
-        raise DystaError(f"{where} holds a {type(content).__name__}; it must hold a mapping")
+    content = read_mapping(path, where)
     return _checked(content, where, path.parent)
 
 
@@ -356,21 +321,7 @@ def _first_fault(error: pydantic.ValidationError) -> str:
     model: type[BaseModel] = Scenario
     if path[:1] == ["arrivals"] and len(path) > 1:
         model = _PROCESSES[path.pop(1)]  # pydantic puts the process between the two
-    name = ".".join(path)
-    if fault["type"] == "extra_forbidden":
-        return f"key {name!r} is unknown; choose one of: {', '.join(model.model_fields)}"
-    if fault["type"].startswith("union_tag"):
-        tag = fault.get("ctx", {}).get("tag")
-        given = "is missing" if tag is None else f"{tag!r} is not allowed"
-        return f"arrivals.process: {given}; choose one of: {', '.join(map(repr, _PROCESSES))}"
-    if fault["type"] == "missing":
-        return f"key {name!r} is missing"
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "model_attributes_type":
-        message = "it must be a mapping, like {process: poisson}"
-    if fault["type"] == "value_error" and isinstance(fault["input"], Mapping):
-        return f"{name}.{message}" if name else message
-    return f"{name}: {fault['input']!r} is not allowed; {message[:1].lower()}{message[1:]}"
+    return told(fault, path, model, "arrivals.process", _PROCESSES, "{process: poisson}")
 
 
 class Due(NamedTuple):
