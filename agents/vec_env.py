@@ -24,8 +24,11 @@ except ModuleNotFoundError as error:
         "SparseMultiDNNVecEnv: stable-baselines3 is missing; pip install 'dysta-gym[agents]'"
     ) from None
 
-_SHARED = ("scenario", "store", "level", "slots", "reward", "penalty", "split")
+_SHARED = ("scenario", "store", "level", "slots", "reward", "penalty", "split", "decisions")
 """Settings that all environments have in common, by their names in a single environment."""
+
+_REMEDIES = {"penalty": "set the property penalty, for all environments"}
+"""What `set_attr` refuses and can be had in another way than with another environment."""
 
 
 class SparseMultiDNNVecEnv(VecEnv):
@@ -46,7 +49,7 @@ class SparseMultiDNNVecEnv(VecEnv):
     threads wait for each other.
 
     `set_options` takes a ``workload`` for all environments or for each, as the single environment
-    does in ``reset(options=...)``, for the next reset.
+    does in ``reset(options=...)``, for the next reset. `penalty` may be changed at any time.
     """
 
     def __init__(self, num_envs: int = 1, **kwargs: Any) -> None:
@@ -68,13 +71,6 @@ class SparseMultiDNNVecEnv(VecEnv):
             **{"threads": 1, **kwargs},
         )
         self.envs, self.spec = envs, envs.spec
-        self._common: dict[str, Any] = {
-            **{name: getattr(envs.settings, name) for name in _SHARED},
-            "action_space": envs.single_action_space,
-            "observation_space": envs.single_observation_space,
-            "render_mode": None,
-            "spec": self.spec,
-        }
         self._own: list[dict[str, Any]] = [
             {"action_masks": partial(self._mask, index)} for index in range(num_envs)
         ]
@@ -82,6 +78,35 @@ class SparseMultiDNNVecEnv(VecEnv):
         self._lengths = np.zeros(num_envs, np.int64)
         self._began = time.time()
         super().__init__(num_envs, envs.single_observation_space, envs.single_action_space)
+
+    @property
+    def penalty(self) -> float:
+        """ANTT that a violation rate of 1 weighs; when set, in all rewards from the next step on.
+
+        It is set on this object: wrappers such as `VecNormalize` pass on what is read, not what is
+        set, and have this object as ``unwrapped``. With the reward ``"final"``, what has accrued
+        before keeps its weight.
+
+        Raises:
+            DystaError: If it is set to what is no number, not finite or below 0.
+        """
+        penalty: float = self.envs.settings.penalty
+        return penalty
+
+    @penalty.setter
+    def penalty(self, penalty: float) -> None:
+        self.envs.settings.penalty = penalty
+
+    @property
+    def _common(self) -> dict[str, Any]:
+        """What all environments have in common, by its name in a single environment."""
+        return {
+            **{name: getattr(self.envs.settings, name) for name in _SHARED},
+            "action_space": self.envs.single_action_space,
+            "observation_space": self.envs.single_observation_space,
+            "render_mode": None,
+            "spec": self.spec,
+        }
 
     def reset(self) -> NDArray[np.float32]:
         """Start an episode in every environment, of the seeds and options set before, if any.
@@ -123,7 +148,7 @@ class SparseMultiDNNVecEnv(VecEnv):
     def step_wait(
         self,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
-        """Run a layer in every environment; where an episode ends, start the next.
+        """Step in every environment; where an episode ends, start the next.
 
         Raises:
             DystaError: If an action is not in the action space, or there was no reset.
@@ -189,22 +214,23 @@ class SparseMultiDNNVecEnv(VecEnv):
         Raises:
             AttributeError: If there is none of that name.
         """
+        common = self._common
         chosen = [self._own[index] for index in self._get_indices(indices)]
         for own in chosen:
-            if attr_name not in own and attr_name not in self._common:
+            if attr_name not in own and attr_name not in common:
                 raise AttributeError(f"SparseMultiDNN-v0 has no attribute {attr_name!r}")
-        return [own[attr_name] if attr_name in own else self._common[attr_name] for own in chosen]
+        return [own[attr_name] if attr_name in own else common[attr_name] for own in chosen]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Attach something to environments.
 
         Raises:
-            DystaError: If it is part of the environment itself, which cannot be changed.
+            DystaError: If it is part of the environment itself, which cannot be changed so.
         """
         if attr_name in self._common or attr_name == "action_masks":
             raise DystaError(
-                f"set_attr: {attr_name!r} of a SparseMultiDNNVecEnv cannot be changed; "
-                "make another one"
+                f"set_attr: {attr_name!r} of a SparseMultiDNNVecEnv cannot be changed so; "
+                + _REMEDIES.get(attr_name, "make another one")
             )
         for index in self._get_indices(indices):
             self._own[index][attr_name] = value

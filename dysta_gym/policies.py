@@ -6,7 +6,9 @@ writes a score for each of the first ``size`` requests of the queue that it is g
 it knows: any rule runs at any level of information (`dysta_gym.information`).
 
 Policies are found through the entry-point group ``dysta_gym.policies``, so that the policies of any
-installed package plug in beside the baselines.
+installed package plug in beside the baselines. A ``NAME`` may also be a file, of a kind that a
+package reads: the entry-point group ``dysta_gym.policy_files`` names, for a suffix, a function from
+a path to a policy.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,9 @@ from dysta_gym.information import ALL_LEVELS, LEVELS
 
 ENTRY_POINTS = "dysta_gym.policies"
 """Entry-point group in which policies register: ``name = "module:OBJECT"``."""
+
+FILE_ENTRY_POINTS = "dysta_gym.policy_files"
+"""Entry-point group for policies in files: ``suffix = "module:function"``, without the dot."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,10 @@ class Policy:
             ``Q / Q'`` of it. The machine then looks at the whole queue only where the request that
             runs comes near, and otherwise gives the rule single requests; it may not use
             ``memory``. None if nothing is promised.
+        events: Ask the rule only at events: when a request enters the queue, when one finishes, and
+            when the one that runs turns out to have more to do than when it was chosen. Otherwise
+            it runs on. A rule with a promise needs no such thing, and may not ask for it.
+        weights: Numbers that were learned; the rule reads them after its parameters.
         source: Where the rule was published.
     """
 
@@ -98,6 +108,8 @@ class Policy:
     interpreted: bool = False
     stable: bool = False
     drift: Callable[[NDArray[np.float64]], float] | None = None
+    events: bool = False
+    weights: tuple[float, ...] = ()
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -116,21 +128,27 @@ class Policy:
                     f"policy {self.name!r}: parameter {key!r} is unknown; choose one of: {choices}"
                 )
             self.parameters[key].check(f"policy {self.name!r}: parameter {key!r}", value)
+        if self.events and (self.stable or self.drift):
+            raise DystaError(
+                f"policy {self.name!r}: events is True, beside a promise; give one of the two"
+            )
+        if not all(map(math.isfinite, self.weights)):
+            raise DystaError(f"policy {self.name!r}: weights must be finite numbers")
 
     def __hash__(self) -> int:
         return hash(self.spec)
 
     def values(self, mean_isolated_s: float) -> NDArray[np.float64]:
-        """What the rule reads of its parameters, in their order, ``(max(1, parameters),)``.
+        """What the rule reads: its parameters, in their order, then its weights.
 
-        ``mean_isolated_s`` is the networks' mean isolated latency in seconds
-        (`TraceStore.mean_isolated_s`), the unit of relative parameters.
+        The shape is ``(max(1, parameters + weights),)``. ``mean_isolated_s`` is the networks' mean
+        isolated latency in seconds (`TraceStore.mean_isolated_s`), the unit of relative parameters.
         """
         values = [
             self.settings.get(key, p.default) * (mean_isolated_s if p.relative else 1.0)
             for key, p in self.parameters.items()
         ]
-        return np.array(values or [0.0], np.float64)
+        return np.array([*values, *self.weights] or [0.0], np.float64)
 
     def drift_of(self, values: NDArray[np.float64]) -> float:
         """The promised `drift` at these values of the parameters, infinity without a promise.
@@ -193,6 +211,11 @@ def _registered() -> Mapping[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
 
 
+@cache
+def _readers() -> Mapping[str, EntryPoint]:
+    return {f".{entry.name}": entry for entry in entry_points(group=FILE_ENTRY_POINTS)}
+
+
 def names() -> list[str]:
     """Names of all installed policies and aliases, sorted."""
     return sorted(_registered())
@@ -217,7 +240,8 @@ def expand(spec: str) -> list[str]:
 def find(spec: str) -> Policy:
     """The policy called ``NAME[@LEVEL][:key=value[,key=value]]``.
 
-    ``NAME`` is an installed policy or alias, ``LEVEL`` one of `dysta_gym.information.ALL_LEVELS`
+    ``NAME`` is an installed policy or alias, or a file such as ``run/checkpoint.npz``, which is
+    read; ``LEVEL`` is one of `dysta_gym.information.ALL_LEVELS`
     (default: the policy's own), ``key`` one of the policy's parameters.
 
     Raises:
@@ -225,15 +249,7 @@ def find(spec: str) -> Policy:
     """
     head, colon, tail = spec.partition(":")
     name, at, level = head.partition("@")
-    registered = _registered()
-    if name not in registered:
-        raise one_of("policy", name, sorted(registered))
-    policy = registered[name].load()
-    if not isinstance(policy, Policy):
-        raise DystaError(
-            f"policy {name!r}: entry point {registered[name].value!r} is a "
-            f"{type(policy).__name__}; it must be a dysta_gym.policies.Policy"
-        )
+    policy = _named(name)
     if at and level not in ALL_LEVELS:
         raise one_of(f"policy {spec!r}: level", level, ALL_LEVELS)
     settings = dict(policy.settings)
@@ -246,3 +262,20 @@ def find(spec: str) -> Policy:
                 f"policy {spec!r}: {item!r} is not a parameter; write key=value with a number"
             ) from None
     return replace(policy, level=level or policy.level, settings=settings)
+
+
+def _named(name: str) -> Policy:
+    """The policy of this name, or in this file."""
+    registered, reader = _registered(), _readers().get(PurePath(name).suffix)
+    if name in registered:
+        policy, origin = registered[name].load(), registered[name].value
+    elif reader is not None:
+        policy, origin = reader.load()(name), reader.value
+    else:
+        raise one_of("policy", name, sorted(registered))
+    if not isinstance(policy, Policy):
+        raise DystaError(
+            f"policy {name!r}: entry point {origin!r} gives a {type(policy).__name__}; "
+            "it must be a dysta_gym.policies.Policy"
+        )
+    return policy

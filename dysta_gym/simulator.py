@@ -412,6 +412,48 @@ def _run_scanning(
 
 
 @compiled(None, inline=True)
+def eventless(state: State, queue: Queue, slot: int, arrived: int, expected: float) -> bool:
+    """Whether nothing has happened since the request in ``slot`` was chosen but that it ran.
+
+    Args:
+        state: The machine's state.
+        queue: Its queue.
+        slot: Where the request was, and is unless it has finished.
+        arrived: Requests that had arrived then.
+        expected: What the request had left to do then.
+    """
+    if state.counters[RUNNING] < 0 or state.counters[ARRIVED] != arrived:
+        return False
+    return bool(queue.remaining[slot] <= expected)
+
+
+@compiled(types.void(*LOOP_TYPES))
+def _run_events(
+    jobs: Jobs,
+    tables: Tables,
+    state: State,
+    queue: Queue,
+    rule: int,
+    parameters: Floats,
+    scores: Floats,
+) -> None:
+    """The event loop for rules that are asked only at events (see `Policy.events`)."""
+    jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
+    scores = borrow(scores)
+    view = on_stack(View(queue, borrow(parameters), scores))
+    while state.counters[SIZE] > 0:
+        size = state.counters[SIZE]
+        invoke(rule, (view, size, 0, size, state.clock[0]))
+        slot = first_least(scores, size)
+        arrived, expected = state.counters[ARRIVED], queue.remaining[slot]
+        while True:
+            execute(jobs, tables, state, queue, slot)
+            admit(jobs, tables, state, queue)
+            if not eventless(state, queue, slot, arrived, expected):
+                break
+
+
+@compiled(None, inline=True)
 def _before(key: float, request: int, other_key: float, other_request: int) -> bool:
     """Whether a request runs before another one: by its score, NaN last, then by its arrival."""
     if key == other_key:
@@ -564,6 +606,8 @@ class Machine:
         )
         self.state.counters[RUNNING] = -1
         self._queue: Queue = blank(Queue, total)
+        # Last choice of a policy that is asked at events: whose, which, and what was known then.
+        self._chosen: tuple[Policy | None, int, int, float] = (None, -1, 0, 0.0)
         _start(*self.parts)
 
     @property
@@ -615,6 +659,23 @@ class Machine:
             policy: The policy; it sees the queue at this machine's level of information.
             among: Choose among the first ``among`` slots only; None for the whole queue.
         """
+        slot = self._standing(policy)
+        if slot < 0:
+            slot = self._ask(policy, among)
+            if policy.events and self.size:
+                request, expected = self._queue.request[slot], self._queue.remaining[slot]
+                self._chosen = (policy, int(request), self.arrived, float(expected))
+        return slot
+
+    def _standing(self, policy: Policy) -> int:
+        """Slot of the request that a policy chose and that nothing has happened to since, or -1."""
+        chooser, request, arrived, expected = self._chosen
+        if chooser != policy or self.state.counters[RUNNING] != request:
+            return -1
+        slot = int(np.argmax(self._queue.request[: self.size] == request))
+        return slot if eventless(self.state, self._queue, slot, arrived, expected) else -1
+
+    def _ask(self, policy: Policy, among: int | None) -> int:
         scores = np.empty(self.size)
         values = policy.values(self.mean_isolated_s)
         among = min(self.size, among or self.size)
@@ -646,6 +707,10 @@ class Machine:
         if policy.stable:
             places = np.empty(3 * total, np.int64)
             _run_indexed(*self.parts, rule, values, scores, places)
+        elif policy.events:
+            while (slot := self._standing(policy)) >= 0:
+                self.step(slot)
+            _run_events(*self.parts, rule, values, scores)
         else:
             drift = policy.drift_of(values)
             _run_scanning(*self.parts, rule, values, scores, drift)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dysta_gym.compiling import compiled
 from dysta_gym.records import Floats, Ints, blank, reader
 from dysta_gym.simulator import (
+    ARRIVED,
     FINISHED,
     RUNNING,
     SIZE,
@@ -27,6 +28,7 @@ from dysta_gym.simulator import (
     Tables,
     admit,
     close_gap,
+    eventless,
     execute,
 )
 from dysta_gym.traces import TraceStore
@@ -61,6 +63,9 @@ Bools = NDArray[np.bool_]
 
 REWARDS = ("objective", "turnaround", "violations", "final")
 """Names of the reward functions."""
+
+DECISIONS = ("layers", "events")
+"""When an action is asked for: after every layer, or only at events."""
 
 _TURNAROUND, _VIOLATIONS, _FINAL = (
     REWARDS.index(name) for name in ("turnaround", "violations", "final")
@@ -101,16 +106,18 @@ class Rules(NamedTuple):
         features: The kept features of every cell of the store, one after the other.
         slots: Requests that can be chosen from.
         unit_s: Mean isolated latency of the traces.
-        penalty: ANTT that a violation rate of 1 weighs.
+        penalty: ANTT that a violation rate of 1 weighs, shape ``(1,)``; it may change.
         reward: Index into `REWARDS`.
+        decisions: Index into `DECISIONS`.
     """
 
     tables: Tables
     features: Singles
     slots: int
     unit_s: float
-    penalty: float
+    penalty: Floats
     reward: int
+    decisions: int
 
 
 class Episode(NamedTuple):
@@ -299,7 +306,7 @@ def _reward(episode: Episode, turnaround: float, violations: float) -> float:
     if rules.reward != _VIOLATIONS:
         reward -= turnaround
     if rules.reward != _TURNAROUND:
-        reward -= rules.penalty * violations
+        reward -= rules.penalty[0] * violations
     episode.ledger.sums[RETURN] += reward
     if rules.reward == _FINAL:
         ended = episode.state.counters[SIZE] == 0
@@ -410,7 +417,7 @@ def new_outcome(environments: int, slots: int) -> Outcome:
 
 EPISODE_TYPE = numba.typeof(
     new_episode(
-        Rules(blank(Tables, 1), np.zeros(1, np.float32), 0, 0.0, 0.0, 0),
+        Rules(blank(Tables, 1), np.zeros(1, np.float32), 0, 0.0, np.zeros(1), 0, 0),
         blank(Jobs, 1),
         blank(State, 1),
         blank(Queue, 1),
@@ -456,7 +463,16 @@ def turn(at: int, to: int, index: int, action: int) -> None:
         return
     invalid = action >= state.counters[SIZE]
     slot = 0 if invalid else action
-    turnaround, violations = _advance(episode, slot)
+    arrived, expected = state.counters[ARRIVED], episode.queue.remaining[slot]
+    turnaround = violations = 0.0
+    while True:
+        more_turnaround, more_violations = _advance(episode, slot)
+        turnaround += more_turnaround
+        violations += more_violations
+        if not episode.rules.decisions or not eventless(
+            state, episode.queue, slot, arrived, expected
+        ):
+            break
     outcome.rewards[index] = _reward(episode, turnaround, violations)
     outcome.terminated[index] = state.counters[SIZE] == 0
     outcome.invalid[index] = invalid

@@ -10,7 +10,14 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from dysta_gym.envs.engine import REWARDS, SYSTEM_FEATURES, WIDTH, Rules, kept_features
+from dysta_gym.envs.engine import (
+    DECISIONS,
+    REWARDS,
+    SYSTEM_FEATURES,
+    WIDTH,
+    Rules,
+    kept_features,
+)
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.information import ALL_LEVELS, estimates
 from dysta_gym.simulator import Tables
@@ -29,6 +36,7 @@ class Settings:
         reward: Name of the reward function.
         penalty: ANTT that a violation rate of 1 weighs.
         split: Inputs that requests are drawn from.
+        decisions: When an action is asked for.
 
     Raises:
         DystaError: If an argument is not allowed.
@@ -47,24 +55,38 @@ class Settings:
         reward: str,
         penalty: float,
         split: str,
+        decisions: str,
     ) -> None:
         for name, value, choices in (
             ("level", level, ALL_LEVELS),
             ("reward", reward, REWARDS),
             ("split", split, SPLITS),
+            ("decisions", decisions, DECISIONS),
         ):
             if value not in choices:
                 raise one_of(name, value, choices)
-        if not isinstance(penalty, int | float) or not 0 <= penalty <= sys.float_info.max:
-            raise DystaError(
-                f"penalty: {penalty!r} is not allowed; it must be finite and 0 or more"
-            )
         self.scenario = load_scenario(scenario).varied(
             load=load, rate=rate, slo_multiplier=slo_multiplier, requests=requests
         )
         self.store: TraceStore = self.scenario.store()
         self.level, self.slots, self.split = level, at_least_one("slots", slots), split
-        self.reward, self.penalty = reward, float(penalty)
+        self.reward, self.decisions = reward, decisions
+        self._penalty = np.zeros(1)
+        self.penalty = penalty
+
+    @property
+    def penalty(self) -> float:
+        """ANTT that a violation rate of 1 weighs; setting it changes all `rules` made before."""
+        return float(self._penalty[0])
+
+    @penalty.setter
+    def penalty(self, penalty: float) -> None:
+        number = isinstance(penalty, int | float) and not isinstance(penalty, bool)
+        if not number or not 0 <= penalty <= sys.float_info.max:
+            raise DystaError(
+                f"penalty: {penalty!r} is not allowed; it must be finite and 0 or more"
+            )
+        self._penalty[0] = penalty
 
     def action_space(self) -> spaces.Discrete:
         """A slot."""
@@ -89,8 +111,9 @@ class Settings:
             features=store.cached[key],
             slots=self.slots,
             unit_s=unit_s,
-            penalty=self.penalty,
+            penalty=self._penalty,
             reward=REWARDS.index(self.reward),
+            decisions=DECISIONS.index(self.decisions),
         )
 
     def workload(self, given: object) -> Workload:

@@ -45,6 +45,12 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
     runs the oldest request, and ``info["invalid_action"]`` says so. `action_masks` and
     ``info["action_mask"]`` tell which slots are taken.
 
+    With ``decisions="layers"`` an action is asked for after every layer. With ``"events"``, the
+    request that was chosen runs on until something happens: it finishes, another one enters the
+    queue, or it turns out to have more to do than when it was chosen, as far as ``level`` knows
+    (see `dysta_gym.Policy.events`). That makes about two steps a request, however many layers
+    it has.
+
     ## Observation Space
 
     A ``Box`` of float32, shape ``(12 * slots + 6,)``: twelve numbers a slot, slot after slot, then
@@ -98,8 +104,8 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     ## Episode End
 
-    Termination when every request is finished; there is no truncation. The number of steps is the
-    number of layers of all requests.
+    Termination when every request is finished; there is no truncation. With decisions at layers,
+    the number of steps is the number of layers of all requests.
 
     ## Info
 
@@ -127,6 +133,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
     | `reward`         | str           | `"objective"`   | see Rewards                             |
     | `penalty`        | float         | `100.0`         | ANTT that a violation rate of 1 weighs  |
     | `split`          | str           | `"train"`       | inputs that requests are drawn from     |
+    | `decisions`      | str           | `"layers"`      | see Action Space                        |
 
     ## Version History
 
@@ -148,6 +155,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         reward: str = "objective",
         penalty: float = 100.0,
         split: str = "train",
+        decisions: str = "layers",
     ) -> None:
         """Raises `DystaError` if an argument is not allowed."""
         self.settings = Settings(
@@ -161,14 +169,24 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
             reward=reward,
             penalty=penalty,
             split=split,
+            decisions=decisions,
         )
         self.scenario, self.store = self.settings.scenario, self.settings.store
-        self.level, self.split = level, split
-        self.slots, self.reward, self.penalty = self.settings.slots, reward, float(penalty)
+        self.level, self.split, self.decisions = level, split, decisions
+        self.slots, self.reward = self.settings.slots, reward
         self.action_space = self.settings.action_space()
         self.observation_space = self.settings.observation_space()
         self.machine: Machine | None = None
         self._outcome = new_outcome(1, self.settings.slots)
+
+    @property
+    def penalty(self) -> float:
+        """ANTT that a violation rate of 1 weighs, from now on."""
+        return self.settings.penalty
+
+    @penalty.setter
+    def penalty(self, penalty: float) -> None:
+        self.settings.penalty = penalty
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -210,7 +228,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
     def step(
         self, action: SupportsIndex
     ) -> tuple[NDArray[np.float32], SupportsFloat, bool, bool, dict[str, Any]]:
-        """Run the next layer of the request in slot ``action``.
+        """Run the next layer of the request in slot ``action``, or, with events, go on to the next.
 
         Raises:
             DystaError: If the action is not in the action space, or no episode is running.

@@ -305,6 +305,7 @@ class SparseMultiDNNVectorEnv(
         reward: str = "objective",
         penalty: float = 100.0,
         split: str = "train",
+        decisions: str = "layers",
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         copy: bool = False,
         threads: int | None = None,
@@ -326,6 +327,7 @@ class SparseMultiDNNVectorEnv(
             reward=reward,
             penalty=penalty,
             split=split,
+            decisions=decisions,
         )
         self.num_envs, self.copy = count, copy
         self._threads = most if count >= _WORTH_THREADS else 1

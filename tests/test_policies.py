@@ -105,6 +105,12 @@ def test_policies_that_cannot_be(refused):
     for promised in (-1.0, np.nan, "slow"):
         with refused("'mine'", "drift", repr(promised), "0 or more"):
             Policy("mine", longest, drift=lambda _, given=promised: given).drift_of(np.zeros(1))
+    for promise in ({"stable": True}, {"drift": lambda values: 0.0}):
+        with refused("'mine'", "events", "promise"):
+            Policy("mine", longest, events=True, **promise)
+    for wrong in (np.nan, np.inf, -np.inf):
+        with refused("'mine'", "weights", "finite"):
+            Policy("mine", longest, weights=(1.0, wrong))
     with refused("'dysta'", "'beta'", "-1"):
         find("dysta").at("static", beta=-1)
 
@@ -153,6 +159,24 @@ def longest(queue, size, now, parameters, scores):
 
 
 WEIGHT = {"weight": Parameter(1.0, "weight of the remaining latency")}
+
+
+def linear(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = parameters[1] * queue.remaining[i] + parameters[2] * queue.arrival[i]
+
+
+def test_weights_are_read_after_the_parameters(workload):
+    relative = {"unit": Parameter(2.0, "a time", relative=True)}
+    bare, learned = (Policy("linear", linear, weights=(0.0, 1.0), parameters=parameters)
+                     for parameters in ({}, relative))  # fmt: skip
+    assert bare.values(3.0).tolist() == [0.0, 1.0]
+    assert learned.values(3.0).tolist() == [6.0, 0.0, 1.0]
+    assert learned.at("monitored", unit=5.0).values(3.0).tolist() == [15.0, 0.0, 1.0]
+    for weights, usual in (((0.0, 1.0), "fcfs"), ((1.0, 0.0), "sjf@static")):
+        expected = simulate(workload, usual).finish_s.tolist()
+        policy = replace(learned, weights=weights)
+        assert simulate(workload, policy).finish_s.tolist() == expected
 
 
 @pytest.mark.parametrize("interpreted", [False, True])

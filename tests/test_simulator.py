@@ -1,5 +1,6 @@
 """The machine: invariants of every schedule, and a plain reference for what each rule may pick."""
 
+import copy
 from dataclasses import replace
 from functools import cache
 
@@ -377,6 +378,119 @@ def test_a_machine_that_has_begun_runs_on_as_promised(workloads, data, steps, se
         assert schedules[0] == schedules[1], rule
 
 
+# --- rules that are asked only at events ---------------------------------------------------------
+
+
+def at_events(spec):
+    return replace(find(spec), events=True, stable=False, drift=None)
+
+
+def asked_at_events(workload, policy):
+    """The schedule of a machine in single steps, its rule asked in plain Python at events alone."""
+    machine = Machine(workload, policy.level, record=True)
+    values = policy.values(workload.store.mean_isolated_s(workload.reference))
+    waiting, chosen, expected = [], None, None
+    while not machine.done:
+        queue, size = machine.queue, machine.size
+        before, waiting = waiting, queue.request[:size].tolist()
+        # someone came or went, or more is left to do than was thought
+        if waiting != before or queue.remaining[waiting.index(chosen)] > expected:
+            scores = np.empty(size)
+            policy.score(queue, size, machine.now, values, scores)
+            slot = min(range(size), key=lambda i: (scores[i], i))
+            chosen, expected = waiting[slot], queue.remaining[slot]
+        machine.step(waiting.index(chosen))
+    return machine.schedule()
+
+
+def assert_same_schedule(one, other, spec):
+    assert one.ran.tolist() == other.ran.tolist(), spec
+    assert one.started_s.tolist() == other.started_s.tolist(), spec
+    assert one.finish_s.tolist() == other.finish_s.tolist(), spec
+    assert one.preemptions == other.preemptions, spec
+
+
+@settings(max_examples=80)
+@given(data=st.data(), level=st.sampled_from((*LEVELS, "monitored", "monitored/last")))
+def test_a_rule_is_asked_at_events_alone(workloads, data, level):
+    workload = data.draw(workloads(max_requests=16, idle_layers=True, limits=True))
+    for rule in RULES:
+        policy = at_events(rule).at(level)
+        with np.errstate(over="ignore"):  # the hash of `random` wraps around
+            expected = asked_at_events(workload, policy)
+            plain = simulate(workload, replace(policy, interpreted=True), record=True)
+        machine = Machine(workload, level, record=True)
+        while not machine.done:
+            machine.step(machine.choose(policy))
+        for schedule in (simulate(workload, policy, record=True), plain, machine.schedule()):
+            assert_same_schedule(schedule, expected, policy.spec)
+
+
+@settings(max_examples=80)
+@given(data=st.data(), level=st.sampled_from((*LEVELS, "monitored", "monitored/last")))
+def test_what_ranks_no_lower_as_it_runs_needs_no_other_questions(workloads, data, level):
+    workload = data.draw(workloads(max_requests=24, idle_layers=True, limits=True))
+    for rule in ("fcfs", "edf", "sjf", "sptp"):
+        policy = find(rule).at(level)
+        always, rarely = (
+            simulate(workload, each, record=True) for each in (policy, at_events(policy.spec))
+        )
+        assert_same_schedule(rarely, always, policy.spec)
+
+
+@pytest.mark.parametrize(
+    ("level", "times"),
+    [
+        ("pattern", [0, 3, 5, 9]),
+        # At 1 s, four layers are expected to take 1.6 s each; five took 1 s each before.
+        ("monitored", [0, 1, 3, 5, 9]),
+    ],
+)
+def test_times_of_the_questions_by_hand(make_trace, level, times):
+    asked = []
+
+    def score(queue, size, now, parameters, scores):
+        asked.append(now)
+        scores[:size] = queue.arrival[:size]
+
+    sparsity = [[0.2] * 5, [0.8] * 5]
+    store = TraceStore(
+        [make_trace("long", np.ones((2, 5)), sparsity), make_trace("short", [[0.5]])]
+    )
+    workload = Workload(store, "all", [0.0, 2.5, 9.0], [0, 1, 1], [0, 0, 0], [1, 1, 1], 10.0)
+    simulate(workload, Policy("mine", score, level=level, interpreted=True, events=True))
+    assert asked == times
+
+
+@settings(max_examples=40)
+@given(data=st.data(), steps=st.integers(0, 20))
+def test_a_machine_that_has_begun_asks_no_sooner(workloads, data, steps):
+    workload = data.draw(workloads(max_requests=16))
+    for rule in ("sdrm3", "llf", "round_robin"):
+        policy, other = at_events(rule), at_events("sjf").at("static")
+        expected = asked_at_events(workload, policy)
+        machine = Machine(workload, policy.level, record=True)
+        for _ in range(steps):
+            if not machine.done:
+                machine.step(machine.choose(policy))
+        machine.run(policy)
+        assert_same_schedule(machine.schedule(), expected, rule)
+        assert machine.choose(policy) == machine.choose(other) == 0  # nobody is left
+        machine = Machine(workload, policy.level)
+        machine.step(machine.choose(policy))
+        if not machine.done:  # what one says is no answer of the other
+            copies = [copy.deepcopy(machine) for _ in range(2)]
+            copies[0].choose(policy)
+            assert copies[0].choose(other) == copies[1].choose(other)
+
+
+def test_fewer_questions_set_aside_fewer_requests():
+    workload = generate(load_scenario("multi-attnn").varied(load=1.1, requests=300), 4)
+    for rule in ("llf", "random", "round_robin", "sdrm3"):
+        always, rarely = simulate(workload, rule), simulate(workload, at_events(rule))
+        assert rarely.preemptions < always.preemptions / 2, rule
+
+
 # --- choosing and stepping -----------------------------------------------------------------------
 
 
@@ -402,19 +516,21 @@ def test_compiled_rule_without_scores_serves_the_earliest_arrival(workload):
     assert simulate(workload, Policy("no_scores", no_scores)).finish_s.tolist() == expected
 
 
-@pytest.mark.parametrize("promise", [{}, {"stable": True}, {"drift": lambda values: 0.0}])
+@pytest.mark.parametrize(
+    "promise", [{}, {"stable": True}, {"drift": lambda values: 0.0}, {"events": True}]
+)
 def test_what_a_compiled_rule_raises_is_passed_on(workload, promise):
     def score(queue, size, now, parameters, scores):
         for i in range(size):
-            if queue.executed[i] == 2:
-                raise ValueError("two layers are enough")
+            if queue.request[i] == 3:
+                raise ValueError("three are enough")
             scores[i] = queue.arrival[i]
 
     policy = Policy("impatient", score, **promise)
-    with pytest.raises(ValueError, match="two layers are enough"):
+    with pytest.raises(ValueError, match="three are enough"):
         simulate(workload, policy)
     machine = Machine(workload, policy.level)
-    with pytest.raises(ValueError, match="two layers are enough"):
+    with pytest.raises(ValueError, match="three are enough"):
         while True:
             machine.step(machine.choose(policy))
 

@@ -33,6 +33,7 @@ from dysta_gym.agents import SparseMultiDNNVecEnv
 ID = "SparseMultiDNN-v0"
 TINY = {"requests": 5, "slots": 4, "load": 1.2}
 CNN = {**TINY, "scenario": "multi-cnn", "requests": 2, "level": "clairvoyant", "reward": "final"}
+EVENTS = {**TINY, "decisions": "events"}
 MASKED = contrib.MaskablePPO
 ON_POLICY = {"n_steps": 64, "batch_size": 48, "n_epochs": 2}
 OFF_POLICY = {"learning_starts": 30, "train_freq": 4, "buffer_size": 300, "exploration_fraction": 1}
@@ -70,7 +71,7 @@ def rollout(env, steps, rng):
     return kept, reset_infos
 
 
-@pytest.mark.parametrize("kwargs", [TINY, CNN], ids=["attnn", "cnn"])
+@pytest.mark.parametrize("kwargs", [TINY, CNN, EVENTS], ids=["attnn", "cnn", "events"])
 @pytest.mark.parametrize("count", [1, 3, 9])  # the last in parallel
 def test_steps_are_those_of_single_environments(kwargs, count):
     mine, theirs = SparseMultiDNNVecEnv(count, **kwargs), dummy(count, **kwargs)
@@ -167,8 +168,9 @@ def test_attributes_and_methods():
         assert env.env_is_wrapped(gym.wrappers.TimeLimit, [0]) == [False]
         with pytest.raises(AttributeError):
             env.env_method("nothing")
-    for name in ("slots", "level", "reward", "penalty", "split", "scenario", "action_space"):
+    for name in ("slots", "level", "reward", "penalty", "split", "decisions", "scenario"):
         assert mine.get_attr(name) == theirs.get_attr(name)
+    assert mine.get_attr("action_space") == theirs.get_attr("action_space")
     for indices in (None, 1, [2, 0]):
         calls = [env.env_method("action_masks", indices=indices) for env in (mine, theirs)]
         assert np.array_equal(*calls)
@@ -178,9 +180,39 @@ def test_attributes_and_methods():
 
 def test_the_environment_itself_cannot_be_changed(refused):
     env = SparseMultiDNNVecEnv(2, **TINY)
-    for name in ("penalty", "action_masks", "observation_space"):
-        with refused("set_attr", repr(name)):
+    for name in ("action_masks", "observation_space", "level"):
+        with refused("set_attr", repr(name), "another one"):
             env.set_attr(name, 3)
+    with refused("set_attr", "'penalty'", "property penalty"):
+        env.set_attr("penalty", 3, indices=0)
+    assert env.get_attr("penalty") == [100.0, 100.0]
+
+
+@pytest.mark.parametrize(
+    "duplicate",
+    [lambda env: env, copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))],
+    ids=["itself", "copy", "pickle"],
+)
+def test_the_penalty_may_be_changed_for_all(refused, duplicate):
+    late = {**TINY, "requests": 20, "slo_multiplier": 2.0}
+    env, cheap, dear = (SparseMultiDNNVecEnv(3, **late, penalty=p) for p in (5, 5, 70.0))
+    for each in (env, cheap, dear):
+        each.seed(0)
+        rollout(each, 50, np.random.default_rng(1))
+    changed = duplicate(env)
+    changed.penalty = 70
+    with refused("penalty", "nan"):
+        changed.penalty = np.nan
+    assert changed.penalty == 70.0 and changed.get_attr("penalty", [2, 0]) == [70.0, 70.0]
+    assert VecNormalize(changed).unwrapped is changed
+    rng = np.random.default_rng(2)
+    differ = np.zeros(3, bool)
+    for actions in rng.integers(4, size=(300, 3)):
+        rewards = [each.step(actions)[1] for each in (changed, cheap, dear)]
+        assert np.array_equal(rewards[0], rewards[2])
+        differ |= rewards[0] != rewards[1]
+    assert differ.all()
+    assert env.penalty == (70.0 if changed is env else 5.0)
 
 
 @pytest.mark.parametrize(

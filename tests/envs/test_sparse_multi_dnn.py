@@ -6,6 +6,7 @@ import math
 import pickle
 import warnings
 from collections import Counter
+from dataclasses import replace
 
 import gymnasium as gym
 import hypothesis.strategies as st
@@ -22,8 +23,10 @@ from dysta_gym.policies import find, names
 
 ID = "SparseMultiDNN-v0"
 REWARDS = ("objective", "turnaround", "violations", "final")
+DECISIONS = ("layers", "events")
 SMALL = {"scenario": "multi-attnn", "requests": 30, "slots": 8, "load": 1.3}
 CNN = {**SMALL, "scenario": "multi-cnn", "level": "clairvoyant", "reward": "final"}
+EVENTS = {**SMALL, "decisions": "events"}
 
 
 def make(**changes):
@@ -56,7 +59,7 @@ def random_actions(seed, slots, count=10_000):
 # --- Gymnasium's contract ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kwargs", [SMALL, CNN], ids=["attnn", "cnn"])
+@pytest.mark.parametrize("kwargs", [SMALL, CNN, EVENTS], ids=["attnn", "cnn", "events"])
 def test_gymnasium_finds_no_fault(kwargs):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -67,6 +70,7 @@ def test_default_arguments():
     env = gym.make(ID).unwrapped
     assert env.scenario == load_scenario("multi-attnn")
     assert (env.slots, env.level, env.reward, env.split) == (128, "monitored", "objective", "train")
+    assert (env.decisions, env.penalty) == ("layers", 100.0)
     assert env.observation_space.shape == (12 * 128 + 6,)
 
 
@@ -170,6 +174,17 @@ class Ledger:
             self.ran_last = None
         self.admit()
 
+    def remaining(self, slot):
+        request = self.queue[slot]
+        return self.tables.remaining[self.first_cell[request] + self.executed[request]]
+
+    def run_on(self, slot):
+        """Run layers until someone comes or goes, or more is left to do than at the start."""
+        queue, expected = list(self.queue), self.remaining(slot)
+        self.run(slot)
+        while list(self.queue) == queue and self.remaining(slot) <= expected:
+            self.run(slot)
+
     def cost(self):
         """ANTT and violation rate accrued up to the end of the last layer."""
         workload = self.workload
@@ -243,7 +258,8 @@ def follow(env, workload, actions, *, features=True):
             )
         if ended:
             break
-        ledger.run(action if action < queue else 0)
+        turn = ledger.run if env.decisions == "layers" else ledger.run_on
+        turn(action if action < queue else 0)
         observation, reward, ended, truncated, info = env.step(action)
         assert info["invalid_action"] == (action >= queue)
         assert type(reward) is float and type(ended) is bool and truncated is False
@@ -270,11 +286,16 @@ def follow(env, workload, actions, *, features=True):
     level=st.sampled_from(ALL_LEVELS),
     reward=st.sampled_from(REWARDS),
     penalty=st.sampled_from([0.0, 1.0, 100.0, 12345.678]),
+    decisions=st.sampled_from(DECISIONS),
     seed=st.integers(0, 2**31),
 )
-def test_any_episode_of_any_workload(workloads, data, slots, level, reward, penalty, seed):
+def test_any_episode_of_any_workload(
+    workloads, data, slots, level, reward, penalty, decisions, seed
+):
     workload = data.draw(workloads(idle_layers=True, limits=True))
-    env = SparseMultiDNNEnv("multi-attnn", slots=slots, level=level, reward=reward, penalty=penalty)
+    env = SparseMultiDNNEnv(
+        slots=slots, level=level, reward=reward, penalty=penalty, decisions=decisions
+    )
     total, metrics = follow(env, workload, random_actions(seed, slots))
     expected = {
         "objective": -(metrics["antt"] + penalty * metrics["violation_rate"]),
@@ -313,6 +334,44 @@ def test_a_policy_finishes_as_in_the_simulator(scenario, name):
     assert info["metrics"] == measure(expected)
     with pytest.raises(DystaError, match="reset"):
         env.action_of(policy)
+
+
+@pytest.mark.parametrize("spec", ["dysta", "prema@monitored", "sdrm3@sized", "random", "llf"])
+@pytest.mark.parametrize("scenario", shipped_scenarios())
+def test_a_policy_that_decides_at_events_finishes_as_in_the_simulator(scenario, spec):
+    policy = replace(find(spec), events=True, stable=False, drift=None)
+    arguments = {"load": 1.1, "requests": 60, "slots": 60, "level": policy.level, "penalty": 7.0}
+    layers = SparseMultiDNNEnv(scenario, **arguments)
+    events = SparseMultiDNNEnv(scenario, **arguments, decisions="events")
+    workload = generate(events.scenario, 5, split="test")
+    expected = simulate(workload, policy)
+    # At events, any rule is asked at events; at layers, the policy itself keeps to them.
+    for env, asked in ((events, find(spec)), (events, policy), (layers, policy)):
+        env.reset(options={"workload": workload})
+        total, steps, ended = 0.0, 0, False
+        while not ended:
+            _, reward, ended, _, info = env.step(env.action_of(asked))
+            total, steps = total + reward, steps + 1
+        assert env.machine.schedule().finish_s.tolist() == expected.finish_s.tolist()
+        metrics = measure(expected)
+        assert info["metrics"] == metrics
+        assert total == pytest.approx(-(metrics["antt"] + 7 * metrics["violation_rate"]))
+        assert steps == expected.decisions if env is layers else steps < expected.decisions / 2
+
+
+@pytest.mark.parametrize("level", ["static", "monitored", "clairvoyant"])
+def test_the_shortest_request_first_loses_nothing_with_decisions_at_events(level):
+    env = SparseMultiDNNEnv(**{**EVENTS, "slots": 30, "level": level})
+    env.reset(seed=0)
+    steps, ended = 0, False
+    while not ended:
+        remaining = env.machine.queue.remaining[: env.machine.size]
+        _, _, ended, _, info = env.step(int(np.argmin(remaining)))
+        steps += 1
+    expected = simulate(env.machine.workload, f"sjf@{level}")
+    assert info["metrics"] == measure(expected)
+    if level != "monitored":  # estimates only fall: arrivals and departures, at most
+        assert steps < 2 * 30 < expected.decisions / 5
 
 
 def test_a_policy_chooses_among_the_slots_and_knows_what_the_environment_knows():
@@ -390,6 +449,7 @@ def test_explicit_workload_is_replayed():
         ({"level": "oracle"}, ["level", "'oracle'", *ALL_LEVELS]),
         ({"reward": "sum"}, ["reward", "'sum'", *REWARDS]),
         ({"split": "validation"}, ["split", "'validation'", "train", "test", "all"]),
+        ({"decisions": "sometimes"}, ["decisions", "'sometimes'", *DECISIONS]),
         ({"slots": 0}, ["slots", "0", "above 0"]),
         ({"slots": 2.5}, ["slots", "2.5", "whole number"]),
         ({"penalty": -1}, ["penalty", "-1", "0 or more"]),
@@ -397,6 +457,7 @@ def test_explicit_workload_is_replayed():
         ({"penalty": 10**400}, ["penalty", "000 is", "finite"]),
         ({"penalty": "high"}, ["penalty", "'high'"]),
         ({"penalty": None}, ["penalty", "None"]),
+        ({"penalty": True}, ["penalty", "True"]),
     ],
     ids=str,
 )
@@ -524,7 +585,7 @@ def optional(name):
         return pytest.importorskip(name)
 
 
-@pytest.mark.parametrize("kwargs", [SMALL, CNN], ids=["attnn", "cnn"])
+@pytest.mark.parametrize("kwargs", [SMALL, CNN, EVENTS], ids=["attnn", "cnn", "events"])
 def test_stable_baselines_finds_no_fault(kwargs):
     checker = optional("stable_baselines3.common.env_checker")
     with warnings.catch_warnings():

@@ -35,6 +35,7 @@ from dysta_gym.information import ALL_LEVELS
 ID = "SparseMultiDNN-v0"
 MODES = [mode.value for mode in AutoresetMode]
 REWARDS = ("objective", "turnaround", "violations", "final")
+DECISIONS = ("layers", "events")
 SMALL = {"scenario": "multi-attnn", "requests": 4, "slots": 3, "load": 1.3}
 
 
@@ -149,7 +150,9 @@ def scenario(request, tmp_path):
 def test_every_scenario(scenario, mode):
     number = MODES.index(mode)
     level, reward = ALL_LEVELS[number + len(str(scenario)) % 7], REWARDS[number]
-    twins = Twins(3, mode, **scenario, level=level, reward=reward, slots=2 + number)
+    decisions = DECISIONS[(number + len(str(scenario))) % 2]
+    arguments = {"level": level, "reward": reward, "decisions": decisions, "slots": 2 + number}
+    twins = Twins(3, mode, **scenario, **arguments)
     rng = np.random.default_rng(number)
     twins.reset(5)
     twins.play(rng, 60)  # and a reset in the middle
@@ -159,11 +162,13 @@ def test_every_scenario(scenario, mode):
     assert twins.finished > 3
 
 
+@pytest.mark.parametrize("decisions", DECISIONS)
 @pytest.mark.parametrize("reward", REWARDS)
 @pytest.mark.parametrize("level", ALL_LEVELS)
-def test_every_level_and_reward(level, reward):
+def test_every_level_and_reward(level, reward, decisions):
     mode = MODES[(REWARDS.index(reward) + ALL_LEVELS.index(level)) % 3]
-    twins = Twins(2, mode, level=level, reward=reward, penalty=3.25, slo_multiplier=2.0, requests=3)
+    arguments = {"level": level, "reward": reward, "decisions": decisions}
+    twins = Twins(2, mode, **arguments, penalty=3.25, slo_multiplier=2.0, requests=3)
     twins.reset(2**31 - 1)
     twins.play(np.random.default_rng(1), 150)
 
@@ -176,11 +181,13 @@ def test_every_level_and_reward(level, reward):
     slots=st.sampled_from([1, 2, 5]),
     level=st.sampled_from(ALL_LEVELS),
     reward=st.sampled_from(REWARDS),
+    decisions=st.sampled_from(DECISIONS),
     seed=st.integers(0, 2**31),
 )
-def test_any_workloads(workloads, data, count, mode, slots, level, reward, seed):
+def test_any_workloads(workloads, data, count, mode, slots, level, reward, decisions, seed):
     some = workloads(max_requests=6, idle_layers=True, limits=True)
-    twins = Twins(count, mode, slots=slots, level=level, reward=reward, requests=1)
+    arguments = {"level": level, "reward": reward, "decisions": decisions}
+    twins = Twins(count, mode, slots=slots, **arguments, requests=1)
     rng = np.random.default_rng(seed)
     twins.reset(seed)
     twins.reset(workloads=[data.draw(some) for _ in range(count)])
@@ -227,6 +234,8 @@ WORKLOAD = {"arrival_s": [0.0, 0.5], "trace": ["mpnet", "smollm2"], "row": [0, 1
         ),
         ({"slots": 2.5}, ["slots", "2.5", "whole number"]),
         ({"level": "oracle"}, ["level", "'oracle'", *ALL_LEVELS]),
+        ({"decisions": "sometimes"}, ["decisions", "'sometimes'", *DECISIONS]),
+        ({"penalty": -1}, ["penalty", "-1", "0 or more"]),
     ],
     ids=str,
 )
@@ -320,6 +329,52 @@ def test_an_ended_environment_that_does_not_start_over(refused):
         envs.step([0, 0])
     envs.reset(options={"reset_mask": ended})
     envs.step([0, 0])
+
+
+# --- a penalty that changes ----------------------------------------------------------------------
+
+LATE = {"requests": 20, "slo_multiplier": 2.0, "copy": True}
+
+
+def rewards_of(envs, actions):
+    return np.array([envs.step(each)[1] for each in actions])
+
+
+@pytest.mark.parametrize("decisions", DECISIONS)
+@pytest.mark.parametrize(
+    "duplicate",
+    [lambda envs: envs, copy.deepcopy, lambda envs: pickle.loads(pickle.dumps(envs))],
+    ids=["itself", "copy", "pickle"],
+)
+def test_a_new_penalty_holds_from_the_next_step_on(duplicate, decisions):
+    envs, cheap, dear = (make(3, penalty=p, decisions=decisions, **LATE) for p in (5.0, 5.0, 70.0))
+    given = generate(load_scenario("multi-attnn").varied(requests=30, slo_multiplier=1.5), 3)
+    for each in (envs, cheap, dear):  # one of them plays a workload from elsewhere
+        each.reset(seed=1)
+        each.reset(options={"workload": given, "reset_mask": np.array([False, True, False])})
+    rng = np.random.default_rng(0)
+    actions = rng.integers(3, size=(400, 3))
+    begun = [rewards_of(each, actions[:100]) for each in (envs, cheap, dear)]
+    assert np.array_equal(begun[0], begun[1])
+    changed = duplicate(envs)
+    changed.settings.penalty = 70.0
+    assert changed.settings.penalty == 70.0
+    later = [rewards_of(each, actions) for each in (changed, cheap, dear)]
+    assert np.array_equal(later[0], later[2])  # over the ends of episodes, too
+    assert (later[0] != later[1]).any(axis=0).all()
+    if changed is not envs:
+        assert envs.settings.penalty == 5.0
+        assert np.array_equal(rewards_of(envs, actions), later[1])
+
+
+@pytest.mark.parametrize("penalty", [-1, np.nan, np.inf, 10**400, "high", None, True], ids=str)
+def test_penalties_that_are_refused(refused, penalty):
+    envs, other = (make(2, penalty=5.0, **LATE) for _ in "ab")
+    with refused("penalty", repr(penalty), "finite and 0 or more"):
+        envs.settings.penalty = penalty
+    assert envs.settings.penalty == 5.0
+    assert_same(envs.reset(seed=0), other.reset(seed=0))
+    assert np.array_equal(*(rewards_of(each, [[0, 1]] * 100) for each in (envs, other)))
 
 
 # --- copies, arrays, threads ---------------------------------------------------------------------
