@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
@@ -60,6 +60,19 @@ def read_mapping(path: Path, where: str) -> Mapping[str, Any]:
     return content
 
 
+_NAMED = re.compile(r"[a-z_]+(, [a-z_]+)*: ")
+"""Begins a message that names a field itself."""
+
+
+def _model_of(model: type[BaseModel], field: str) -> type[BaseModel]:
+    """Schema of a field that is a mapping, also where it may be None; of no mapping, ``model``."""
+    kind = model.model_fields[field].annotation if field in model.model_fields else None
+    for each in (kind, *get_args(kind)):
+        if isinstance(each, type) and issubclass(each, BaseModel):
+            return each
+    return model
+
+
 def told(
     fault: Mapping[str, Any],
     path: Sequence[str],
@@ -80,6 +93,8 @@ def told(
     """
     name = ".".join(path)
     if fault["type"] == "extra_forbidden":
+        for part in path[:-1]:
+            model = _model_of(model, part)
         return f"key {name!r} is unknown; choose one of: {', '.join(model.model_fields)}"
     if fault["type"].startswith("union_tag"):
         kind = fault.get("ctx", {}).get("tag")
@@ -90,6 +105,6 @@ def told(
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "model_attributes_type":
         message = f"it must be a mapping, like {example}"
-    if fault["type"] == "value_error" and isinstance(fault["input"], Mapping):
+    if fault["type"] == "value_error" and _NAMED.match(message):
         return f"{name}.{message}" if name else message
     return f"{name}: {fault['input']!r} is not allowed; {message[:1].lower()}{message[1:]}"
