@@ -1,7 +1,8 @@
 """Learned schedulers: what trains and judges them.
 
-The names below are loaded when they are first used; only the adapter for Stable-Baselines3 needs
-that package.
+`evolved`, `ppo` and `dqn` are policies in the package; they and checkpoints of one's own run inside
+the compiled loop and need no torch. The names below are loaded when they are first used; only
+training and the adapters for Stable-Baselines3 need that package.
 """
 
 from __future__ import annotations
@@ -11,11 +12,34 @@ from typing import TYPE_CHECKING
 from dysta_gym.lazy import lazily
 
 if TYPE_CHECKING:
+    from dysta_gym.agents.checkpoints import Checkpoint, load
     from dysta_gym.agents.evaluation import evaluate
+    from dysta_gym.agents.mixing import MixedVecEnv
+    from dysta_gym.agents.recipes import load_recipe
+    from dysta_gym.agents.runs import train
+    from dysta_gym.agents.scoring import ScoringPolicy
     from dysta_gym.agents.vec_env import SparseMultiDNNVecEnv
 
-_HOME = {"SparseMultiDNNVecEnv": "vec_env", "evaluate": "evaluation"}
+_HOME = {
+    "Checkpoint": "checkpoints",
+    "MixedVecEnv": "mixing",
+    "ScoringPolicy": "scoring",
+    "SparseMultiDNNVecEnv": "vec_env",
+    "evaluate": "evaluation",
+    "load": "checkpoints",
+    "load_recipe": "recipes",
+    "train": "runs",
+}
 
-__all__ = ["SparseMultiDNNVecEnv", "evaluate"]
+__all__ = [
+    "Checkpoint",
+    "MixedVecEnv",
+    "ScoringPolicy",
+    "SparseMultiDNNVecEnv",
+    "evaluate",
+    "load",
+    "load_recipe",
+    "train",
+]
 
 __getattr__, __dir__ = lazily(globals(), _HOME)

@@ -35,6 +35,7 @@ def evaluate(
     split: str = "test",
     level: str = "monitored",
     slots: int = 128,
+    decisions: str = "layers",
     name: str | None = None,
     batch: int = 256,
     progress: Callable[[int, int], None] | None = None,
@@ -66,6 +67,7 @@ def evaluate(
         split: See there.
         level: What the agent knows, a level of ``SparseMultiDNN-v0``.
         slots: Requests that it can choose from.
+        decisions: When it is asked, as of ``SparseMultiDNN-v0``.
         name: What it is called in the column ``policy``; by default, the name of its class or of
             the function.
         batch: Workloads run at a time, at most. The result does not depend on it if an action does
@@ -95,6 +97,7 @@ def evaluate(
                 scenario=together[0].scenario,
                 level=level,
                 slots=slots,
+                decisions=decisions,
                 split=split,
             )
             played: dict[int, Rows] = {}

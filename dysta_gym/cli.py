@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -25,6 +26,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+ENTRY_POINTS = "dysta_gym.commands"
+"""Entry-point group in which packages register commands: ``name = "module:function"``."""
+
 TABLE_METRICS = ("violation_rate", "antt", "antt_lower_bound", "ntt_p99")
 
 MARK = "*"
@@ -37,6 +41,7 @@ NARROW = {"difference": "diff.", "ANTT / bound": "/ bound"}
 def main() -> None:
     """Run the command line; bad input prints one line and exits with status 2."""
     try:
+        _add_commands()
         status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         _exit(130, "interrupted")
@@ -49,6 +54,13 @@ def main() -> None:
     if status == 130:  # as Typer reports an interrupt
         _exit(130, "interrupted")
     sys.exit(status or 0)
+
+
+def _add_commands() -> None:
+    """Add the commands of other packages, functions that Typer makes commands of."""
+    for entry in entry_points(group=ENTRY_POINTS):
+        if not any(command.name == entry.name for command in app.registered_commands):
+            app.command(entry.name)(entry.load())
 
 
 def _exit(status: int, message: str) -> NoReturn:
@@ -122,7 +134,7 @@ def compare(
     if seeds < 1:
         raise DystaError(f"seeds: {seeds} is not allowed; it must be 1 or more")
     share_cut(statistic)
-    policies = [name for spec in policy or benchmark.PAPER_POLICIES for name in expand(spec)]
+    policies = [name for spec in policy or benchmark.DEFAULT_POLICIES for name in expand(spec)]
     if reference is None:
         reference = "dysta" if "dysta" in policies else policies[0]
     if reference not in policies:

@@ -59,6 +59,7 @@ _PAPER_RULES = ("fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta")
 _SHIPPED = (
     *_PAPER_RULES, "dysta-tuned",
     "sptp", "edf", "round_robin", None, "llf", "dysta-fp16", "random",
+    "evolved/kalman", "ppo/kalman", "dqn/kalman",
 )  # fmt: skip
 _RULE_STYLES = {rule: style for rule, style in zip(_SHIPPED, _STYLES, strict=False) if rule}
 

@@ -13,6 +13,7 @@ import pytest
 
 import dysta_gym
 from dysta_gym import shipped_scenarios, shipped_traces
+from dysta_gym.agents.recipes import shipped_recipes
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {
@@ -107,12 +108,15 @@ def test_wheel_holds_the_package_and_its_data(wheel):
         "dysta_gym/py.typed",
         *(f"dysta_gym/data/traces/{path.name}" for path in shipped_traces().values()),
         *(f"dysta_gym/data/scenarios/{path.name}" for path in shipped_scenarios().values()),
+        *(f"dysta_gym/agents/recipes/{path.name}" for path in shipped_recipes().values()),
+        *(f"dysta_gym/agents/checkpoints/{name}.npz" for name in ("evolved", "ppo", "dqn")),
     }
     assert len(data) > 2
     mine = {name for name in content if name.startswith("dysta_gym/")}
     assert mine == modules | data
     for name in data:
-        assert content[name] == (ROOT / name).read_bytes()
+        at_home = name.removeprefix("dysta_gym/") if name.startswith("dysta_gym/agents/") else name
+        assert content[name] == (ROOT / at_home).read_bytes()
     (metadata,) = (name for name in content if name.endswith(".dist-info/METADATA"))
     assert b"License-Expression: MIT" in content[metadata]
     assert any(name.endswith("LICENSE") for name in content)
@@ -121,7 +125,7 @@ def test_wheel_holds_the_package_and_its_data(wheel):
 def test_wheel_works_where_the_repository_is_not(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
-    home, traces, accelerators, policies = python(
+    home, traces, accelerators, policies, learned = python(
         """
 import json, sys
 sys.path.insert(0, ".")
@@ -133,6 +137,7 @@ print(json.dumps([
     [shipped_trace(name).name for name in shipped_traces()],
     [load_scenario(name).store().accelerator for name in shipped_scenarios()],
     sorted(e.name for e in distribution("dysta-gym").entry_points if "policies" in e.group),
+    [len(dysta_gym.find(name).weights) for name in ("evolved", "ppo", "dqn")],
 ]))
 """,
         cwd=tmp_path,
@@ -142,7 +147,8 @@ print(json.dumps([
     assert accelerators == [
         dysta_gym.load_scenario(name).accelerator for name in shipped_scenarios()
     ]
-    assert {"fcfs", "dysta", "dysta_oracle"} <= set(policies)
+    assert {"fcfs", "dysta", "dysta_oracle", "evolved"} <= set(policies)
+    assert min(learned) > 100
 
 
 def git(*arguments):

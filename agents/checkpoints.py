@@ -1,0 +1,146 @@
+"""Trained schedulers in files: plain arrays, and the record of how they were trained.
+
+A checkpoint is an npz file without pickled objects: ``format``, ``weights``, and ``record``, which
+is JSON. It is a policy wherever a policy is asked for by name: ``--policy run/checkpoint.npz``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dysta_gym.agents.networks import NETWORKS
+from dysta_gym.errors import DystaError, one_of
+from dysta_gym.files import replacing
+from dysta_gym.information import ALL_LEVELS
+from dysta_gym.policies import Parameter, Policy
+
+FORMAT = 1
+"""Version of the files' format, and of what the features and networks mean."""
+
+SHIPPED = Path(__file__).parent / "checkpoints"
+
+_UNIT = Parameter(
+    1.0, "unit in which times are counted, in mean isolated latencies", positive=True, relative=True
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A trained network.
+
+    Attributes:
+        name: Name of its recipe.
+        network: Kind of the network (`dysta_gym.agents.networks`).
+        width: Its width.
+        weights: Its weights, shape ``(weights,)``.
+        level: Level of information that it was trained at.
+        record: How it was trained: recipe, seed, steps, seconds, versions, and what it was worth on
+            the validation workloads.
+
+    Raises:
+        DystaError: If the weights do not fit the network, or a field is not allowed.
+    """
+
+    name: str
+    network: str
+    width: int
+    weights: NDArray[np.float64]
+    level: str
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise DystaError(f"name: {self.name!r} is not allowed; it must be text")
+        if not isinstance(self.network, str) or self.network not in NETWORKS:
+            raise one_of("network", self.network, NETWORKS)
+        if self.level not in ALL_LEVELS:
+            raise one_of("level", self.level, ALL_LEVELS)
+        if type(self.width) is not int or not 0 <= self.width <= 4096:
+            raise DystaError(f"width: {self.width!r} is not allowed; it must be 0 to 4096")
+        count = NETWORKS[self.network].weights(self.width)
+        if self.weights.shape != (count,) or self.weights.dtype != np.float64:
+            raise DystaError(
+                f"weights: an array of {self.weights.dtype} and shape {self.weights.shape} is not "
+                f"allowed; a network {self.network!r} of width {self.width} has {count} floats"
+            )
+        if not np.isfinite(self.weights).all():
+            raise DystaError("weights: some are not finite; they must be numbers")
+
+    def policy(self, name: str | None = None, *, summary: str = "", source: str = "") -> Policy:
+        """The trained network as a policy, by its own name unless given one."""
+        return Policy(
+            name or self.name,
+            NETWORKS[self.network].rule,
+            level=self.level,
+            summary=summary or f"least score of a {self.network} network",
+            parameters={"time_unit": _UNIT},
+            events=True,
+            weights=(float(self.width), *self.weights.tolist()),
+            source=source,
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write the checkpoint.
+
+        Raises:
+            DystaError: If the file cannot be written.
+        """
+        record = {
+            **self.record,
+            "name": self.name,
+            "network": self.network,
+            "width": self.width,
+            "level": self.level,
+        }
+        with replacing(path) as scratch, scratch.open("wb") as file:
+            np.savez_compressed(
+                file, format=FORMAT, weights=self.weights, record=json.dumps(record)
+            )
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        DystaError: If there is none, it is damaged, or of another version.
+    """
+    where = f"checkpoint {str(path)!r}"
+    try:
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            content = {name: file[name] for name in ("format", "weights", "record")}
+        version = int(content["format"])
+        record = dict(json.loads(str(content["record"])))
+    except FileNotFoundError:
+        raise DystaError(f"{where} does not exist") from None
+    except Exception as error:  # a damaged file raises anything
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise DystaError(f"{where} is damaged or no checkpoint ({told})") from None
+    if version != FORMAT:
+        raise DystaError(
+            f"{where} is of format {version}; this version reads {FORMAT}: train it again, or "
+            "install the version that wrote it"
+        )
+    try:
+        own = {key: record.pop(key) for key in ("name", "network", "width", "level")}
+        return Checkpoint(**own, weights=content["weights"], record=record)
+    except KeyError as error:
+        raise DystaError(f"{where}: its record has no {error}; train it again") from None
+    except DystaError as error:
+        raise DystaError(f"{where}: {error}") from None
+
+
+def shipped(name: str) -> Checkpoint:
+    """A checkpoint in the package."""
+    return load(SHIPPED / f"{name}.npz")
+
+
+def policy_of_file(path: str) -> Policy:
+    """The policy in a checkpoint, called by its path, as `dysta_gym.find` asks for it."""
+    return load(path).policy(path)

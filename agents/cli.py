@@ -1,0 +1,86 @@
+"""The command ``dysta-gym train``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from dysta_gym.agents.runs import Report
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="evolved, ppo, dqn, or a YAML file.")
+    ],
+    steps: Annotated[int | None, typer.Option(help="Steps in all [the recipe's].")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for checkpoint, state and logs [runs/NAME-SEED]."),
+    ] = None,
+) -> None:
+    """Train a scheduler, and keep what does best on the validation workloads."""
+    from dysta_gym.agents import runs
+    from dysta_gym.agents.recipes import load_recipe
+
+    folder = out or Path("runs") / f"{load_recipe(recipe).name}-{seed}"
+    with _shown() as report:
+        checkpoint = runs.train(
+            recipe, folder, steps=steps, seed=seed, resume=resume, report=report
+        )
+    if checkpoint is None:
+        command = f"dysta-gym train {recipe} --seed {seed} --out {folder} --resume"
+        typer.echo(f"Stopped; {command} goes on.", err=True)
+        raise KeyboardInterrupt
+    record = checkpoint.record
+    typer.echo(
+        f"{folder / runs.CHECKPOINT}: best on validation at step {record['step']:,} of "
+        f"{record['steps']:,}, objective {record['objective']:.4f}"
+    )
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[Report], None]]:
+    """A function that shows reports: as a bar on a terminal, else a line a validation."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    console = Console(stderr=True, highlight=False)
+    said = -1
+    with Progress(
+        "{task.description}",
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as bar:
+        task = bar.add_task("before the first validation", total=None)
+
+        def show(report: Report) -> None:
+            nonlocal said
+            told = _told(report)
+            bar.update(task, completed=report.step, total=report.steps, description=told)
+            if report.validated != said and not console.is_terminal:
+                typer.echo(f"step {report.step:,} of {report.steps:,}: {told}", err=True)
+            said = report.validated
+
+        yield show
+
+
+def _told(report: Report) -> str:
+    if report.validated < 0:
+        return "before the first validation"
+    return (
+        f"violations {100 * report.violation_rate:.2f} % "
+        f"(dysta {100 * report.reference_violation_rate:.2f}), "
+        f"ANTT {report.antt:.2f} (dysta {report.reference_antt:.2f}), "
+        f"objective {report.objective:.4f}"
+        + (f" (best {report.best:.4f})" if report.best < float("inf") else "")
+    )

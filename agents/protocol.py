@@ -1,0 +1,164 @@
+"""What training, choosing and reporting stand on: which workloads, and what counts.
+
+Nothing is shared between the three. Training draws requests from the traces' `train` inputs, with
+seeds from `TRAINING` on, others for each run; of what training meets, the checkpoint is chosen on
+`train` inputs with the seeds from `VALIDATION` on; what is reported is measured once, on `test`
+inputs with the seeds from `REPORT` on, as `dysta-gym compare` has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dysta_gym.agents.recipes import Workloads
+from dysta_gym.cores import cores
+from dysta_gym.policies import Policy, find
+from dysta_gym.simulator import Machine
+from dysta_gym.workloads import Scenario, Workload, generate, load_scenario
+
+Floats = NDArray[np.float64]
+
+TRAINING, VALIDATION, REPORT = 10_000, 1_000, 0
+"""First seeds."""
+
+PER_RUN = 1_000_000
+"""Training seeds that a run has for itself."""
+
+REFERENCE = "dysta"
+
+LEAST_RATE = 0.01
+"""Violation rates of the reference count as no less."""
+
+
+class Condition(NamedTuple):
+    """A scenario at a load.
+
+    Attributes:
+        scenario: The scenario, at that load.
+        load: The load.
+    """
+
+    scenario: Scenario
+    load: float
+
+
+def conditions(workloads: Workloads) -> list[Condition]:
+    """The conditions of a recipe, scenario after scenario."""
+    return [
+        Condition(
+            load_scenario(name).varied(
+                load=load,
+                slo_multiplier=workloads.slo_multiplier,
+                requests=workloads.requests,
+            ),
+            load,
+        )
+        for name in workloads.scenarios
+        for load in workloads.loads
+    ]
+
+
+def training_seed(run: int) -> int:
+    """First training seed of a run."""
+    return TRAINING + PER_RUN * run
+
+
+class Bench:
+    """Workloads of some conditions, and what the reference makes of them.
+
+    Attributes:
+        conditions: The conditions.
+        seeds: Seeds of the workloads of each.
+        workloads: The workloads, ``[condition][seed]``.
+    """
+
+    def __init__(self, conditions: Sequence[Condition], seeds: Sequence[int]) -> None:
+        self.conditions, self.seeds = list(conditions), list(seeds)
+        self.workloads = [
+            [_prepared(condition.scenario, seed) for seed in self.seeds]
+            for condition in self.conditions
+        ]
+
+    def measure(self, policy: Policy, batch: Sequence[int] | None = None) -> Floats:
+        """Violation rate and ANTT on each workload, shape ``(conditions, seeds, 2)``.
+
+        Args:
+            policy: The policy.
+            batch: Indices of the seeds to run; None for all.
+        """
+        return self.measure_all([policy], batch)[0]
+
+    def measure_all(self, policies: Sequence[Policy], batch: Sequence[int] | None = None) -> Floats:
+        """`measure` for each policy, in one go, shape ``(policies, conditions, seeds, 2)``."""
+        chosen = list(range(len(self.seeds)) if batch is None else batch)
+        for policy in policies[:1]:
+            policy.compiled()  # once, before the workers share it
+        jobs = [
+            (policy, [row[at] for at in chosen]) for policy in policies for row in self.workloads
+        ]
+        shape = (len(policies), len(self.conditions), len(chosen), 2)
+        return np.array(
+            _in_parallel(lambda job: [_outcome(job[0], w) for w in job[1]], jobs)
+        ).reshape(shape)
+
+    @cached_property
+    def reference(self) -> Floats:
+        """What `measure` gives for the reference."""
+        return self.measure(find(REFERENCE))
+
+
+def _prepared(scenario: Scenario, seed: int) -> Workload:
+    """A workload with all that is derived from it, so that workers only read it."""
+    workload = generate(scenario, seed, split="train")
+    _ = workload.deadline_s, workload.isolated_s
+    return workload
+
+
+def _outcome(policy: Policy, workload: Workload) -> tuple[float, float]:
+    machine = Machine(workload, policy.level)
+    machine.run(policy)
+    finish_s = machine.state.finish
+    late = np.count_nonzero(finish_s > workload.deadline_s)
+    turnaround = (finish_s - workload.arrival_s) / workload.isolated_s
+    return late / len(workload), float(turnaround.mean())
+
+
+def _in_parallel(work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+    workers = min(cores(), len(items))
+    if workers < 2:
+        return list(map(work, items))
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(work, items))
+
+
+def relative(measured: Floats, reference: Floats) -> tuple[Floats, Floats]:
+    """Mean violation rate and ANTT over the reference's, each shape ``(..., conditions)``.
+
+    Args:
+        measured: Shape ``(..., conditions, seeds, 2)``.
+        reference: The same for the reference, shape ``(conditions, seeds, 2)``.
+    """
+    mean, base = measured.mean(axis=-2), reference.mean(axis=-2)
+    return mean[..., 0] / np.maximum(base[:, 0], LEAST_RATE), mean[..., 1] / base[:, 1]
+
+
+def costs(measured: Floats, reference: Floats, antt: float = 0.995) -> Floats:
+    """What agents are trained to make small, for each condition, shape ``(..., conditions)``.
+
+    ``v + a + 2 max(0, v - 1/2) + 60 max(0, a - antt)``, where ``v`` is the violation rate and ``a``
+    the ANTT over the reference's: half of its violations at no more than its ANTT is what is aimed
+    for, and beyond that, both count the same.
+    """
+    v, a = relative(measured, reference)
+    return v + a + 2 * np.maximum(0, v - 0.5) + 60 * np.maximum(0, a - antt)
+
+
+def objective(measured: Floats, reference: Floats) -> Any:
+    """What agents are trained and chosen by: the mean of `costs`, shape ``(...)``."""
+    return costs(measured, reference).mean(axis=-1)

@@ -1,0 +1,308 @@
+"""How an agent is trained: a YAML file checked by a schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import BaseModel, Field, TypeAdapter
+
+from dysta_gym.agents.features import QUEUE_FEATURES, REQUEST_FEATURES
+from dysta_gym.agents.networks import NETWORKS
+from dysta_gym.configs import Positive, Strict, read_mapping, told
+from dysta_gym.errors import DystaError, one_of
+from dysta_gym.information import ALL_LEVELS
+from dysta_gym.workloads import load_scenario
+
+SHIPPED = Path(__file__).parent / "recipes"
+
+Count = Annotated[int, Field(gt=0, le=10**9, strict=True)]
+Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
+Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
+
+
+class Workloads(Strict):
+    """What an agent is trained and validated on: every scenario at every load.
+
+    Attributes:
+        scenarios: Names or YAML files.
+        loads: Offered work over capacity.
+        slo_multiplier: Deadlines.
+        requests: Requests a workload; None for each scenario's own number.
+        validation: Validation workloads a condition.
+    """
+
+    scenarios: tuple[str, ...] = Field(min_length=1)
+    loads: tuple[Positive, ...] = Field((0.8, 0.95, 1.05), min_length=1)
+    slo_multiplier: Positive = 10.0
+    requests: Count | None = None
+    validation: int = Field(20, gt=0, le=1000, strict=True)
+
+    @pydantic.field_validator("scenarios")
+    @classmethod
+    def _known(cls, scenarios: tuple[str, ...]) -> tuple[str, ...]:
+        for scenario in scenarios:
+            load_scenario(scenario)
+        return scenarios
+
+
+class Shape(Strict):
+    """A network (`dysta_gym.agents.networks`).
+
+    Attributes:
+        kind: Its kind.
+        width: Its width.
+    """
+
+    kind: Literal[tuple(NETWORKS)]  # type: ignore[valid-type]
+    width: int = Field(ge=0, le=4096, strict=True)
+
+
+class _Recipe(Strict):
+    """What all recipes have.
+
+    Attributes:
+        name: Name of the agent.
+        level: Level of information that it sees.
+        workloads: What it is trained and validated on.
+        network: Its network.
+        steps: How long it is trained: generations of an evolution, else steps of an environment,
+            those of an imitation among them.
+        validate_every: Steps from one validation to the next.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    level: str = "sized/kalman"
+    workloads: Workloads
+    network: Shape
+    steps: Count
+    validate_every: Count
+
+    @pydantic.field_validator("level")
+    @classmethod
+    def _a_level(cls, level: str) -> str:
+        if level not in ALL_LEVELS:
+            raise ValueError(f"choose one of: {', '.join(ALL_LEVELS)}")
+        return level
+
+
+class Evolution(_Recipe):
+    """A ``tiny`` network by CMA-ES (Hansen, The CMA evolution strategy: a tutorial, 2016).
+
+    Attributes:
+        population: Networks a generation.
+        sigma: First standard deviation of a weight.
+        pool: Training workloads a condition.
+        batch: How many of these a generation is judged on.
+        start: Weights of the line that it starts from, by feature.
+        without: Features that it does not see.
+    """
+
+    method: Literal["evolution"]
+    population: int = Field(24, ge=4, le=10_000, strict=True)
+    sigma: Positive = 0.5
+    pool: Count = 48
+    batch: Count = 3
+    start: dict[str, Finite] = Field(default_factory=lambda: {"remaining": 3.0, "size": 3.0})
+    without: tuple[str, ...] = ()
+
+    @pydantic.field_validator("start", "without")
+    @classmethod
+    def _features(cls, given: Any, info: pydantic.ValidationInfo) -> Any:
+        known = REQUEST_FEATURES + QUEUE_FEATURES * (info.field_name == "without")
+        for name in given:
+            if name not in known:
+                raise ValueError(f"choose among: {', '.join(map(repr, known))}")
+        return given
+
+    @pydantic.model_validator(mode="after")
+    def _is_tiny(self) -> Evolution:
+        if self.network.kind != "tiny":
+            raise ValueError(f"network.kind: {self.network.kind!r} is not evolved; choose 'tiny'")
+        if self.batch > self.pool:
+            raise ValueError(f"batch: {self.batch} is not allowed; pool has {self.pool}")
+        if self.network.width == 0 and set(REQUEST_FEATURES) <= set(self.without):
+            raise ValueError("without: no weight is left; keep a feature of requests")
+        return self
+
+
+class Imitation(Strict):
+    """Learning to choose as another agent does, before learning by oneself.
+
+    Attributes:
+        teacher: A policy with a ``tiny`` network: an agent's name, or a checkpoint file.
+        tilts: What may be added to the teacher's weights of ``remaining`` and ``size``, more for
+            less ANTT, fewer for fewer violations; in each condition it is what does best there on
+            training workloads.
+        antt: ANTT over Dysta's that a tilt should not exceed there.
+        steps: Steps of an environment.
+        temperature: What the teacher's scores are divided by before they become probabilities.
+        learning_rate: First learning rate of Adam.
+    """
+
+    teacher: str
+    tilts: tuple[Finite, ...] = Field((0.0,), min_length=1)
+    antt: Positive = 0.995
+    steps: Count
+    temperature: Positive = 0.5
+    learning_rate: Positive = 2e-3
+
+
+class Price(Strict):
+    """What a violation costs in ANTT, for each condition, and how that changes.
+
+    The price is raised where Dysta's violations are not undercut enough, and lowered where its ANTT
+    is not: the multiplier of a constraint (Altman, Constrained Markov decision processes, 1999).
+
+    Attributes:
+        start: First price, in Dysta's ANTT over its violation rate.
+        rate: What its logarithm changes by at most with each validation.
+        least: Least price.
+        most: Greatest price.
+        antt: ANTT that is aimed for, over Dysta's.
+        violations: Violation rate that is aimed for, over Dysta's.
+        pool: Training workloads a condition that this is judged on.
+    """
+
+    start: Positive = 0.6
+    rate: NotNegative = 0.15
+    least: Positive = 5.0
+    most: Positive = 300.0
+    antt: Positive = 0.99
+    violations: Positive = 0.45
+    pool: Count = 16
+
+    @pydantic.model_validator(mode="after")
+    def _in_order(self) -> Price:
+        if self.least > self.most:
+            raise ValueError(f"least: {self.least} is not allowed; most is {self.most}")
+        return self
+
+
+class _Reinforcement(_Recipe):
+    """What recipes with environments have.
+
+    Attributes:
+        slots: Requests that the agent sees in training.
+        environments: Environments a condition.
+        emphasis: Environments a condition of single scenarios, where they differ.
+        imitate: Whom to imitate first.
+        price: What a violation costs.
+        gamma: Discount.
+        learning_rate: First learning rate; it falls to 0 in a line.
+    """
+
+    slots: int = Field(64, gt=0, le=10_000, strict=True)
+    environments: Count = 12
+    emphasis: dict[str, Count] = Field(default_factory=dict)
+    imitate: Imitation | None = None
+    price: Price = Price()
+    gamma: Share = 0.99
+    learning_rate: Positive = 1e-3
+
+    def counts(self) -> list[int]:
+        """Environments of each condition, in the order of `protocol.conditions`."""
+        workloads = self.workloads
+        return [
+            self.emphasis.get(scenario, self.environments)
+            for scenario in workloads.scenarios
+            for _ in workloads.loads
+        ]
+
+    @pydantic.model_validator(mode="after")
+    def _emphasises_its_own(self) -> _Reinforcement:
+        for scenario in self.emphasis:
+            if scenario not in self.workloads.scenarios:
+                choices = ", ".join(self.workloads.scenarios)
+                raise ValueError(f"emphasis: {scenario!r} is unknown; choose among: {choices}")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _is_pooled(self) -> _Reinforcement:
+        if self.network.kind != "pooled":
+            raise ValueError(f"network.kind: {self.network.kind!r} is not trained; choose 'pooled'")
+        return self
+
+
+class PPO(_Reinforcement):
+    """MaskablePPO of sb3-contrib, whose arguments the attributes are."""
+
+    method: Literal["ppo"]
+    n_steps: Count = 64
+    batch_size: int = Field(4096, gt=1, le=10**9, strict=True)
+    n_epochs: Count = 4
+    gae_lambda: float = Field(0.95, ge=0, le=1, strict=True)
+    clip_range: Positive = 0.2
+    ent_coef: NotNegative = 0.0
+    target_kl: Positive | None = 0.02
+
+    @pydantic.model_validator(mode="after")
+    def _no_batch_of_one(self) -> PPO:
+        if sum(self.counts()) * self.n_steps % self.batch_size == 1:
+            raise ValueError(
+                f"batch_size: {self.batch_size} is not allowed; it leaves a last batch of one"
+            )
+        return self
+
+
+class DQN(_Reinforcement):
+    """DQN of Stable-Baselines3, masked, whose arguments the attributes are."""
+
+    method: Literal["dqn"]
+    buffer_size: Count = 100_000
+    batch_size: Count = 1024
+    train_freq: Count = 4
+    gradient_steps: Count = 4
+    learning_starts: Count = 10_000
+    target_update_interval: Count = 100
+    n_steps: Count = 1
+    exploration_initial_eps: float = Field(1.0, ge=0, le=1, strict=True)
+    exploration_fraction: float = Field(0.3, gt=0, le=1, strict=True)
+    exploration_final_eps: Share = 0.02
+
+
+Recipe = Evolution | PPO | DQN
+
+_SCHEMA: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="method")])
+_METHODS: Mapping[str, type[BaseModel]] = {"evolution": Evolution, "ppo": PPO, "dqn": DQN}
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name and file of every recipe in the package, sorted by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
+
+
+def load_recipe(source: str | Path | Mapping[str, Any]) -> Recipe:
+    """A recipe by name, from a YAML file, or from a mapping of its fields.
+
+    Raises:
+        DystaError: If there is none of that name, or a field is missing, unknown or not allowed.
+    """
+    if isinstance(source, Mapping):
+        return _checked(source, f"recipe {source.get('name', '')!r}")
+    if not isinstance(source, str | Path):
+        raise DystaError(
+            f"recipe: {source!r} is not allowed; it must be a name, a YAML file or a mapping"
+        )
+    known = shipped_recipes()
+    path = known.get(str(source), Path(source))
+    if path.suffix not in {".yaml", ".yml"}:
+        raise one_of("recipe", str(source), [*known, "a YAML file"])
+    where = f"recipe file {str(path)!r}"
+    return _checked(read_mapping(path, where), where)
+
+
+def _checked(content: Mapping[str, Any], where: str) -> Recipe:
+    try:
+        return _SCHEMA.validate_python(dict(content))
+    except pydantic.ValidationError as error:
+        fault = error.errors()[0]
+        path = [str(part) for part in fault["loc"]]
+        model: type[BaseModel] = _METHODS[path.pop(0)] if path else PPO
+        reason = told(fault, path, model, "method", _METHODS, "{kind: tiny, width: 8}")
+        raise DystaError(f"{where}: {reason}") from None
+    except DystaError as error:  # of a scenario
+        raise DystaError(f"{where}: workloads.scenarios: {error}") from None

@@ -1,0 +1,385 @@
+"""A training run: a folder that it lives in, what it validates and keeps, and how it goes on."""
+
+from __future__ import annotations
+
+import pickle
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from dysta_gym.agents.checkpoints import Checkpoint, load
+from dysta_gym.agents.protocol import (
+    REFERENCE,
+    VALIDATION,
+    Bench,
+    conditions,
+    objective,
+    training_seed,
+)
+from dysta_gym.agents.recipes import Recipe, load_recipe
+from dysta_gym.errors import DystaError
+from dysta_gym.files import check_folder, replacing
+
+CHECKPOINT, STATE, RECIPE = "checkpoint.npz", "state.pkl", "recipe.yaml"
+"""Files of a run: the best network so far, what resuming needs, and what is trained how."""
+
+PACKAGES = ("numpy", "numba", "cma", "torch", "stable-baselines3", "sb3-contrib")
+
+
+class Report(NamedTuple):
+    """How a run is doing.
+
+    Attributes:
+        step: Steps done.
+        steps: Steps in all.
+        validated: Step of the last validation; -1 before the first one.
+        violation_rate: Mean over the validation workloads of all conditions; NaN before the first
+            validation, as the next four.
+        antt: Likewise.
+        reference_violation_rate: The reference's on the same.
+        reference_antt: Likewise.
+        objective: See `dysta_gym.agents.protocol.objective`.
+        best: The least objective so far.
+    """
+
+    step: int
+    steps: int
+    validated: int = -1
+    violation_rate: float = np.nan
+    antt: float = np.nan
+    reference_violation_rate: float = np.nan
+    reference_antt: float = np.nan
+    objective: float = np.nan
+    best: float = np.nan
+
+
+class Interrupted(Exception):
+    """The run has been asked to stop, and has saved its state."""
+
+
+class Run:
+    """A training run.
+
+    Attributes:
+        recipe: How it trains.
+        seed: Its seed.
+        steps: Steps in all.
+        restored: State of the method at the step that the run goes on from; None at the start.
+        logger: Stable-Baselines3's, which writes for TensorBoard.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        seed: int,
+        out: Path,
+        steps: int | None,
+        *,
+        resume: bool,
+        report: Callable[[Report], None],
+    ) -> None:
+        self.recipe, self.seed, self.out, self.steps = recipe, seed, out, steps or recipe.steps
+        self.restored: Any = None
+        self._report = report
+        self._best, self._validated, self._spent = np.inf, -1, 0.0
+        self._history: list[dict[str, float]] = []
+        self._stopping = False
+        saved = self._open(resume, steps)
+        self._began = time.monotonic() - self._spent
+        validation = range(VALIDATION, VALIDATION + recipe.workloads.validation)
+        self._bench = Bench(conditions(recipe.workloads), validation)
+        self.logger = _logger(out)
+        self._last = Report(max(0, self._validated) if saved else 0, self.steps)
+        self._report(self._last)
+
+    def _open(self, resume: bool, steps: int | None) -> bool:
+        """Make the run's folder, or read the state in it; whether there was one."""
+        check_folder(self.out)
+        state = self.out / STATE
+        mine = self._identity()
+        if resume and state.exists():
+            self._read(state, mine, steps)
+            return True
+        if resume and not (self.out / RECIPE).exists():
+            raise DystaError(
+                f"resume: there is no run in {str(self.out)!r}; start without --resume"
+            )
+        # What stopped before there was anything to keep starts over.
+        if not resume and self.out.exists() and any(self.out.iterdir()):
+            raise DystaError(
+                f"out: {str(self.out)!r} is not empty; resume the run in it with --resume, or "
+                "choose another folder"
+            )
+        with replacing(self.out / RECIPE) as scratch:
+            scratch.write_text(yaml.safe_dump(mine["recipe"], sort_keys=False), encoding="utf-8")
+        return False
+
+    def _identity(self) -> dict[str, Any]:
+        """What a run that is resumed must have in common with this one."""
+        return {"recipe": self.recipe.model_dump(mode="json"), "seed": self.seed}
+
+    def _read(self, state: Path, mine: Mapping[str, Any], steps: int | None) -> None:
+        """Go on from a saved state; with as many steps as it had, unless told otherwise."""
+        try:
+            saved = pickle.loads(state.read_bytes())
+            theirs = {key: saved["mine"][key] for key in mine}
+            self.restored, saved_steps = saved["method"], int(saved["steps"])
+            self._best, self._validated, self._spent, self._history = saved["run"]
+        except Exception as error:  # a damaged pickle raises anything
+            raise DystaError(
+                f"resume: {str(state)!r} is damaged ({type(error).__name__}); start again in "
+                "another folder"
+            ) from None
+        for key, value in mine.items():
+            if theirs[key] != value:
+                raise DystaError(
+                    f"resume: the {key} is not that of the run in {str(self.out)!r}; resume it "
+                    f"with {RECIPE} there and seed {theirs['seed']}"
+                )
+        self.steps = steps or saved_steps
+
+    def advance(
+        self,
+        step: int,
+        weights: Callable[[], NDArray[np.float64]],
+        state: Callable[[], Any],
+        *,
+        candidate: bool = True,
+    ) -> None:
+        """Say that a step is done: validate, save and report where it is time to.
+
+        Args:
+            step: Steps done.
+            weights: Gives the weights of the network.
+            state: Gives what the method needs to go on from here, which will be pickled.
+            candidate: Whether the network may be the one that is kept, before the last step.
+
+        Raises:
+            Interrupted: If the run has been asked to stop.
+        """
+        every = self.recipe.validate_every
+        due = step // every > self._validated // every or step >= self.steps
+        if due and step > self._validated:
+            self._validated = step
+            self._validate(step, weights(), candidate or step >= self.steps)
+        stop = self._stopping and step < self.steps
+        if due or stop:
+            self._save(state())
+        self._last = self._last._replace(step=step)
+        self._report(self._last)
+        if stop:
+            raise Interrupted
+
+    def _validate(self, step: int, weights: NDArray[np.float64], candidate: bool) -> None:
+        checkpoint = self._checkpoint(weights, {})
+        measured = self._bench.measure(checkpoint.policy())
+        cost = float(objective(measured, self._bench.reference))
+        mean, base = (each.mean(axis=(0, 1)).tolist() for each in (measured, self._bench.reference))
+        self._history.append(
+            {"step": step, "violation_rate": mean[0], "antt": mean[1], "objective": cost}
+        )
+        if candidate and cost < self._best:
+            self._best = cost
+            self._checkpoint(weights, self._record(step, measured, cost)).save(
+                self.out / CHECKPOINT
+            )
+        self._last = Report(
+            step=step,
+            steps=self.steps,
+            validated=step,
+            violation_rate=mean[0],
+            antt=mean[1],
+            reference_violation_rate=base[0],
+            reference_antt=base[1],
+            objective=cost,
+            best=self._best,
+        )
+        for name, value in list(self._last._asdict().items())[3:]:
+            self.logger.record(f"validation/{name}", value)
+        self.logger.dump(step)
+
+    def _checkpoint(self, weights: NDArray[np.float64], record: Mapping[str, Any]) -> Checkpoint:
+        recipe = self.recipe
+        network = recipe.network
+        return Checkpoint(recipe.name, network.kind, network.width, weights, recipe.level, record)
+
+    def _record(self, step: int, measured: NDArray[np.float64], cost: float) -> dict[str, Any]:
+        """How the network was trained, and what it is worth."""
+        mean, base = measured.mean(axis=1), self._bench.reference.mean(axis=1)
+        workloads = self.recipe.workloads
+        return {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "seed": self.seed,
+            "step": step,
+            "steps": self.steps,
+            "seconds": round(self.seconds, 1),
+            "versions": {"python": platform.python_version(), **_versions()},
+            "seeds": {
+                "training, from": training_seed(self.seed),
+                "validation": [self._bench.seeds[0], self._bench.seeds[-1]],
+            },
+            "split": "train",
+            "objective": cost,
+            "validation": [
+                {
+                    "scenario": condition.scenario.name,
+                    "load": condition.load,
+                    "slo": workloads.slo_multiplier,
+                    "violation_rate": ours[0],
+                    "antt": ours[1],
+                    f"{REFERENCE}_violation_rate": theirs[0],
+                    f"{REFERENCE}_antt": theirs[1],
+                }
+                for condition, ours, theirs in zip(
+                    self._bench.conditions, mean.tolist(), base.tolist(), strict=True
+                )
+            ],
+            "history": self._history,
+        }
+
+    def close(self) -> Checkpoint:
+        """Add to the best checkpoint's record what came after it; the checkpoint."""
+        best = load(self.out / CHECKPOINT)
+        record = {**best.record, "seconds": round(self.seconds, 1), "history": self._history}
+        best = replace(best, record=record)
+        best.save(self.out / CHECKPOINT)
+        return best
+
+    @property
+    def seconds(self) -> float:
+        """Time that the run has taken so far, without what lay between its sessions."""
+        return time.monotonic() - self._began
+
+    def _save(self, method: Any) -> None:
+        content = {
+            "mine": self._identity(),
+            "steps": self.steps,
+            "method": method,
+            "run": (self._best, self._validated, self.seconds, self._history),
+        }
+        with replacing(self.out / STATE) as scratch:
+            scratch.write_bytes(pickle.dumps(content))
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Within this block, a first SIGINT asks the run to stop, and a second one stops it."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(number: int, frame: Any) -> None:
+            self._stopping = True
+            signal.signal(signal.SIGINT, before)
+
+        before = signal.signal(signal.SIGINT, ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in ("dysta-gym", *PACKAGES)}
+
+
+def _logger(out: Path) -> Any:
+    from stable_baselines3.common.logger import configure
+
+    return configure(str(out), ["tensorboard"])
+
+
+def train(
+    recipe: str | Path | Mapping[str, Any],
+    out: str | Path,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    report: Callable[[Report], None] = lambda report: None,
+) -> Checkpoint | None:
+    """Train an agent.
+
+    The folder holds ``recipe.yaml``, ``checkpoint.npz``, the network that did best on the
+    validation workloads, logs for TensorBoard, and ``state.pkl``, which resuming reads; like any
+    pickle, it should be one's own. A run that was interrupted and resumed gives what it would have
+    given otherwise.
+
+    Args:
+        recipe: Name of a recipe in the package, YAML file, or mapping of its fields.
+        out: Folder for the run, empty unless it is resumed.
+        steps: Steps in all; None for the recipe's, or those of the run that is resumed.
+        seed: Seed of the run.
+        resume: Go on with the run in the folder.
+        report: Called with a `Report` after each step.
+
+    Returns:
+        The network that did best on the validation workloads; None if the run was interrupted
+        (SIGINT), which saves its state.
+
+    Raises:
+        DystaError: If an argument is not allowed, a package is missing, or there is nothing to
+            resume.
+    """
+    chosen = load_recipe(recipe)
+    for name, value, least in (("steps", steps, 1), ("seed", seed, 0)):
+        if value is not None and (type(value) is not int or not least <= value < 2**31):
+            raise DystaError(
+                f"{name}: {value!r} is not allowed; it must be a whole number, {least} or more"
+            )
+    method = _method(chosen.method)
+    _check_teacher(chosen)
+    run = Run(chosen, seed, Path(out), steps, resume=resume, report=report)
+    with run.interruptible():
+        try:
+            method(run)
+        except Interrupted:
+            return None
+    return run.close()
+
+
+def _check_teacher(recipe: Recipe) -> None:
+    """Raise a `DystaError` if whom a recipe imitates cannot be imitated."""
+    if recipe.method != "evolution" and recipe.imitate:
+        from dysta_gym.agents.reinforcement import Teacher
+
+        try:
+            Teacher(recipe.imitate.teacher)
+        except DystaError as error:
+            raise DystaError(f"imitate.teacher: {error}") from None
+
+
+def _method(name: str) -> Callable[[Run], None]:
+    """The function that trains by a method.
+
+    Raises:
+        DystaError: If a package that it needs is missing.
+    """
+    from importlib import import_module
+
+    try:
+        module = import_module(
+            "dysta_gym.agents.evolution"
+            if name == "evolution"
+            else "dysta_gym.agents.reinforcement"
+        )
+        for needed in ("tensorboard", "stable_baselines3.common.logger"):
+            import_module(needed)
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("dysta_gym"):
+            raise
+        raise DystaError(
+            f"train: {error.name} is missing; pip install 'dysta-gym[agents]'"
+        ) from None
+    trainer: Callable[[Run], None] = getattr(module, name if name != "evolution" else "evolve")
+    return trainer

@@ -1,0 +1,218 @@
+"""Learned scores against what their docstrings say, in plain NumPy, and against torch."""
+
+import warnings
+from dataclasses import replace
+
+import gymnasium as gym
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from dysta_gym import Machine, compare, shipped_scenarios, simulate
+from dysta_gym.agents import Checkpoint, evaluate
+from dysta_gym.agents.features import LEAST
+from dysta_gym.agents.networks import NETWORKS
+
+with warnings.catch_warnings():  # what they warn of while they are imported is not ours
+    warnings.simplefilter("ignore")
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("stable_baselines3")
+    contrib = pytest.importorskip("sb3_contrib")
+
+    from dysta_gym.agents import ScoringPolicy, SparseMultiDNNVecEnv
+    from dysta_gym.agents.reinforcement import MaskedDQN
+    from dysta_gym.agents.scoring import Scorer, ScoringQPolicy, see
+
+SEEN_OF_A_REQUEST, SEEN_OF_THE_QUEUE = 8, 4
+LEVELS = ("static", "sized/kalman", "monitored", "monitored/kalman", "clairvoyant")
+
+
+# --- in plain NumPy ------------------------------------------------------------------------------
+
+
+def features(machine):
+    """Features of each request, shape ``(requests, 8)``, and of the queue, shape ``(4,)``."""
+    queue, now, unit, size = machine.queue, machine.now, machine.mean_isolated_s, machine.size
+    columns = ("deadline", "remaining", "isolated", "correction", "executed", "layers", "last_run")
+    deadline, remaining, isolated, correction, executed, layers, last_run = (
+        getattr(queue, name)[:size] for name in columns
+    )
+    whole = isolated * correction
+    margin = deadline - now - remaining
+    slack = margin / np.maximum(whole, LEAST * unit)
+    on_time = remaining[margin >= 0].sum()
+    of_requests = [
+        np.log(np.maximum(remaining / unit, LEAST)) / 2,
+        np.log(np.maximum(whole / unit, LEAST)) / 2,
+        margin < 0,
+        slack / (1 + abs(slack)),
+        slack / (8 + abs(slack)),
+        (executed > 0) & (last_run == now),
+        margin / np.maximum(abs(margin) + on_time, LEAST * unit),
+        executed / layers,
+    ]
+    of_queue = [
+        np.log(1 + remaining.sum() / unit) / 2,
+        np.log(1 + on_time / unit) / 2,
+        np.log(1 + size) / 2,
+        np.mean(margin >= 0),
+    ]
+    return np.stack(of_requests, 1).astype(float), np.array(of_queue)
+
+
+def split(weights, *shapes):
+    """Arrays of these shapes, one after the other."""
+    ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes])
+    assert ends[-1] == len(weights)
+    parts = np.split(weights, ends[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def tiny(x, c, width, weights):
+    f, k = SEEN_OF_A_REQUEST, SEEN_OF_THE_QUEUE
+    hidden, line = split(weights, (width, f + k + 2), (f,))
+    of_x, of_c, bias, out = np.split(hidden, [f, f + k, f + k + 1], axis=1)
+    a = x @ of_x.T + of_c @ c + bias[:, 0]
+    return x @ line + a / (1 + abs(a)) @ out[:, 0]
+
+
+def pooled(x, c, width, weights):
+    f, k, square = SEEN_OF_A_REQUEST, SEEN_OF_THE_QUEUE, (width, width)
+    embed, bias, inner, inner_bias, pool, out, offset, skip = split(
+        weights, (width, f + k), (width,), square, (width,), square, (width,), (), (f,)
+    )
+    e = np.maximum(x @ embed[:, :f].T + embed[:, f:] @ c + bias, 0)
+    hidden = np.maximum(e @ inner.T + pool @ e.mean(axis=0) + inner_bias, 0)
+    return -(x @ skip + offset + hidden @ out)
+
+
+PLAIN = {"tiny": tiny, "pooled": pooled}
+
+
+@pytest.mark.parametrize(
+    ("kind", "width"), [("tiny", 0), ("tiny", 1), ("tiny", 8), ("pooled", 1), ("pooled", 5)]
+)
+@settings(max_examples=40)
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1), level=st.sampled_from(LEVELS))
+def test_scores_are_those_of_the_formulas(workloads, kind, width, data, seed, level):
+    workload = data.draw(workloads(max_requests=20, idle_layers=True, limits=True))
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=NETWORKS[kind].weights(width)) * rng.choice([0.3, 3.0])
+    policy = Checkpoint("mine", kind, width, weights, level).policy()
+    always = replace(policy, events=False)  # asked after every layer
+    machine = Machine(workload, level)
+    values = policy.values(machine.mean_isolated_s)
+    assert values.tolist() == [machine.mean_isolated_s, width, *weights]
+    while not machine.done:
+        scores = np.full(machine.size + 1, np.nan)
+        policy.score(machine.queue, machine.size, machine.now, values, scores)
+        assert np.isnan(scores[machine.size])
+        expected = PLAIN[kind](*features(machine), width, weights)
+        np.testing.assert_allclose(scores[:-1], expected, rtol=1e-9, atol=1e-9)
+        chosen = machine.choose(always)  # by the compiled rule
+        assert expected[chosen] <= expected.min() + 1e-9 * (1 + abs(expected.min()))
+        machine.step(chosen)
+
+
+@pytest.mark.parametrize(("kind", "width"), [("tiny", 3), ("pooled", 3)])
+@settings(max_examples=20)
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+def test_the_compiled_rule_makes_the_schedule_of_the_plain_one(workloads, kind, width, data, seed):
+    workload = data.draw(workloads(idle_layers=True))
+    weights = np.random.default_rng(seed).normal(size=NETWORKS[kind].weights(width))
+    policy = Checkpoint("mine", kind, width, weights, "monitored").policy()
+    one, other = (
+        simulate(workload, each, record=True)
+        for each in (policy, replace(policy, interpreted=True))
+    )
+    assert one.ran.tolist() == other.ran.tolist()
+    assert one.finish_s.tolist() == other.finish_s.tolist()
+
+
+# --- in torch ------------------------------------------------------------------------------------
+
+WIDTH, SLOTS = 6, 60
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Nets this small are slower with more, and wait for each other on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("scenario", shipped_scenarios())
+def test_an_observation_shows_the_features(scenario):
+    usual = {"level": "sized/kalman", "decisions": "events", "requests": SLOTS, "slots": SLOTS}
+    env = gym.make("SparseMultiDNN-v0", scenario=scenario, load=1.05, **usual)
+    rng = np.random.default_rng(0)
+    shown, exact = [], []
+    for seed in range(4):
+        observation, _ = env.reset(seed=seed)
+        ended = False
+        while not ended:
+            seen = see(torch.as_tensor(observation)[None])
+            assert seen.count == len(seen.requests) == env.unwrapped.machine.size
+            of_queue = seen.queue.expand(len(seen.requests), -1)
+            shown.append(np.hstack([seen.requests, of_queue]))
+            of_requests, of_queue = features(env.unwrapped.machine)
+            exact.append(np.hstack([of_requests, np.tile(of_queue, (len(of_requests), 1))]))
+            shortest = np.argmin(of_requests[:, 0] + of_requests[:, 1])
+            action = rng.choice([shortest, rng.integers(len(of_requests))])
+            observation, _, ended, _, _ = env.step(action)
+    np.testing.assert_allclose(np.vstack(shown), np.vstack(exact), atol=2e-3)
+
+
+def of_itself(level):
+    scorer = Scorer(WIDTH)
+
+    def greedy(observations, masks):
+        seen = see(torch.as_tensor(observations))
+        assert np.array_equal(seen.taken.numpy(), masks)
+        with torch.no_grad():
+            return seen.scores(scorer(seen)).argmax(1).numpy()
+
+    return greedy, scorer
+
+
+def of_ppo(level):
+    env = SparseMultiDNNVecEnv(1, level=level, slots=SLOTS, decisions="events")
+    usual = {"n_steps": 8, "policy_kwargs": {"width": WIDTH}, "device": "cpu", "seed": 1}
+    model = contrib.MaskablePPO(ScoringPolicy, env, **usual)
+    return model, model.policy.scorer
+
+
+def of_dqn(level):
+    env = SparseMultiDNNVecEnv(1, level=level, slots=SLOTS, decisions="events")
+    usual = {"buffer_size": 8, "policy_kwargs": {"width": WIDTH}, "device": "cpu", "seed": 2}
+    model = MaskedDQN(ScoringQPolicy, env, **usual)
+    return model, model.q_net.scorer
+
+
+@pytest.mark.parametrize("level", ["sized/kalman", "monitored"])
+@pytest.mark.parametrize("make", [of_itself, of_ppo, of_dqn])
+def test_what_is_trained_is_what_is_judged(make, level):
+    torch.manual_seed(0)
+    agent, scorer = make(level)
+    with torch.no_grad():
+        for part in scorer.parameters():  # as they are made, all requests score about the same
+            part.normal_()
+    usual = {
+        "scenarios": ["multi-attnn", "multi-cnn", "datacenter-vision"],
+        "loads": [1.05],
+        "seeds": range(8),
+        "requests": SLOTS,  # so that all of them can be chosen from
+    }
+    checkpoint = Checkpoint("mine", "pooled", WIDTH, scorer.weights(), level)
+    mine = compare(policies=[checkpoint.policy(), "fcfs"], **usual)
+    judged, first_come = (mine[mine["policy"] == name] for name in mine["policy"].unique())
+    trained = evaluate(agent, level=level, slots=SLOTS, decisions="events", **usual)
+    metrics = ["violation_rate", "antt", "preemptions"]
+    ours, theirs, others = (each[metrics].to_numpy() for each in (judged, trained, first_come))
+    # Observations are float32: what is nearly a tie may be broken in another way.
+    assert np.isclose(ours, theirs, rtol=1e-3).all(axis=1).mean() >= 0.9, (ours, theirs)
+    np.testing.assert_allclose(ours.mean(axis=0), theirs.mean(axis=0), rtol=0.01)
+    assert np.isclose(ours, others, rtol=1e-3).all(axis=1).mean() <= 0.1

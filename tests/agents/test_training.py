@@ -1,0 +1,457 @@
+"""Training runs: that they can be repeated, interrupted and judged, and what they refuse."""
+
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import yaml
+
+from dysta_gym import cli, compare, find
+
+with warnings.catch_warnings():  # what they warn of while they are imported is not ours
+    warnings.simplefilter("ignore")
+    torch = pytest.importorskip("torch")
+    for package in ("cma", "stable_baselines3", "sb3_contrib", "tensorboard"):
+        pytest.importorskip(package)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    from dysta_gym.agents import MixedVecEnv, evolution, protocol, reinforcement  # noqa: F401
+
+from dysta_gym.agents import Checkpoint, load, load_recipe, train
+from dysta_gym.agents.networks import NETWORKS
+
+SHORT = {"scenarios": ["multi-attnn", "multi-cnn"], "loads": [1.05], "validation": 3}
+EVOLUTION = {
+    "name": "small",
+    "method": "evolution",
+    "workloads": {**SHORT, "requests": 100},
+    "network": {"kind": "tiny", "width": 2},
+    "steps": 12,
+    "validate_every": 4,
+    "population": 8,
+    "pool": 6,
+    "batch": 2,
+}
+REINFORCEMENT = {
+    "workloads": {**SHORT, "requests": 60},
+    "network": {"kind": "pooled", "width": 4},
+    "environments": 4,
+    "slots": 8,
+    "price": {"pool": 3},
+    "validate_every": 512,
+}
+PPO = {
+    **REINFORCEMENT,
+    **{"name": "small-ppo", "method": "ppo", "steps": 2000, "n_steps": 32, "batch_size": 64},
+    "imitate": {"teacher": "evolved", "steps": 1000},
+}
+DQN = {
+    **REINFORCEMENT,
+    **{"name": "small-dqn", "method": "dqn", "steps": 1200},
+    **{"batch_size": 32, "learning_starts": 100, "buffer_size": 1000},
+}
+RECIPES = {"evolution": EVOLUTION, "ppo": PPO, "dqn": DQN}
+STOPS = {"evolution": (3, 6), "ppo": (300, 1000, 1400), "dqn": (200, 700)}
+"""Steps after which the runs are interrupted; those of PPO first imitate, for 1000 steps."""
+
+OURS, DYSTAS = ["violation_rate", "antt"], ["dysta_violation_rate", "dysta_antt"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Nets this small are slower with more, and wait for each other on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Trained(NamedTuple):
+    """A run that went through: its network, folder and reports, and all that it drew."""
+
+    checkpoint: Checkpoint
+    folder: Path
+    reports: list
+    seeds: list
+    splits: set
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """``trained(method, seed=0)``, each done once."""
+    done = {}
+
+    def run(method, seed=0):
+        if (method, seed) not in done:
+            folder = tmp_path_factory.mktemp(method) / "new" / "run"
+            seeds, splits, reports = [], set(), []
+            generate, reset = protocol.generate, MixedVecEnv.reset
+
+            def generated(scenario, drawn, *, split):
+                seeds.append(drawn)
+                splits.add(split)
+                return generate(scenario, drawn, split=split)
+
+            def begun(self):
+                seeds.extend(self._seeds)
+                splits.update(self.get_attr("split"))
+                return reset(self)
+
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(protocol, "generate", generated)
+                patch.setattr(MixedVecEnv, "reset", begun)
+                checkpoint = train(RECIPES[method], folder, seed=seed, report=reports.append)
+            done[method, seed] = Trained(checkpoint, folder, reports, seeds, splits)
+        return done[method, seed]
+
+    return run
+
+
+def same(one, other):
+    """Whether two runs have ended with the same network, found in the same way."""
+    kept = [{k: v for k, v in each.record.items() if k != "seconds"} for each in (one, other)]
+    return one.weights.tobytes() == other.weights.tobytes() and kept[0] == kept[1]
+
+
+def interrupting(at, times=1):
+    """A report that sends SIGINT once that step is done."""
+    left = [times]
+
+    def report(report):
+        if report.step >= at:
+            while left[0]:
+                left[0] -= 1
+                signal.raise_signal(signal.SIGINT)
+
+    return report
+
+
+# --- what comes out ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_a_run_that_was_interrupted_ends_as_one_that_was_not(trained, tmp_path, method):
+    usual = {"recipe": RECIPES[method], "out": tmp_path}
+    handler = signal.getsignal(signal.SIGINT)
+    for stop in STOPS[method]:
+        resume = stop != STOPS[method][0]
+        assert train(**usual, resume=resume, report=interrupting(stop)) is None
+    assert signal.getsignal(signal.SIGINT) is handler
+    reports = []
+    checkpoint = train(**usual, resume=True, report=reports.append)
+    assert same(checkpoint, trained(method).checkpoint)
+    assert stop < reports[1].step < reports[-1].step
+    assert reports[-1] == trained(method).reports[-1]  # the network at the end is the same, too
+    # Nothing is left to do: nothing is done.
+    assert same(train(**usual, resume=True), checkpoint)
+
+
+def test_a_second_interrupt_stops_at_once(trained, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(EVOLUTION, tmp_path, report=interrupting(6, times=2))
+    assert same(train(EVOLUTION, tmp_path, resume=True), trained("evolution").checkpoint)
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_another_seed_gives_another_network(trained, method):
+    one, other = trained(method), trained(method, 1)
+    assert (one.checkpoint.record["seed"], other.checkpoint.record["seed"]) == (0, 1)
+    assert not np.isclose(one.checkpoint.weights, other.checkpoint.weights).any()
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_evolution_depends_on_nothing_else(trained, tmp_path, monkeypatch, cores):
+    monkeypatch.setattr(protocol, "cores", lambda: cores)
+    np.random.seed(cores)  # noqa: NPY002
+    before = np.random.get_state()  # noqa: NPY002
+    assert same(train(EVOLUTION, tmp_path), trained("evolution").checkpoint)
+    for have, want in zip(np.random.get_state(), before, strict=True):  # noqa: NPY002
+        assert np.array_equal(have, want)
+
+
+@pytest.mark.parametrize("method", ["ppo", "dqn"])
+def test_reinforcement_leaves_the_threads_as_they_were(trained, method):
+    trained(method)
+    assert torch.get_num_threads() == 1
+
+
+def test_the_objective_asks_for_fewer_violations_at_no_more_antt():
+    dystas = np.array([[[0.1, 4.0], [0.3, 6.0]], [[0.0, 2.0], [0.0, 2.0]]])
+    assert protocol.relative(dystas, dystas)[0].tolist() == [1, 0]  # a rate of 0 is allowed
+
+    def cost(violations, antt):
+        return protocol.objective(dystas * [violations, antt], dystas)
+
+    assert cost(0.5, 0.99) < cost(0.5, 1.0) < cost(0.5, 1.01)
+    assert cost(0.4, 0.99) < cost(0.5, 0.99) < cost(0.6, 0.99)
+    assert cost(0.5, 0.99) < cost(0.1, 1.03)  # violations do not pay for a worse ANTT
+    both = protocol.objective(np.stack([dystas, dystas * 0.5]), dystas)
+    assert both.tolist() == [cost(1, 1), cost(0.5, 0.5)]
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_the_record_says_what_validation_measured(trained, method):
+    checkpoint, recipe = trained(method).checkpoint, load_recipe(RECIPES[method])
+    record, workloads = checkpoint.record, recipe.workloads
+    first, last = record["seeds"]["validation"]
+    usual = {"requests": workloads.requests, "slos": [10], "loads": [1.05], "split": "train"}
+    frame = compare(
+        workloads.scenarios, [checkpoint.policy(), "dysta"], seeds=range(first, last + 1), **usual
+    )
+    means = frame.groupby(["policy", "scenario", "load", "slo"], sort=False)[OURS].mean()
+    for policy, columns in ((checkpoint.policy().spec, OURS), ("dysta", DYSTAS)):
+        for row in record["validation"]:
+            where = (policy, row["scenario"], row["load"], row["slo"])
+            assert [row[key] for key in columns] == pytest.approx(means.loc[where].tolist())
+    bench = protocol.Bench(protocol.conditions(workloads), range(first, last + 1))
+    measured = bench.measure(checkpoint.policy())
+    assert measured.mean(axis=1).tolist() == [
+        [row[key] for key in OURS] for row in record["validation"]
+    ]
+    assert protocol.objective(measured, bench.reference) == record["objective"]
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_what_is_kept_is_the_best(trained, method):
+    checkpoint, _, reports, _, _ = trained(method)
+    record, steps = checkpoint.record, RECIPES[method]["steps"]
+    assert [report.step for report in reports] == sorted(report.step for report in reports)
+    assert reports[0].step == 0 and reports[0].validated == -1
+    assert all(report.steps == record["steps"] == steps for report in reports)
+    validations = {
+        report.validated: report for report in reports if report.validated == report.step
+    }
+    every = RECIPES[method]["validate_every"]
+    last = max(validations)
+    assert last == reports[-1].step >= steps
+    assert {step // every for step in validations} == set(range(last // every + 1))
+    imitated = RECIPES[method].get("imitate", {"steps": -1})["steps"]
+    best = min(report.objective for step, report in validations.items() if step > imitated)
+    assert best == record["objective"] == reports[-1].best
+    assert validations[record["step"]].objective == best
+    assert record["history"] == [
+        {"step": step, "violation_rate": r.violation_rate, "antt": r.antt, "objective": r.objective}
+        for step, r in validations.items()
+    ]
+    rates, antts = zip(*[[row[key] for key in DYSTAS] for row in record["validation"]], strict=True)
+    assert reports[-1].reference_violation_rate == pytest.approx(np.mean(rates))
+    assert reports[-1].reference_antt == pytest.approx(np.mean(antts))
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_the_folder_of_a_run(trained, method):
+    checkpoint, folder, reports, _, _ = trained(method)
+    names = {path.name.split(".tfevents")[0] for path in folder.iterdir()}
+    assert names == {"recipe.yaml", "checkpoint.npz", "state.pkl", "events.out"}
+    recipe = load_recipe(RECIPES[method]).model_dump(mode="json")
+    assert load_recipe(folder / "recipe.yaml").model_dump(mode="json") == recipe
+    assert checkpoint.record["recipe"] == recipe
+    assert same(load(folder / "checkpoint.npz"), checkpoint)
+    policy = find(str(folder / "checkpoint.npz"))
+    assert policy.level == checkpoint.level == "sized/kalman"
+    events = EventAccumulator(str(folder)).Reload()
+    logged = [(each.step, each.value) for each in events.Scalars("validation/objective")]
+    assert logged == [
+        (report.step, pytest.approx(report.objective))
+        for report in reports
+        if report.validated == report.step
+    ]
+    assert len(events.Tags()["scalars"]) > 6
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_what_trains_what_chooses_and_what_judges_is_apart(trained, method):
+    runs = [trained(method, seed) for seed in (0, 1)]
+    validation = set(range(1000, 1003))
+    training = [set(run.seeds) - validation for run in runs]
+    for run, seeds in zip(runs, training, strict=True):
+        assert run.splits == {"train"}
+        assert validation < set(run.seeds)
+        assert min(seeds) == run.checkpoint.record["seeds"]["training, from"] > 1002
+        assert run.checkpoint.record["seeds"]["validation"] == [1000, 1002]
+    assert not training[0] & training[1]  # nor do runs share what they train on
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+def test_folders_that_are_refused(refused, trained, tmp_path):
+    finished = trained("evolution").folder
+    before = {path: path.read_bytes() for path in finished.iterdir()}
+    with refused("out", repr(str(finished)), "not empty", "--resume"):
+        train(EVOLUTION, finished)
+    with refused("resume", "the seed", "recipe.yaml"):
+        train(EVOLUTION, finished, seed=1, resume=True)
+    with refused("resume", "the recipe", "recipe.yaml"):
+        train({**EVOLUTION, "sigma": 0.4}, finished, resume=True)
+    with refused("resume", "the recipe", "recipe.yaml"):
+        train(PPO, finished, resume=True)
+    assert {path: path.read_bytes() for path in finished.iterdir()} == before
+    for folder in (tmp_path, tmp_path / "new"):
+        with refused("resume", "no run", repr(str(folder))):
+            train(EVOLUTION, folder, resume=True)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "recipe.yaml").write_text("")  # and killed before there was anything
+    assert train(EVOLUTION, tmp_path / "begun", steps=1, resume=True) is not None
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+        with refused("out", repr(str(folder)), "is a file"):
+            train(EVOLUTION, folder)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"hello",
+        lambda content: content[: len(content) // 2],
+        lambda content: content.replace(b"recipe", b"receipt"),
+        lambda content: b"\x80\x04N.",  # None
+        lambda content: b"\x80\x04}\x94(\x8c\x04mine\x94N\x8c\x06method\x94N\x8c\x03run\x94N0u.",
+    ],
+    ids=["empty", "text", "half", "other keys", "nothing", "no pairs"],
+)
+def test_a_damaged_state_is_refused(refused, trained, tmp_path, damage):
+    content = (trained("evolution").folder / "state.pkl").read_bytes()
+    (tmp_path / "state.pkl").write_bytes(damage(content))
+    with refused("resume", "state.pkl", "damaged", "another folder"):
+        train(EVOLUTION, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"steps": 0}, ["steps", "0", "1 or more"]),
+        ({"steps": 2.5}, ["steps", "2.5", "whole number"]),
+        ({"steps": True}, ["steps", "True", "whole number"]),
+        ({"seed": -1}, ["seed", "-1", "0 or more"]),
+        ({"recipe": "evolve"}, ["recipe", "'evolve'", "evolved"]),
+    ],
+    ids=str,
+)
+def test_arguments_that_are_refused(refused, tmp_path, arguments, words):
+    with refused(*words):
+        train(**{"recipe": EVOLUTION, "out": tmp_path / "run", **arguments})
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("teacher", ["dysta", "nobody", "pooled.npz", "missing.npz"])
+def test_teachers_that_are_refused(refused, tmp_path, teacher):
+    weights = np.zeros(NETWORKS["pooled"].weights(1))
+    Checkpoint("pooled", "pooled", 1, weights, "static").save(tmp_path / "pooled.npz")
+    given = str(tmp_path / teacher) if teacher.endswith("npz") else teacher
+    recipe = {**PPO, "imitate": {"teacher": given, "steps": 10}}
+    with refused("imitate.teacher", given):
+        train(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()  # so that the next try finds the folder empty
+
+
+@pytest.mark.parametrize(
+    ("method", "missing"),
+    [
+        ("evolution", "cma"),
+        ("evolution", "stable_baselines3.common.logger"),
+        ("evolution", "tensorboard"),
+        ("ppo", "sb3_contrib"),
+        ("dqn", "torch"),
+    ],
+)
+def test_what_is_missing_is_named(refused, monkeypatch, tmp_path, method, missing):
+    for name in ("evolution", "reinforcement"):
+        monkeypatch.delitem(sys.modules, f"dysta_gym.agents.{name}")
+    monkeypatch.setitem(sys.modules, missing, None)
+    with refused("train", f"{missing} is missing", "pip install 'dysta-gym[agents]'"):
+        train(RECIPES[method], tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+# --- the command line ----------------------------------------------------------------------------
+
+COMMAND = Path(sysconfig.get_path("scripts")) / "dysta-gym"
+
+
+def begin(*arguments, cwd):
+    """The installed command in a process of its own."""
+    return subprocess.Popen(
+        [COMMAND, "train", *map(str, arguments)], cwd=cwd, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def test_the_command_shows_how_it_does_beside_dysta(trained, tmp_path):
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump({**EVOLUTION, "steps": 900}))
+    running = begin("small.yaml", "--steps", 12, cwd=tmp_path)
+    output, errors = running.communicate(timeout=120)
+    assert running.returncode == 0, errors
+    (line,) = output.splitlines()
+    path = Path("runs") / "small-0" / "checkpoint.npz"
+    checkpoint, _, reports, _, _ = trained("evolution")
+    assert line.startswith(f"{path}: best on validation at step {checkpoint.record['step']} of 12")
+    assert f"{checkpoint.record['objective']:.4f}" in line
+    assert load(tmp_path / path).weights.tobytes() == checkpoint.weights.tobytes()
+    assert errors.splitlines() == [
+        f"step {r.step} of 12: violations {100 * r.violation_rate:.2f} % "
+        f"(dysta {100 * r.reference_violation_rate:.2f}), "
+        f"ANTT {r.antt:.2f} (dysta {r.reference_antt:.2f}), "
+        f"objective {r.objective:.4f} (best {r.best:.4f})"
+        for r in reports
+        if r.validated == r.step
+    ]
+
+
+def test_the_command_can_be_interrupted_and_goes_on(tmp_path):
+    recipe = {**EVOLUTION, "steps": 40}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(recipe))
+    running = begin("small.yaml", "--out", "run", "--seed", 7, cwd=tmp_path)
+    assert running.stderr.readline().startswith("step 1 of 40: violations")
+    running.send_signal(signal.SIGINT)
+    output, errors = running.communicate(timeout=120)
+    assert running.returncode == 128 + signal.SIGINT and output == ""
+    *steps, told, last = errors.splitlines()
+    assert all(line.startswith("step ") for line in steps)
+    assert "--resume" in told and "run" in told
+    assert last == "dysta-gym: interrupted"
+    running = begin("small.yaml", "--out", "run", "--seed", 7, "--resume", cwd=tmp_path)
+    output, errors = running.communicate(timeout=120)
+    assert running.returncode == 0, errors
+    assert "run/checkpoint.npz" in output
+    other = train(recipe, tmp_path / "other", seed=7)
+    assert same(load(tmp_path / "run" / "checkpoint.npz"), other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["bad.yaml"], ["bad.yaml", "key 'step' is unknown"]),
+        (["nowhere.yaml"], ["nowhere.yaml", "does not exist"]),
+        (["evolve"], ["'evolve'", "evolved"]),
+        ([], ["RECIPE"]),
+        (["evolved", "--steps", "0"], ["steps", "0"]),
+        (["evolved", "--seed", "-1"], ["seed", "-1"]),
+        (["evolved", "--steps", "many"], ["--steps", "integer"]),
+        (["evolved", "--resume"], ["resume", "no run", "evolved-0"]),
+        (["evolved", "--out", "bad.yaml"], ["out", "bad.yaml", "is a file"]),
+        (["evolved", "--out", "."], ["out", "'.'", "not empty", "--resume"]),
+    ],
+    ids=str,
+)
+def test_the_command_refuses_in_a_line(monkeypatch, capsys, tmp_path, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    Path("bad.yaml").write_text(yaml.safe_dump({**EVOLUTION, "step": 3}))
+    monkeypatch.setattr(sys, "argv", ["dysta-gym", "train", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    output, errors = capsys.readouterr()
+    assert ended.value.code == 2 and output == ""
+    assert errors.startswith("dysta-gym: error: ") and len(errors.splitlines()) == 1, errors
+    for word in words:
+        assert word in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
