@@ -41,6 +41,9 @@ from dysta_gym.workloads import (
 PAPER_POLICIES = ("fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta", "dysta_oracle")
 """The seven schedulers of the published comparison (Sparse-DySta, MICRO'23, Table 5)."""
 
+DEFAULT_POLICIES = (*PAPER_POLICIES, "evolved", "ppo", "dqn")
+"""These, and the learned ones of the package."""
+
 DEFAULT_SCENARIOS = ("multi-attnn", "multi-cnn")
 
 CELL = ["scenario", "load", "rate", "slo"]
@@ -118,7 +121,7 @@ def table(cells: Sequence[Cell], policies: Sequence[str], parts: Sequence[Rows])
 
 def compare(
     scenarios: Sequence[str | Path | Mapping[str, Any] | Scenario] = DEFAULT_SCENARIOS,
-    policies: Sequence[str | Policy] = PAPER_POLICIES,
+    policies: Sequence[str | Policy] = DEFAULT_POLICIES,
     *,
     loads: Sequence[float | str] = (),
     rates: Sequence[float] = (),

@@ -26,7 +26,7 @@ from dysta_gym import (
     shipped_traces,
     simulate,
 )
-from dysta_gym.benchmark import PAPER_POLICIES, compare
+from dysta_gym.benchmark import DEFAULT_POLICIES, compare
 from dysta_gym.information import LEVELS
 from dysta_gym.metrics import DESCRIPTIONS
 from dysta_gym.policies import names
@@ -272,8 +272,9 @@ def test_compare_without_options(tmp_path):
     for name in ("multi-attnn", "multi-cnn"):
         assert f"{name}: load" in output
     rows = [cells_of(line)[0] for line in output.splitlines() if line.startswith("│")]
-    assert rows == 3 * list(PAPER_POLICIES)  # two conditions, and both together
-    assert {*rows} == {"fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta", "dysta_oracle"}
+    assert rows == 3 * list(DEFAULT_POLICIES)  # two conditions, and both together
+    published = {"fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta", "dysta_oracle"}
+    assert {*rows} == published | {"evolved", "ppo", "dqn"}
     assert "5 seeds" in output
 
 
@@ -352,7 +353,7 @@ def test_compare_on_a_scenario_of_ones_own(run, tmp_path, monkeypatch, kind):
     )
     assert (status, errors) == (0, "")
     frame = read(tmp_path / "results" / "results.csv")
-    assert set(frame["scenario"]) == {"mine"} and list(frame["policy"]) == list(PAPER_POLICIES)
+    assert set(frame["scenario"]) == {"mine"} and list(frame["policy"]) == list(DEFAULT_POLICIES)
     prefix = "violation_rate_model_"
     assert {name.removeprefix(prefix) for name in frame if name.startswith(prefix)} == models
 
@@ -449,9 +450,10 @@ def test_listed_policies_are_the_promised_ones(run):
     listed = {item["name"]: item for item in json.loads(run("policies", "--json")[1])}
     published = {"fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta"}
     others = {"edf", "llf", "sptp", "round_robin", "random", "dysta-tuned", "dysta-fp16"}
+    learned = {"evolved", "ppo", "dqn"}
     aliases = {"sjf_sparse", "prema_sparse", "sdrm3_sparse", "dysta_naive", "dysta_oracle"}
-    assert published | others | aliases <= set(listed)
-    assert all(listed[name]["summary"] for name in published | others)
+    assert published | others | learned | aliases <= set(listed)
+    assert all(listed[name]["summary"] for name in published | others | learned)
     assert listed["dysta_oracle"]["alias_of"] == "dysta@clairvoyant"
     assert listed["dysta"]["parameters"]["beta"]["default"] == 0.01
 
@@ -462,6 +464,7 @@ OPTIONS = {
         *("--requests", "--split", "--jobs", "--out"),
     ),
     "replay": ("--traces", "--accelerator", "--requests", "--policy", "--slo", "--out"),
+    "train": ("--steps", "--seed", "--resume", "--out"),
     "traces": ("--json",),
     "policies": ("--json",),
     "scenarios": ("--json",),
