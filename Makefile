@@ -3,9 +3,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint results readme reproduction departures benchmark traces clean
+.PHONY: run test lint results readme leaderboard agents train reproduction departures benchmark \
+  traces clean
 
-## run: the main job: the comparison of the published schedulers, as a table and a picture
+## run: the main job: the published and the learned schedulers compared, as a table and a picture
 run: $(VENV)/run.done
 	$(BIN)/dysta-gym compare --seeds 20 --out results
 
@@ -39,6 +40,20 @@ results: $(VENV)/run.done
 readme: $(VENV)/run.done
 	$(BIN)/dysta-gym compare --seeds 20 --out docs/paper
 	$(BIN)/python benchmarks/readme.py README.md docs/paper/results.md
+
+## leaderboard: docs/leaderboard.md and the README's part of it: everything in every scenario
+leaderboard: $(VENV)/run.done
+	$(BIN)/python -m benchmarks.leaderboard
+
+## agents: the measured parts and the pictures of docs/agents.md; trains variants into build/agents
+agents: $(VENV)/test.done
+	$(BIN)/python -m benchmarks.agents
+
+## train: an agent again, make train AGENT=ppo SEED=1; its folder is runs/AGENT-SEED
+AGENT ?= evolved
+SEED ?= 0
+train: $(VENV)/test.done
+	$(BIN)/dysta-gym train $(AGENT) --seed $(SEED)
 
 ## reproduction: docs/reproduction.md: the paper's claims, figures and tables beside ours
 reproduction: $(VENV)/run.done

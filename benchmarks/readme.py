@@ -8,19 +8,20 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from dysta_gym.files import replacing
+
 START, END = "<!-- table: make readme -->\n", "<!-- /table -->"
 
 
-def main(readme: Path, table: Path) -> None:
-    """Replace what stands between the marks of ``readme`` with ``table``."""
-    text = readme.read_text(encoding="utf-8")
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not (start and end):
-        raise SystemExit(f"{readme} lacks the marks {START.strip()} and {END}")
-    rows = table.read_text(encoding="utf-8").strip()
-    readme.write_text(f"{before}{START}\n{rows}\n\n{END}{after}", encoding="utf-8")
+def between(page: Path, start: str, end: str, part: str) -> None:
+    """Replace what stands between two marks of a page."""
+    before, first, rest = page.read_text(encoding="utf-8").partition(start)
+    _, last, after = rest.partition(end)
+    if not (first and last):
+        raise SystemExit(f"{page} lacks the marks {start.strip()} and {end}")
+    with replacing(page) as scratch:
+        scratch.write_text(f"{before}{start}\n{part.strip()}\n\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    between(Path(sys.argv[1]), START, END, Path(sys.argv[2]).read_text(encoding="utf-8"))

@@ -1,0 +1,328 @@
+"""What the learned score does, what it needs, and where it fails: docs/agents.md and its pictures.
+
+    python -m benchmarks.agents [--out docs/agents.md] [--runs build/agents]
+
+Trains short variants of the shipped `evolved` for the ablation, one after the other, and goes on
+where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.leaderboard import counting
+from benchmarks.page import table
+from benchmarks.readme import between
+from dysta_gym import figures
+from dysta_gym.agents.checkpoints import Checkpoint
+from dysta_gym.agents.features import QUEUE_FEATURES
+from dysta_gym.agents.recipes import load_recipe
+from dysta_gym.agents.runs import CHECKPOINT, STATE, train
+from dysta_gym.benchmark import compare
+from dysta_gym.policies import Policy, find
+from dysta_gym.simulator import Machine
+from dysta_gym.workloads import Workload, generate, load_scenario, shipped_scenarios
+
+plt = figures.plt
+
+GENERATIONS = 80
+"""Of each variant of the ablation."""
+
+SANGER = ["multi-attnn", "datacenter-language", "language-bursts"]
+EYERISS = ["multi-cnn", "datacenter-vision", "mobile-assistant", "arvr-hands"]
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "everything": {},
+    "without a hidden layer": {"network": {"kind": "tiny", "width": 0}},
+    "width 16": {"network": {"kind": "tiny", "width": 16}},
+    "without the queue's features": {"without": list(QUEUE_FEATURES)},
+    "without `size`": {"without": ["size"], "start": {"remaining": 6.0}},
+    "without any slack": {"without": ["late", "slack", "slack, wide", "slack over backlog"]},
+    "without `ran last` and `progress`": {"without": ["ran last", "progress"]},
+    "trained at `monitored`": {"level": "monitored"},
+    "trained at `pattern`": {"level": "pattern"},
+}
+TRANSFER: Mapping[str, list[str]] = {
+    "on attention networks alone": SANGER,
+    "on convolutional networks alone": EYERISS,
+}
+JUDGED = ("dysta", "dysta-tuned@sized/kalman", "sptp@sized/kalman", "evolved", "ppo", "dqn")
+SEEDS = range(10)
+SLOS = (5.0, 10.0, 20.0, 50.0, 100.0)
+LOADS = (0.5, 0.65, 0.8, 0.95, 1.05, 1.2, 1.4)
+BURSTS = (1.5, 2.5, 4.0, 6.0, 9.0)
+"""Intensities of the bursts: rate within one over the mean rate. 4 was trained on."""
+
+
+def variant(runs: Path, name: str, changes: Mapping[str, Any]) -> Checkpoint:
+    """A short training of the shipped recipe with some changes, if it has not been done before."""
+    recipe = {**load_recipe("evolved").model_dump(mode="json"), **changes}
+    recipe |= {"steps": GENERATIONS, "name": "variant"}
+    out = runs / "".join(letter if letter.isalnum() else "-" for letter in name)
+    print(name, file=sys.stderr)
+    done = train(
+        recipe,
+        out,
+        resume=(out / STATE).exists(),
+        report=lambda report: counting(report.step, report.steps),
+    )
+    if done is None:
+        raise KeyboardInterrupt
+    assert (out / CHECKPOINT).exists()
+    return done
+
+
+# --- the score -----------------------------------------------------------------------------------
+
+
+def typical(workload: Workload, policy: Policy) -> dict[str, Any]:
+    """A queue met half-way through a workload: as of the decision with the median queue length."""
+    machine, sizes, queues = Machine(workload, policy.level), [], []
+    while not machine.done:
+        queue, size = machine.queue, machine.size
+        if machine.arrived > len(workload) // 4 and size > 3:
+            sizes.append(size)
+            queues.append({name: getattr(queue, name)[:size].copy() for name in queue._fields[1:]})
+            queues[-1]["now"] = machine.now
+        machine.step(machine.choose(policy))
+    return queues[int(np.argsort(sizes)[len(sizes) // 2])]
+
+
+class _Queue:
+    """A queue as a rule reads it."""
+
+    def __init__(self, columns: Mapping[str, Any], length: int) -> None:
+        self.length = length
+        for name, values in columns.items():
+            setattr(self, name, values)
+
+
+def ranks(
+    policy: Policy, queue: Mapping[str, Any], unit: float, slacks: Any, lengths: Any
+) -> np.ndarray[Any, Any]:
+    """How soon one more request would run, for its slack and remaining latency, 0 to 1.
+
+    The request has not started. Its score is compared with those of all the points of the grid.
+    """
+    scores = np.empty((len(lengths), len(slacks)))
+    values = policy.values(unit)
+    size = len(queue["remaining"]) + 1
+    out = np.empty(size)
+    for row, length in enumerate(lengths):
+        for column, slack in enumerate(slacks):
+            remaining = length * unit
+            one = {
+                "request": 10**6, "arrival": queue["now"], "priority": 1.0, "executed": 0,
+                "deadline": queue["now"] + remaining * (1 + slack), "remaining": remaining,
+                "next_layer": remaining / 10, "isolated": remaining, "correction": 1.0,
+                "last_run": queue["now"], "layers": 10, "memory": 0.0,
+            }  # fmt: skip
+            columns = {name: np.append(queue[name], value) for name, value in one.items()}
+            policy.score(_Queue(columns, size), size, queue["now"], values, out)
+            scores[row, column] = out[-1]
+    order = scores.ravel().argsort().argsort().reshape(scores.shape)
+    return order / (scores.size - 1)
+
+
+def draw_score(path: Path) -> None:
+    """The score of `evolved` and of Dysta over slack and remaining latency."""
+    slacks, lengths = np.linspace(-4, 20, 361), np.logspace(-1, 1, 61)
+    shown = [("multi-attnn", 1.05), ("multi-cnn", 1.05)]
+    policies = [find("dysta"), find("evolved")]
+    figure, axes = plt.subplots(
+        len(shown), len(policies), figsize=(8.2, 6.4), layout="constrained", squeeze=False
+    )
+    for row, (scenario, load) in zip(axes, shown, strict=True):
+        workload = generate(load_scenario(scenario).varied(load=load), 0, split="train")
+        unit = workload.store.mean_isolated_s(workload.reference)
+        queue = typical(workload, policies[1])
+        for axis, policy in zip(row, policies, strict=True):
+            soon = ranks(policy, queue, unit, slacks, lengths)
+            drawn = axis.contourf(
+                slacks, lengths, soon, levels=np.linspace(0, 1, 11), cmap="cividis_r"
+            )
+            axis.set_yscale("log")
+            axis.axvline(0, color="0.2", linewidth=0.9, linestyle="--")
+            axis.set_title(f"{policy.name}: {scenario}, load {load:g}", fontsize=10)
+            axis.set_xlabel("slack, in isolated latencies")
+            axis.set_ylabel("remaining latency, in units")
+    figure.colorbar(drawn, ax=axes, label="rank of the score: 0 runs first")
+    figures.save(figure, path)
+
+
+# --- off the training distribution ---------------------------------------------------------------
+
+
+def degradation(jobs: int | None = None) -> dict[str, pd.DataFrame]:
+    """What policies do under other SLO multipliers, loads and bursts, on test workloads."""
+    scenarios = [name for name in shipped_scenarios() if name != "language-bursts"]
+    usual: dict[str, Any] = {"policies": JUDGED, "seeds": SEEDS, "progress": counting}
+    slos = compare(scenarios, loads=[0.95], slos=SLOS, **usual)
+    loads = compare(scenarios, loads=LOADS, slos=[10.0], **usual)
+    base = load_scenario("language-bursts")
+    bursts = []
+    for intensity in BURSTS:
+        content = base.model_dump(mode="json")
+        content["arrivals"] |= {"intensity": intensity}
+        bursts.append(
+            compare([content], loads=[0.95], slos=[10.0], **usual).assign(intensity=intensity)
+        )
+    return {"slo": slos, "load": loads, "intensity": pd.concat(bursts)}
+
+
+PERCENT = (0, 1, 2, 5, 10, 20, 50, 100)
+
+AXES = {
+    "slo": "SLO multiplier (trained: 10)",
+    "load": "load (trained: 0.8 to 1.05)",
+    "intensity": "intensity of bursts (trained: 4)",
+}
+
+
+def draw_degradation(frames: Mapping[str, pd.DataFrame], path: Path) -> None:
+    """Violations and ANTT over the bound, geometric mean over scenarios, along each axis."""
+    figure, axes = plt.subplots(2, 3, figsize=(11.5, 6.2), layout="constrained", sharex="col")
+    styles = dict(zip(JUDGED, figures.rule_styles(JUDGED).values(), strict=True))
+    for column, (key, frame) in enumerate(frames.items()):
+        means = frame.groupby([key, "policy", "scenario"])[
+            ["violation_rate", "antt", "antt_lower_bound"]
+        ].mean()
+        rate = 100 * means["violation_rate"].groupby(["policy", key]).mean()
+        antt = np.exp(
+            np.log(means["antt"] / means["antt_lower_bound"]).groupby(["policy", key]).mean()
+        )
+        for policy in JUDGED:
+            style = styles[policy]
+            for axis, values in zip(axes[:, column], (rate, antt), strict=True):
+                line = values[policy]
+                axis.plot(
+                    line.index, line, color=style.colour, marker=style.marker, markersize=5,
+                    linewidth=1.2, label=policy, **style.face(),
+                )  # fmt: skip
+        axes[1, column].set_xlabel(AXES[key])
+        axes[0, column].set_yscale("symlog", linthresh=1, linscale=0.5)
+        axes[0, column].set_ylim(0, 100)
+        axes[0, column].set_yticks(PERCENT, [f"{tick}" for tick in PERCENT])
+        axes[1, column].set_yscale("log")
+        axes[1, column].yaxis.set_major_locator(figures.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axes[1, column].yaxis.set_major_formatter("{x:g}")
+        for axis in axes[:, column]:
+            axis.grid(alpha=0.25, linewidth=0.6)
+            axis.yaxis.set_minor_locator(figures.NullLocator())
+            if key != "load":
+                axis.set_xscale("log")
+                ticks = frame[key].unique()
+                axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+                axis.xaxis.set_minor_locator(figures.NullLocator())
+    axes[0, 0].set_ylabel("violations (%)")
+    axes[1, 0].set_ylabel("ANTT over the lower bound")
+    lines, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside upper center", ncols=len(JUDGED), fontsize=9)
+    figures.save(figure, path)
+
+
+def degradation_table(frames: Mapping[str, pd.DataFrame]) -> str:
+    """Violations and ANTT, mean over scenarios, at each point of each axis."""
+    rows = []
+    for key, frame in frames.items():
+        mean = frame.groupby([key, "policy"])[["violation_rate", "antt"]].mean()
+        for value in frame[key].unique():
+            cells = [
+                f"{100 * mean.loc[(value, policy), 'violation_rate']:.2f} / "
+                f"{mean.loc[(value, policy), 'antt']:.2f}"
+                for policy in JUDGED
+            ]
+            rows.append([f"{AXES[key].partition(' (')[0]} {value:g}", *cells])
+    return table(["", *JUDGED], rows)
+
+
+# --- the page ------------------------------------------------------------------------------------
+
+
+def ablation_table(runs: Path) -> str:
+    """What each variant is worth on the validation workloads."""
+    rows = []
+    for name, changes in VARIANTS.items():
+        found = variant(runs, name, changes)
+        record = found.record
+        rate, antt = (
+            np.mean(
+                [
+                    each[metric] / max(each[f"dysta_{metric}"], least)
+                    for each in record["validation"]
+                ]
+            )
+            for metric, least in (("violation_rate", 0.01), ("antt", 0.0))
+        )
+        weights = int(np.count_nonzero(found.weights))  # those that are left out are 0
+        rows.append([name, weights, f"{record['objective']:.3f}", f"{rate:.3f}", f"{antt:.3f}"])
+    head = ["", "weights", "objective", "violations over Dysta's", "ANTT over Dysta's"]
+    return table(head, rows)
+
+
+def transfer_table(runs: Path) -> str:
+    """Agents that have never seen the other kind of network, on test workloads of both."""
+    policies: dict[str, Policy | str] = {"dysta": "dysta", "on everything": "evolved"}
+    workloads = load_recipe("evolved").workloads.model_dump(mode="json")
+    for name, scenarios in {"on everything, as long": [*SANGER, *EYERISS], **TRANSFER}.items():
+        recipe = {"workloads": {**workloads, "scenarios": scenarios}}
+        changes = {} if name.endswith("as long") else recipe
+        found = variant(runs, "everything" if not changes else name, changes)
+        policies[name] = found.policy(f"evolved {name}")
+    frame = compare(
+        [*SANGER, *EYERISS],
+        list(policies.values()),
+        loads=[0.8, 0.95, 1.05],
+        slos=[10.0],
+        seeds=SEEDS,
+        progress=counting,
+    )
+    mean = frame.groupby(["policy", "scenario", "load"])[["violation_rate", "antt"]].mean()
+    rows = []
+    for name, policy in policies.items():
+        spec = policy if isinstance(policy, str) else policy.spec
+        cells = []
+        for part in (SANGER, EYERISS):
+            mine, dysta = (
+                mean.loc[each][mean.loc[each].index.isin(part, level="scenario")]
+                for each in (spec, "dysta")
+            )
+            over = mine["violation_rate"] / dysta["violation_rate"].clip(lower=0.01)
+            cells += [f"{over.mean():.3f}", f"{(mine['antt'] / dysta['antt']).mean():.3f}"]
+        rows.append([name if name == "dysta" else f"evolved {name}", *cells])
+    head = [
+        "trained", "attention: violations over Dysta's", "ANTT over Dysta's",
+        "convolutional: violations", "ANTT",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def main() -> None:
+    """Train, measure, draw, and write the page's measured part."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.agents")
+    parser.add_argument("--out", type=Path, default=Path("docs/agents.md"))
+    parser.add_argument("--runs", type=Path, default=Path("build/agents"))
+    arguments = parser.parse_args()
+    folder = arguments.out.with_suffix("")
+    draw_score(folder / "score.png")
+    frames = degradation()
+    draw_degradation(frames, folder / "degradation.png")
+    parts = {
+        "ablation": ablation_table(arguments.runs),
+        "degradation": degradation_table(frames),
+        "transfer": transfer_table(arguments.runs),
+    }
+    for name, part in parts.items():
+        between(arguments.out, f"<!-- {name}: make agents -->\n", f"<!-- /{name} -->", part)
+        print(f"{name}\n\n{part}\n")
+
+
+if __name__ == "__main__":
+    main()
