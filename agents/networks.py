@@ -80,7 +80,7 @@ def tiny(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats
             scores[i] += out * (a / (1.0 + abs(a)))
 
 
-@compiled(None, inline=True)
+@compiled(None)
 def _add_rows(line: Floats, weights: Floats, rows: Floats) -> None:
     """Add each row of ``rows``, one after the other, times its weight to ``line``."""
     size, count = line.size, weights.size

@@ -170,7 +170,7 @@ def _say_compiling() -> None:
         often = "every time, for there is no home folder to keep the code in: set NUMBA_CACHE_DIR"
     elif not caching.writable(place):
         often = f"every time, for {place} cannot be written: set NUMBA_CACHE_DIR"
-    line = f"dysta-gym: compiling for this machine; this takes up to 20 s, {often}\n"
+    line = f"dysta-gym: compiling for this machine; this takes up to 30 s, {often}\n"
     with contextlib.suppress(AttributeError, OSError, ValueError):  # nobody reads
         sys.stderr.write(line)
         sys.stderr.flush()

@@ -21,7 +21,7 @@ from numba.core import config
 
 from dysta_gym.compiling import compiled
 
-SAID = "dysta-gym: compiling for this machine; this takes up to 20 s, "
+SAID = "dysta-gym: compiling for this machine; this takes up to 30 s, "
 
 PROGRAM = """
 from dysta_gym.compiling import compiled
