@@ -54,10 +54,10 @@ def _shown() -> Iterator[Callable[[Report], None]]:
     console = Console(stderr=True, highlight=False)
     said = -1
     with Progress(
-        "{task.description}",
-        BarColumn(bar_width=20),
+        BarColumn(bar_width=12),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
+        "{task.description}",
         console=console,
         disable=not console.is_terminal,
     ) as bar:
@@ -65,18 +65,28 @@ def _shown() -> Iterator[Callable[[Report], None]]:
 
         def show(report: Report) -> None:
             nonlocal said
-            told = _told(report)
-            bar.update(task, completed=report.step, total=report.steps, description=told)
+            bar.update(
+                task,
+                completed=report.step,
+                total=report.steps,
+                description=_told(report, brief=True),
+            )
             if report.validated != said and not console.is_terminal:
-                typer.echo(f"step {report.step:,} of {report.steps:,}: {told}", err=True)
+                typer.echo(f"step {report.step:,} of {report.steps:,}: {_told(report)}", err=True)
             said = report.validated
 
         yield show
 
 
-def _told(report: Report) -> str:
+def _told(report: Report, *, brief: bool = False) -> str:
     if report.validated < 0:
         return "before the first validation"
+    if brief:  # for terminals of 80 columns
+        return (
+            f"late {100 * report.violation_rate:.2f} % "
+            f"(dysta {100 * report.reference_violation_rate:.2f}) "
+            f"ANTT {report.antt:.2f} ({report.reference_antt:.2f})"
+        )
     return (
         f"violations {100 * report.violation_rate:.2f} % "
         f"(dysta {100 * report.reference_violation_rate:.2f}), "
