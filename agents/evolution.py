@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import cma
 import numpy as np
 from numpy.typing import NDArray
 
-from dysta_gym.agents.checkpoints import Checkpoint
-from dysta_gym.agents.features import QUEUE_FEATURES, REQUEST_FEATURES, C, F
-from dysta_gym.agents.networks import NETWORKS
-from dysta_gym.agents.protocol import Bench, conditions, objective, training_seed
+from dysta_gym.agents.features import QUEUE_FEATURES, REQUEST_FEATURES, F
+from dysta_gym.agents.networks import NETWORKS, ROW
+from dysta_gym.agents.protocol import objective, training_bench
 from dysta_gym.agents.recipes import Evolution
 from dysta_gym.agents.runs import Run
-
-ROW = F + C + 2
-"""Weights of a hidden unit: of the features, its bias and what it gives."""
 
 
 class _Normal:
@@ -34,8 +29,7 @@ def evolve(run: Run) -> None:
     """Train as the run's recipe says."""
     recipe = run.recipe
     assert isinstance(recipe, Evolution)
-    first = training_seed(run.seed)
-    bench = Bench(conditions(recipe.workloads), range(first, first + recipe.pool))
+    bench = training_bench(recipe.workloads, run.seed, recipe.pool)
     free = _free(recipe)
     step, evolution, batches = run.restored or _begin(recipe, run.seed, free)
 
@@ -44,24 +38,23 @@ def evolve(run: Run) -> None:
         weights[free] = vector
         return weights
 
-    def policy(vector: NDArray[np.float64]) -> Any:
-        network = recipe.network
-        return Checkpoint(
-            recipe.name, network.kind, network.width, whole(vector), recipe.level
-        ).policy()
+    def mean() -> NDArray[np.float64]:
+        return whole(evolution.mean)
+
+    def state() -> Any:
+        return step, evolution, batches
 
     while step < run.steps:
         batch = batches.choice(recipe.pool, recipe.batch, replace=False).tolist()
         vectors = evolution.ask()
-        measured = bench.measure_all([policy(vector) for vector in vectors], batch)
-        costs = objective(measured, bench.reference[:, batch])
+        policies = [run.checkpoint(whole(vector)).policy() for vector in vectors]
+        costs = objective(bench.measure_all(policies, batch), bench.reference[:, batch])
         evolution.tell(vectors, costs.tolist())
         step += 1
         run.logger.record("training/objective", float(np.mean(costs)))
         run.logger.record("training/sigma", float(evolution.sigma))
         run.logger.dump(step)
-        reached = (step, evolution, batches)
-        run.advance(step, lambda: whole(evolution.mean), partial(tuple, reached))
+        run.advance(step, mean, state)
 
 
 def _begin(

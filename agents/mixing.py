@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from dysta_gym.agents.vec_env import SparseMultiDNNVecEnv
-from dysta_gym.envs.engine import REQUEST_FEATURES, WIDTH
+from dysta_gym.agents.vec_env import SparseMultiDNNVecEnv, options_of_each
+from dysta_gym.envs.engine import DECADES, REQUEST_FEATURES, WIDTH
 from dysta_gym.errors import DystaError
 
 Floats = NDArray[np.float64]
@@ -21,9 +21,6 @@ Floats = NDArray[np.float64]
 _PRESENT, _REMAINING, _ISOLATED, _SLACK = map(
     REQUEST_FEATURES.index, ("present", "remaining", "isolated", "slack")
 )
-
-DECADES = 3
-"""Powers of ten of the unit that the logarithms in an observation are divided by."""
 
 
 class MixedVecEnv(VecEnv):
@@ -96,13 +93,7 @@ class MixedVecEnv(VecEnv):
         self, options: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None
     ) -> None:
         """Options for the next reset: for all environments, or a sequence with those of each."""
-        if options is None or isinstance(options, Mapping):
-            options = [options or {}] * self.num_envs
-        if len(options) != self.num_envs:
-            raise DystaError(
-                f"options: there are {len(options)}; it must be one mapping or {self.num_envs}"
-            )
-        self._options = [dict(each) for each in options]
+        self._options = options_of_each(options, self.num_envs)
 
     def _homes(self, indices: VecEnvIndices) -> list[tuple[SparseMultiDNNVecEnv, int]]:
         """Part and place in it of each environment."""
@@ -191,7 +182,8 @@ class Priced(VecEnvWrapper):
         """Prices and requests an episode of each part, shape ``(parts,)``, and the discount."""
         super().__init__(venv)
         self._mixed = venv
-        self._part = np.repeat(np.arange(len(venv.parts)), [p.num_envs for p in venv.parts])
+        self._counts = np.array([part.num_envs for part in venv.parts])
+        self._part = np.repeat(np.arange(len(venv.parts)), self._counts)
         self._requests, self._gamma = requests, gamma
         self._slots = int(venv.get_attr("slots", 0)[0])
         self._potential = np.zeros(self.num_envs)
@@ -239,7 +231,7 @@ class Priced(VecEnvWrapper):
         self._returns = self._gamma * self._returns + shaped
         self._steps += 1
         share = 1 / min(20_000, self._steps)
-        square = np.bincount(self._part, self._returns**2) / np.bincount(self._part)
+        square = np.bincount(self._part, self._returns**2) / self._counts
         self._square += share * (square - self._square)
         self._returns[ended] = 0
         scaled = shaped / np.sqrt(self._square[self._part] + 1e-12)

@@ -26,6 +26,9 @@ from dysta_gym.compiling import compiled
 from dysta_gym.records import Floats
 from dysta_gym.simulator import Queue
 
+ROW = F + C + 2
+"""Weights of a hidden unit of ``tiny``: of the features, its bias and what it gives."""
+
 UNIT, WIDTH, FIRST = range(3)
 """Where a rule's parameters hold the unit of time, the width and the first weight."""
 
@@ -39,8 +42,7 @@ def tiny(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats
     width = int(parameters[WIDTH])
     x, c = np.empty(F * size), np.empty(C)
     describe(queue, size, now, parameters[UNIT], x, c)
-    row = F + C + 2
-    line = FIRST + width * row
+    line = FIRST + width * ROW
     for i in range(size):
         scores[i] = 0.0
     for f in range(F):
@@ -48,7 +50,7 @@ def tiny(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats
         for i in range(size):
             scores[i] += weight * x[f * size + i]
     for h in range(width):
-        at = FIRST + h * row
+        at = FIRST + h * ROW
         bias = parameters[at + F + C]
         for k in range(C):
             bias += parameters[at + F + k] * c[k]
@@ -156,7 +158,7 @@ class Network(NamedTuple):
 
 
 NETWORKS = {
-    "tiny": Network(tiny, lambda width: width * (F + C + 2) + F),
+    "tiny": Network(tiny, lambda width: width * ROW + F),
     "pooled": Network(
         pooled, lambda width: width * (F + C) + width + 2 * width * (width + 1) + F + 1
     ),

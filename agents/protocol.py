@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,28 +36,11 @@ LEAST_RATE = 0.01
 """Violation rates of the reference count as no less."""
 
 
-class Condition(NamedTuple):
-    """A scenario at a load.
-
-    Attributes:
-        scenario: The scenario, at that load.
-        load: The load.
-    """
-
-    scenario: Scenario
-    load: float
-
-
-def conditions(workloads: Workloads) -> list[Condition]:
-    """The conditions of a recipe, scenario after scenario."""
+def conditions(workloads: Workloads) -> list[Scenario]:
+    """The conditions of a recipe: each scenario at each load, scenario after scenario."""
     return [
-        Condition(
-            load_scenario(name).varied(
-                load=load,
-                slo_multiplier=workloads.slo_multiplier,
-                requests=workloads.requests,
-            ),
-            load,
+        load_scenario(name).varied(
+            load=load, slo_multiplier=workloads.slo_multiplier, requests=workloads.requests
         )
         for name in workloads.scenarios
         for load in workloads.loads
@@ -69,6 +52,12 @@ def training_seed(run: int) -> int:
     return TRAINING + PER_RUN * run
 
 
+def training_bench(workloads: Workloads, run: int, pool: int) -> Bench:
+    """So many training workloads a condition, with the first training seeds of a run."""
+    first = training_seed(run)
+    return Bench(conditions(workloads), range(first, first + pool))
+
+
 class Bench:
     """Workloads of some conditions, and what the reference makes of them.
 
@@ -78,11 +67,10 @@ class Bench:
         workloads: The workloads, ``[condition][seed]``.
     """
 
-    def __init__(self, conditions: Sequence[Condition], seeds: Sequence[int]) -> None:
+    def __init__(self, conditions: Sequence[Scenario], seeds: Sequence[int]) -> None:
         self.conditions, self.seeds = list(conditions), list(seeds)
         self.workloads = [
-            [_prepared(condition.scenario, seed) for seed in self.seeds]
-            for condition in self.conditions
+            [_prepared(condition, seed) for seed in self.seeds] for condition in self.conditions
         ]
 
     def measure(self, policy: Policy, batch: Sequence[int] | None = None) -> Floats:
@@ -97,8 +85,7 @@ class Bench:
     def measure_all(self, policies: Sequence[Policy], batch: Sequence[int] | None = None) -> Floats:
         """`measure` for each policy, in one go, shape ``(policies, conditions, seeds, 2)``."""
         chosen = list(range(len(self.seeds)) if batch is None else batch)
-        for policy in policies[:1]:
-            policy.compiled()  # once, before the workers share it
+        policies[0].compiled()  # once, before the workers share it
         jobs = [
             (policy, [row[at] for at in chosen]) for policy in policies for row in self.workloads
         ]

@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from dysta_gym.agents.features import QUEUE_FEATURES, REQUEST_FEATURES
 from dysta_gym.agents.networks import NETWORKS
-from dysta_gym.configs import Positive, Strict, read_mapping, told
-from dysta_gym.errors import DystaError, one_of
+from dysta_gym.configs import Positive, Strict, content_of, told
+from dysta_gym.errors import DystaError
 from dysta_gym.information import ALL_LEVELS
 from dysta_gym.workloads import load_scenario
 
@@ -281,18 +281,8 @@ def load_recipe(source: str | Path | Mapping[str, Any]) -> Recipe:
     Raises:
         DystaError: If there is none of that name, or a field is missing, unknown or not allowed.
     """
-    if isinstance(source, Mapping):
-        return _checked(source, f"recipe {source.get('name', '')!r}")
-    if not isinstance(source, str | Path):
-        raise DystaError(
-            f"recipe: {source!r} is not allowed; it must be a name, a YAML file or a mapping"
-        )
-    known = shipped_recipes()
-    path = known.get(str(source), Path(source))
-    if path.suffix not in {".yaml", ".yml"}:
-        raise one_of("recipe", str(source), [*known, "a YAML file"])
-    where = f"recipe file {str(path)!r}"
-    return _checked(read_mapping(path, where), where)
+    content, where, _ = content_of(source, "recipe", shipped_recipes())
+    return _checked(content, where)
 
 
 def _checked(content: Mapping[str, Any], where: str) -> Recipe:

@@ -18,14 +18,20 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import set_random_seed
 from torch import Tensor
 
-from dysta_gym.agents.checkpoints import Checkpoint
 from dysta_gym.agents.features import C, F
 from dysta_gym.agents.mixing import MixedVecEnv, Priced
-from dysta_gym.agents.networks import FIRST, NETWORKS
-from dysta_gym.agents.protocol import Bench, conditions, costs, relative, training_seed
+from dysta_gym.agents.networks import FIRST, NETWORKS, ROW
+from dysta_gym.agents.protocol import (
+    Bench,
+    conditions,
+    costs,
+    relative,
+    training_bench,
+    training_seed,
+)
 from dysta_gym.agents.recipes import DQN as DQNRecipe
 from dysta_gym.agents.recipes import PPO as PPORecipe
-from dysta_gym.agents.recipes import Imitation
+from dysta_gym.agents.recipes import Imitation, Price
 from dysta_gym.agents.runs import Run
 from dysta_gym.agents.scoring import NEVER, Scorer, ScoringPolicy, ScoringQPolicy, Seen, see
 from dysta_gym.agents.vec_env import SparseMultiDNNVecEnv
@@ -144,20 +150,16 @@ def _learn(run: Run, recipe: Recipe, kind: Any, begin: Callable[[Priced], Any]) 
 
 
 def _learn_alone(run: Run, recipe: Recipe, kind: Any, begin: Callable[[Priced], Any]) -> None:
-    pupil: Pupil | None = None
-    first = training_seed(run.seed)
-    bench = Bench(conditions(recipe.workloads), range(first, first + recipe.price.pool))
-    model, state = None, run.restored
-    begun = state is not None and "model" in state
-    if state is not None:
-        pupil, model, env = _restored(kind, state)
-    if model is None:
+    bench = training_bench(recipe.workloads, run.seed, recipe.price.pool)
+    pupil, model, env = _restored(kind, run.restored)
+    begun = model is not None
+    if not begun:
         pupil = pupil or _pupil(recipe, run.seed, bench)
         if pupil:
             _imitate(run, pupil)
         env = _priced(recipe, bench, _environment(recipe, run.seed))
         model = begin(env)
-        env.seed(first + recipe.price.pool)  # the model has given it the run's own seed
+        env.seed(_first_seed(recipe, run.seed))  # the model has given it the run's own seed
         if pupil:
             _take(model, pupil.scorer)
     imitated = recipe.imitate.steps if recipe.imitate else 0
@@ -200,7 +202,8 @@ class _Callback(BaseCallback):
         epoch = model.num_timesteps // recipe.validate_every
         if epoch > self._priced and recipe.price.rate:
             self._priced = epoch
-            _reprice(recipe, self.bench, self.env, self._weights())
+            policy = self.run.checkpoint(self._weights()).policy()
+            _reprice(recipe.price, self.bench, self.env, policy)
         self.run.advance(self.imitated + model.num_timesteps, self._weights, self._state)
 
     def _weights(self) -> NDArray[np.float64]:
@@ -219,8 +222,10 @@ class _Callback(BaseCallback):
         }
 
 
-def _restored(kind: Any, state: dict[str, Any]) -> tuple[Pupil | None, Any, Any]:
-    """A pupil, or a model and its environments, as they were saved."""
+def _restored(kind: Any, state: dict[str, Any] | None) -> tuple[Pupil | None, Any, Any]:
+    """A pupil, or a model and its environments, as they were saved; None for what was not."""
+    if state is None:
+        return None, None, None
     if "pupil" in state:
         _set_random_state(state["random"])
         return pickle.loads(state["pupil"]), None, None
@@ -251,30 +256,33 @@ def _environment(recipe: Recipe, seed: int) -> MixedVecEnv:
     env = MixedVecEnv(
         SparseMultiDNNVecEnv(
             count,
-            scenario=condition.scenario,
+            scenario=condition,
             level=recipe.level,
             slots=recipe.slots,
             decisions="events",
         )
         for condition, count in zip(conditions(recipe.workloads), recipe.counts(), strict=True)
     )
-    env.seed(training_seed(seed) + recipe.price.pool)
+    env.seed(_first_seed(recipe, seed))
     return env
+
+
+def _first_seed(recipe: Recipe, run: int) -> int:
+    """First seed of a run's environments, after those of the workloads that set the prices."""
+    return training_seed(run) + recipe.price.pool
 
 
 def _priced(recipe: Recipe, bench: Bench, env: MixedVecEnv) -> Priced:
     rate, antt = bench.reference.mean(axis=1).T
     price = recipe.price
     first = np.clip(price.start * antt / np.maximum(rate, 0.02), price.least, price.most)
-    requests = np.array([condition.scenario.requests for condition in bench.conditions], float)
+    requests = np.array([condition.requests for condition in bench.conditions], float)
     return Priced(env, first, requests, recipe.gamma)
 
 
-def _reprice(recipe: Recipe, bench: Bench, env: Priced, weights: NDArray[np.float64]) -> None:
+def _reprice(price: Price, bench: Bench, env: Priced, policy: Policy) -> None:
     """Set the prices after a look at what the network does on training workloads."""
-    price, network = recipe.price, recipe.network
-    checkpoint = Checkpoint(recipe.name, network.kind, network.width, weights, recipe.level)
-    v, a = relative(bench.measure(checkpoint.policy()), bench.reference)
+    v, a = relative(bench.measure(policy), bench.reference)
     room = np.clip((price.antt - a) / 0.02, -1, 1)
     change = np.where((room > 0) & (v < price.violations), 0, room)
     env.price(np.clip(env.prices * np.exp(price.rate * change), price.least, price.most))
@@ -377,7 +385,7 @@ class Teacher:
             raise DystaError(f"{name!r} is no 'tiny' network; choose an evolved agent")
         width = int(policy.weights[0])
         weights = torch.tensor(policy.weights[FIRST - 1 :], dtype=torch.float32)
-        hidden = weights[: width * (F + C + 2)].reshape(width, F + C + 2)
+        hidden = weights[: width * ROW].reshape(width, ROW)
         self.requests, self.queue = hidden[:, :F].T, hidden[:, F : F + C].T
         self.bias, self.out, self.line = hidden[:, F + C], hidden[:, F + C + 1], weights[-F:]
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +34,13 @@ from dysta_gym.files import check_folder, replacing
 
 CHECKPOINT, STATE, RECIPE = "checkpoint.npz", "state.pkl", "recipe.yaml"
 """Files of a run: the best network so far, what resuming needs, and what is trained how."""
+
+_METHODS = {
+    "evolution": ("dysta_gym.agents.evolution", "evolve"),
+    "ppo": ("dysta_gym.agents.reinforcement", "ppo"),
+    "dqn": ("dysta_gym.agents.reinforcement", "dqn"),
+}
+"""Where the function is that trains by a method."""
 
 PACKAGES = ("numpy", "numba", "cma", "torch", "stable-baselines3", "sb3-contrib")
 
@@ -95,22 +103,22 @@ class Run:
         self._best, self._validated, self._spent = np.inf, -1, 0.0
         self._history: list[dict[str, float]] = []
         self._stopping = False
-        saved = self._open(resume, steps)
+        self._open(resume, steps)
         self._began = time.monotonic() - self._spent
         validation = range(VALIDATION, VALIDATION + recipe.workloads.validation)
         self._bench = Bench(conditions(recipe.workloads), validation)
         self.logger = _logger(out)
-        self._last = Report(max(0, self._validated) if saved else 0, self.steps)
+        self._last = Report(max(0, self._validated), self.steps)
         self._report(self._last)
 
-    def _open(self, resume: bool, steps: int | None) -> bool:
-        """Make the run's folder, or read the state in it; whether there was one."""
+    def _open(self, resume: bool, steps: int | None) -> None:
+        """Make the run's folder, or read the state in it."""
         check_folder(self.out)
         state = self.out / STATE
         mine = self._identity()
         if resume and state.exists():
             self._read(state, mine, steps)
-            return True
+            return
         if resume and not (self.out / RECIPE).exists():
             raise DystaError(
                 f"resume: there is no run in {str(self.out)!r}; start without --resume"
@@ -123,7 +131,6 @@ class Run:
             )
         with replacing(self.out / RECIPE) as scratch:
             scratch.write_text(yaml.safe_dump(mine["recipe"], sort_keys=False), encoding="utf-8")
-        return False
 
     def _identity(self) -> dict[str, Any]:
         """What a run that is resumed must have in common with this one."""
@@ -182,8 +189,7 @@ class Run:
             raise Interrupted
 
     def _validate(self, step: int, weights: NDArray[np.float64], candidate: bool) -> None:
-        checkpoint = self._checkpoint(weights, {})
-        measured = self._bench.measure(checkpoint.policy())
+        measured = self._bench.measure(self.checkpoint(weights).policy())
         cost = float(objective(measured, self._bench.reference))
         mean, base = (each.mean(axis=(0, 1)).tolist() for each in (measured, self._bench.reference))
         self._history.append(
@@ -191,9 +197,8 @@ class Run:
         )
         if candidate and cost < self._best:
             self._best = cost
-            self._checkpoint(weights, self._record(step, measured, cost)).save(
-                self.out / CHECKPOINT
-            )
+            record = self._record(step, measured, cost)
+            self.checkpoint(weights, record).save(self.out / CHECKPOINT)
         self._last = Report(
             step=step,
             steps=self.steps,
@@ -209,10 +214,14 @@ class Run:
             self.logger.record(f"validation/{name}", value)
         self.logger.dump(step)
 
-    def _checkpoint(self, weights: NDArray[np.float64], record: Mapping[str, Any]) -> Checkpoint:
-        recipe = self.recipe
-        network = recipe.network
-        return Checkpoint(recipe.name, network.kind, network.width, weights, recipe.level, record)
+    def checkpoint(
+        self, weights: NDArray[np.float64], record: Mapping[str, Any] | None = None
+    ) -> Checkpoint:
+        """The recipe's network with these weights."""
+        recipe, network = self.recipe, self.recipe.network
+        return Checkpoint(
+            recipe.name, network.kind, network.width, weights, recipe.level, record or {}
+        )
 
     def _record(self, step: int, measured: NDArray[np.float64], cost: float) -> dict[str, Any]:
         """How the network was trained, and what it is worth."""
@@ -233,7 +242,7 @@ class Run:
             "objective": cost,
             "validation": [
                 {
-                    "scenario": condition.scenario.name,
+                    "scenario": condition.name,
                     "load": condition.load,
                     "slo": workloads.slo_multiplier,
                     "violation_rate": ours[0],
@@ -365,21 +374,15 @@ def _method(name: str) -> Callable[[Run], None]:
     Raises:
         DystaError: If a package that it needs is missing.
     """
-    from importlib import import_module
-
+    module, function = _METHODS[name]
     try:
-        module = import_module(
-            "dysta_gym.agents.evolution"
-            if name == "evolution"
-            else "dysta_gym.agents.reinforcement"
-        )
         for needed in ("tensorboard", "stable_baselines3.common.logger"):
             import_module(needed)
+        trainer: Callable[[Run], None] = getattr(import_module(module), function)
     except ModuleNotFoundError as error:
         if str(error.name).startswith("dysta_gym"):
             raise
         raise DystaError(
             f"train: {error.name} is missing; pip install 'dysta-gym[agents]'"
         ) from None
-    trainer: Callable[[Run], None] = getattr(module, name if name != "evolution" else "evolve")
     return trainer

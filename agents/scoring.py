@@ -20,8 +20,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
 from dysta_gym.agents.features import LEAST, C, F
-from dysta_gym.agents.mixing import DECADES
-from dysta_gym.envs.engine import REQUEST_FEATURES, SYSTEM_FEATURES, WIDTH
+from dysta_gym.envs.engine import DECADES, OCTAVES, REQUEST_FEATURES, SYSTEM_FEATURES, WIDTH
 
 _AT = {name: place for place, name in enumerate(REQUEST_FEATURES)}
 
@@ -66,7 +65,7 @@ def see(observations: Tensor) -> Seen:
     owner = taken.nonzero()[:, 0]
     decades = DECADES * math.log(10)
     remaining = decades * rows[:, _AT["remaining"]]
-    correction = torch.exp2(4 * rows[:, _AT["correction"]])
+    correction = torch.exp2(OCTAVES * rows[:, _AT["correction"]])
     size = decades * rows[:, _AT["isolated"]] + correction.log()
     soft = rows[:, _AT["slack"]]
     slack = soft / (1 - soft.abs()).clamp_min(1e-6) / correction

@@ -199,14 +199,7 @@ class SparseMultiDNNVecEnv(VecEnv):
         Raises:
             DystaError: If there are not as many as environments.
         """
-        # The base class would copy every workload with its traces.
-        if options is None or isinstance(options, Mapping):
-            options = [options or {}] * self.num_envs
-        if len(options) != self.num_envs:
-            raise DystaError(
-                f"options: there are {len(options)}; it must be one mapping or {self.num_envs}"
-            )
-        self._options = [dict(each) for each in options]
+        self._options = options_of_each(options, self.num_envs)
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """An attribute of each environment: a space, an argument, or what `set_attr` has set.
@@ -258,6 +251,22 @@ class SparseMultiDNNVecEnv(VecEnv):
         """Whether each is wrapped: in a `Monitor`, whose work is done here, and in nothing else."""
         wrapped = issubclass(Monitor, wrapper_class)
         return [wrapped for _ in self._get_indices(indices)]
+
+
+def options_of_each(
+    options: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None, count: int
+) -> list[dict[str, Any]]:
+    """Options as `set_options` takes them, for each of so many environments.
+
+    Raises:
+        DystaError: If there are not as many as environments.
+    """
+    # What VecEnv does itself would copy every workload with its traces.
+    if options is None or isinstance(options, Mapping):
+        options = [options or {}] * count
+    if len(options) != count:
+        raise DystaError(f"options: there are {len(options)}; it must be one mapping or {count}")
+    return [dict(each) for each in options]
 
 
 def _info_of(infos: Mapping[str, Any], index: int) -> dict[str, Any]:

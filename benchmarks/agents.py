@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.leaderboard import counting
+from benchmarks.leaderboard import METRICS, counting, over_dysta, pair
 from benchmarks.page import table
 from benchmarks.readme import between
 from dysta_gym import figures
 from dysta_gym.agents.checkpoints import Checkpoint
 from dysta_gym.agents.features import QUEUE_FEATURES
 from dysta_gym.agents.recipes import load_recipe
-from dysta_gym.agents.runs import CHECKPOINT, STATE, train
+from dysta_gym.agents.runs import STATE, train
 from dysta_gym.benchmark import compare
 from dysta_gym.policies import Policy, find
 from dysta_gym.simulator import Machine
@@ -75,7 +75,6 @@ def variant(runs: Path, name: str, changes: Mapping[str, Any]) -> Checkpoint:
     )
     if done is None:
         raise KeyboardInterrupt
-    assert (out / CHECKPOINT).exists()
     return done
 
 
@@ -83,7 +82,7 @@ def variant(runs: Path, name: str, changes: Mapping[str, Any]) -> Checkpoint:
 
 
 def typical(workload: Workload, policy: Policy) -> dict[str, Any]:
-    """A queue met half-way through a workload: as of the decision with the median queue length."""
+    """A queue met after the first quarter of a workload, of median length."""
     machine, sizes, queues = Machine(workload, policy.level), [], []
     while not machine.done:
         queue, size = machine.queue, machine.size
@@ -160,7 +159,7 @@ def draw_score(path: Path) -> None:
 # --- off the training distribution ---------------------------------------------------------------
 
 
-def degradation(jobs: int | None = None) -> dict[str, pd.DataFrame]:
+def degradation() -> dict[str, pd.DataFrame]:
     """What policies do under other SLO multipliers, loads and bursts, on test workloads."""
     scenarios = [name for name in shipped_scenarios() if name != "language-bursts"]
     usual: dict[str, Any] = {"policies": JUDGED, "seeds": SEEDS, "progress": counting}
@@ -234,11 +233,7 @@ def degradation_table(frames: Mapping[str, pd.DataFrame]) -> str:
     for key, frame in frames.items():
         mean = frame.groupby([key, "policy"])[["violation_rate", "antt"]].mean()
         for value in frame[key].unique():
-            cells = [
-                f"{100 * mean.loc[(value, policy), 'violation_rate']:.2f} / "
-                f"{mean.loc[(value, policy), 'antt']:.2f}"
-                for policy in JUDGED
-            ]
+            cells = [pair(mean.loc[(value, policy)]) for policy in JUDGED]
             rows.append([f"{AXES[key].partition(' (')[0]} {value:g}", *cells])
     return table(["", *JUDGED], rows)
 
@@ -252,15 +247,9 @@ def ablation_table(runs: Path) -> str:
     for name, changes in VARIANTS.items():
         found = variant(runs, name, changes)
         record = found.record
-        rate, antt = (
-            np.mean(
-                [
-                    each[metric] / max(each[f"dysta_{metric}"], least)
-                    for each in record["validation"]
-                ]
-            )
-            for metric, least in (("violation_rate", 0.01), ("antt", 0.0))
-        )
+        mine = pd.DataFrame(record["validation"])
+        dysta = mine[["dysta_violation_rate", "dysta_antt"]].set_axis(METRICS[:2], axis=1)
+        rate, antt = (over.mean() for over in over_dysta(mine, dysta))
         weights = int(np.count_nonzero(found.weights))  # those that are left out are 0
         rows.append([name, weights, f"{record['objective']:.3f}", f"{rate:.3f}", f"{antt:.3f}"])
     head = ["", "weights", "objective", "violations over Dysta's", "ANTT over Dysta's"]
@@ -269,13 +258,17 @@ def ablation_table(runs: Path) -> str:
 
 def transfer_table(runs: Path) -> str:
     """Agents that have never seen the other kind of network, on test workloads of both."""
-    policies: dict[str, Policy | str] = {"dysta": "dysta", "on everything": "evolved"}
     workloads = load_recipe("evolved").workloads.model_dump(mode="json")
-    for name, scenarios in {"on everything, as long": [*SANGER, *EYERISS], **TRANSFER}.items():
-        recipe = {"workloads": {**workloads, "scenarios": scenarios}}
-        changes = {} if name.endswith("as long") else recipe
-        found = variant(runs, "everything" if not changes else name, changes)
-        policies[name] = found.policy(f"evolved {name}")
+    alone = {
+        f"evolved {name}": variant(runs, name, {"workloads": {**workloads, "scenarios": scenarios}})
+        for name, scenarios in TRANSFER.items()
+    }
+    policies: dict[str, Policy] = {
+        "dysta": find("dysta"),
+        "evolved on everything": find("evolved"),
+        "evolved on everything, as long": variant(runs, "everything", {}).policy("everything"),
+        **{name: found.policy(name) for name, found in alone.items()},
+    }
     frame = compare(
         [*SANGER, *EYERISS],
         list(policies.values()),
@@ -287,16 +280,14 @@ def transfer_table(runs: Path) -> str:
     mean = frame.groupby(["policy", "scenario", "load"])[["violation_rate", "antt"]].mean()
     rows = []
     for name, policy in policies.items():
-        spec = policy if isinstance(policy, str) else policy.spec
         cells = []
         for part in (SANGER, EYERISS):
             mine, dysta = (
-                mean.loc[each][mean.loc[each].index.isin(part, level="scenario")]
-                for each in (spec, "dysta")
+                mean.loc[each.spec][mean.loc[each.spec].index.isin(part, level="scenario")]
+                for each in (policy, policies["dysta"])
             )
-            over = mine["violation_rate"] / dysta["violation_rate"].clip(lower=0.01)
-            cells += [f"{over.mean():.3f}", f"{(mine['antt'] / dysta['antt']).mean():.3f}"]
-        rows.append([name if name == "dysta" else f"evolved {name}", *cells])
+            cells += [f"{over.mean():.3f}" for over in over_dysta(mine, dysta)]
+        rows.append([name, *cells])
     head = [
         "trained", "attention: violations over Dysta's", "ANTT over Dysta's",
         "convolutional: violations", "ANTT",

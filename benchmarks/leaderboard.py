@@ -20,8 +20,9 @@ from benchmarks.page import Goal, Section, goals, table, wrapped
 from benchmarks.readme import between
 from dysta_gym.agents import checkpoints
 from dysta_gym.agents.checkpoints import policy_of_file, shipped
-from dysta_gym.agents.protocol import REPORT
+from dysta_gym.agents.protocol import LEAST_RATE, REPORT
 from dysta_gym.benchmark import CELL, compare
+from dysta_gym.cli import interval
 from dysta_gym.files import replacing
 from dysta_gym.information import ALL_LEVELS
 from dysta_gym.policies import Policy, find
@@ -56,7 +57,11 @@ LISTED = [
 ]
 """What the tables list: rules at their own level, with monitoring, with all that an agent knows."""
 
+OTHERS = [f"{rule}@{level}" for rule in RULES for level in ALL_LEVELS if level != "clairvoyant"]
+"""Every rule at every level that is not clairvoyant."""
+
 ORACLE, REFERENCE = "dysta@clairvoyant", "dysta@monitored"
+PPO = "ppo@sized/kalman"
 OURS = [f"{agent}@sized/kalman" for agent in AGENTS]
 EQUAL = [f"{agent}@monitored" for agent in AGENTS]
 BEST = min(OURS, key=lambda name: float(shipped(name.partition("@")[0]).record["objective"]))
@@ -95,9 +100,10 @@ def means(results: pd.DataFrame) -> pd.DataFrame:
     return results.groupby(keys, sort=False)[METRICS].mean()
 
 
-def cost(row: Any) -> Any:
-    """What the tables are sorted by: the environment's cost."""
-    return row["antt"] + 100 * row["violation_rate"]
+def by_cost(frame: pd.DataFrame) -> list[dict[Any, Any]]:
+    """The rows of a summary, the least of the environment's cost first."""
+    cost = frame["antt"] + 100 * frame["violation_rate"]
+    return frame.assign(cost=cost).sort_values("cost").to_dict("records")
 
 
 def pair(row: Any) -> str:
@@ -105,10 +111,16 @@ def pair(row: Any) -> str:
     return f"{100 * row['violation_rate']:.2f} / {row['antt']:.2f}"
 
 
+def over_dysta(mine: Any, dysta: Any) -> tuple[Any, Any]:
+    """Violation rates and ANTT over Dysta's, condition by condition, as agents are trained on."""
+    least = dysta["violation_rate"].clip(lower=LEAST_RATE)
+    return mine["violation_rate"] / least, mine["antt"] / dysta["antt"]
+
+
 def summary_table(mean: pd.DataFrame) -> str:
     """One row a condition: violations and ANTT of a few policies."""
-    head = ["scenario", "load", *(name.removesuffix("@sized/kalman") for name in SUMMARY), "bound"]
-    head[head.index("dysta-tuned")] = "dysta-tuned@sized/kalman"
+    names = [name.partition("@")[0] if name in OURS else name for name in SUMMARY]
+    head = ["scenario", "load", *names, "bound"]
     rows = []
     for (scenario, load), part in mean.groupby(["scenario", "load"], sort=False):
         rows.append(
@@ -137,9 +149,8 @@ def beaten(mean: pd.DataFrame, agent: str, others: Sequence[str]) -> list[str]:
 def judged(mean: pd.DataFrame, everyone: pd.DataFrame) -> list[Goal]:
     """The goals, and what was measured."""
     agent, dysta = (mean.xs(name, level="policy") for name in (BEST, REFERENCE))
-    many = dysta["violation_rate"] > 0.01
-    ratio = agent["violation_rate"] / dysta["violation_rate"]
-    slower = agent["antt"] / dysta["antt"]
+    many = dysta["violation_rate"] > LEAST_RATE
+    ratio, slower = over_dysta(agent, dysta)
     halved, quick = ratio[many] <= 0.5, slower <= 1
     missed = [
         f"{scenario} {load:g} ({ratio[scenario, load]:.2f})"
@@ -149,9 +160,8 @@ def judged(mean: pd.DataFrame, everyone: pd.DataFrame) -> list[Goal]:
         f"{scenario} {load:g} ({slower[scenario, load]:.4f})"
         for scenario, load in quick.index[~quick]
     ]
-    others = [f"{rule}@{level}" for rule in RULES for level in ALL_LEVELS if level != "clairvoyant"]
-    above = beaten(everyone, BEST, others)
-    ppo = mean.xs(OURS[1], level="policy")
+    above = beaten(everyone, BEST, OTHERS)
+    ppo = mean.xs(PPO, level="policy")
     both = (ppo["violation_rate"] < dysta["violation_rate"]) & (ppo["antt"] < dysta["antt"])
     both = both[both.index.get_level_values("load") == LOADS[-1]]
     lost = [
@@ -174,7 +184,7 @@ def judged(mean: pd.DataFrame, everyone: pd.DataFrame) -> list[Goal]:
             bool(quick.all()),
         ),
         Goal(
-            f"none of the {len(others)} other non-clairvoyant policies, every rule at every level, "
+            f"none of the {len(OTHERS)} other non-clairvoyant policies, every rule at every level, "
             "beats it on both",
             "; ".join(above) if above else f"none does in any of {len(quick)} conditions",
             not above,
@@ -218,9 +228,8 @@ def spread(mean: pd.DataFrame) -> str:
     for name in mean.index.get_level_values("policy").unique():
         if name in OURS or name in EQUAL or name.endswith(".npz"):
             part = mean.xs(name, level="policy")
-            many = dysta["violation_rate"] > 0.01
-            v = part["violation_rate"] / dysta["violation_rate"].clip(lower=0.01)
-            a = part["antt"] / dysta["antt"]
+            many = dysta["violation_rate"] > LEAST_RATE
+            v, a = over_dysta(part, dysta)
             over = a.index.get_level_values("load") == LOADS[-1]
             both = (v[over] < 1) & (a[over] < 1)
             file = name.endswith(".npz")
@@ -249,16 +258,15 @@ def spread(mean: pd.DataFrame) -> str:
 def overall(results: pd.DataFrame) -> str:
     """Interquartile means over all conditions."""
     frame = aggregate(results, ["violation_rate", "antt"], REFERENCE)
-    frame = frame.sort_values("antt", key=lambda antt: antt + 100 * frame["violation_rate"])
     rows = [
         [
             row["policy"],
-            _interval(row, "violation_rate", ".2f", 100),
+            interval(row, "violation_rate", ".2f", 100),
             f"{100 * row['violation_rate_wins']:.0f}",
-            _interval(row, "antt", ".3f"),
+            interval(row, "antt", ".3f"),
             f"{100 * row['antt_wins']:.0f}",
         ]
-        for row in frame.to_dict("records")
+        for row in by_cost(frame)
     ]
     return table(["policy", "violations (%)", "wins (%)", "ANTT / bound", "wins (%)"], rows)
 
@@ -271,23 +279,17 @@ def condition_tables(results: pd.DataFrame) -> list[str]:
         rows = [
             [
                 row["policy"],
-                _interval(row, "violation_rate", ".2f", 100),
+                interval(row, "violation_rate", ".2f", 100),
                 f"{100 * row['violation_rate_diff']:+.2f}",
-                _interval(row, "antt", ".2f"),
+                interval(row, "antt", ".2f"),
                 f"{row['antt'] / (row['antt'] - row['antt_diff']):.2f}",
                 f"{row['antt'] / row['antt_lower_bound']:.2f}",
             ]
-            for row in panel.assign(cost=cost(panel)).sort_values("cost").to_dict("records")
+            for row in by_cost(panel)
         ]
         head = ["policy", "violations (%)", "to Oracle", "ANTT", "/ Oracle", "/ bound"]
         parts += [f"### {scenario}, load {load:g} ({rate:.4g} requests/s)", table(head, rows)]
     return parts
-
-
-def _interval(row: Any, name: str, form: str, scale: float = 1) -> str:
-    low, high = (scale * row[name + end] for end in ("_low", "_high"))
-    mark = "*" if row[f"{name}_best"] else ""
-    return f"{scale * row[name]:{form}}{mark} [{low:{form}}, {high:{form}}]"
 
 
 def page(results: pd.DataFrame, everyone: pd.DataFrame, seeds: pd.DataFrame) -> str:
@@ -295,11 +297,11 @@ def page(results: pd.DataFrame, everyone: pd.DataFrame, seeds: pd.DataFrame) -> 
     mean = means(results)
     section = Section("Goals", goals=judged(mean, means(everyone)))
     short = (
-        "`NAME@LEVEL` says what a policy knows (docs/policies.md): a rule stands at its own level, "
-        "at `monitored`, which is Dysta's, and at `sized/kalman`, which is what the agents know; "
-        "the agents stand at theirs and at `monitored`. "
+        "`NAME@LEVEL` says what a policy knows ([policies](policies.md)): a rule stands at its own "
+        "level, at `monitored`, which is Dysta's, and at `sized/kalman`, which is what the agents "
+        "know; the agents stand at theirs and at `monitored`. "
         "`dysta@clairvoyant` is the paper's Oracle."
-    ).replace("docs/policies.md", "[policies](policies.md)")
+    )
     parts = [
         "# Leaderboard",
         wrapped(
@@ -354,8 +356,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=Path("docs/leaderboard.md"))
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     arguments = parser.parse_args()
-    every = [f"{rule}@{level}" for rule in RULES for level in ALL_LEVELS if level != "clairvoyant"]
-    everyone = measure([*dict.fromkeys([*LISTED, *every])])
+    everyone = measure([*dict.fromkeys([*LISTED, *OTHERS])])
     results = everyone[everyone["policy"].isin(LISTED)]
     files = [policy_of_file(str(path)) for path in sorted(SEED_FILES.glob("*.npz"))]
     seeds = [results[results["policy"].isin([*OURS, *EQUAL, REFERENCE])]]

@@ -443,10 +443,10 @@ def _comparison_tables(
             rows.append(
                 [
                     str(row["policy"]),
-                    _interval(row, "violation_rate", ".1f", 100),
-                    "" if same else _interval(row, "violation_rate_diff", "+.1f", 100),
-                    _interval(row, "antt", ".2f"),
-                    "" if same else _interval(row, "antt_diff", "+.2f"),
+                    interval(row, "violation_rate", ".1f", 100),
+                    "" if same else interval(row, "violation_rate_diff", "+.1f", 100),
+                    interval(row, "antt", ".2f"),
+                    "" if same else interval(row, "antt_diff", "+.2f"),
                     f"{row['antt'] / row['antt_lower_bound']:.2f}",
                     _marked(row, "ntt_p99", ".1f"),
                 ]
@@ -467,10 +467,10 @@ def _aggregate_table(
         rows.append(
             [
                 str(row["policy"]),
-                _interval(row, "violation_rate", ".1f", 100),
-                "" if same else _interval(row, "violation_rate_wins", ".0f", 100),
-                _interval(row, "antt", ".2f"),
-                "" if same else _interval(row, "antt_wins", ".0f", 100),
+                interval(row, "violation_rate", ".1f", 100),
+                "" if same else interval(row, "violation_rate_wins", ".0f", 100),
+                interval(row, "antt", ".2f"),
+                "" if same else interval(row, "antt_wins", ".0f", 100),
             ]
         )
     return "all conditions: interquartile means", head, rows
@@ -499,10 +499,11 @@ def _caption(results: pd.DataFrame, reference: str, statistic: str, split: str) 
     return "\n".join(lines)
 
 
-def _interval(row: Mapping[Any, Any], name: str, spec: str, scale: float = 1) -> str:
+def interval(row: Mapping[Any, Any], name: str, spec: str, scale: float = 1) -> str:
+    """A metric of a row of `summarise`: its average, a mark if it is the best, its interval."""
     low, high = (scale * row[name + end] for end in ("_low", "_high"))
-    interval = f" [{low:{spec}}, {high:{spec}}]" if low == low else ""
-    return _marked(row, name, spec, scale) + interval
+    shown = f" [{low:{spec}}, {high:{spec}}]" if low == low else ""
+    return _marked(row, name, spec, scale) + shown
 
 
 def _marked(row: Mapping[Any, Any], name: str, spec: str, scale: float = 1) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from dysta_gym.errors import DystaError
+from dysta_gym.errors import DystaError, one_of
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, strict=True)]
 
@@ -39,7 +39,36 @@ _Loader.add_implicit_resolver(  # YAML 1.1 takes a number with an exponent but n
 )
 
 
-def read_mapping(path: Path, where: str) -> Mapping[str, Any]:
+def content_of(
+    source: object, kind: str, shipped: Mapping[str, Path]
+) -> tuple[Mapping[str, Any], str, Path | None]:
+    """The fields that a source gives: a mapping, a YAML file, or the name of one in the package.
+
+    Args:
+        source: The source.
+        kind: What it describes, for errors: ``"scenario"``.
+        shipped: Names and files of those in the package.
+
+    Returns:
+        The fields, what an error calls them, and the folder of the file, if they are from one.
+
+    Raises:
+        DystaError: If there is none.
+    """
+    if isinstance(source, Mapping):
+        return source, f"{kind} {source.get('name', '')!r}", None
+    if not isinstance(source, str | Path):
+        raise DystaError(
+            f"{kind}: {source!r} is not allowed; it must be a name, a YAML file or a mapping"
+        )
+    path = shipped.get(str(source), Path(source))
+    if path.suffix not in {".yaml", ".yml"}:
+        raise one_of(kind, str(source), [*shipped, "a YAML file"])
+    where = f"{kind} file {str(path)!r}"
+    return _read_mapping(path, where), where, path.parent
+
+
+def _read_mapping(path: Path, where: str) -> Mapping[str, Any]:
     """The mapping in a YAML file, which an error calls ``where``.
 
     Raises:

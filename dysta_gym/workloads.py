@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
 from dysta_gym.compiling import compiled
-from dysta_gym.configs import Positive, Strict, read_mapping, told
-from dysta_gym.errors import DystaError, one_of
+from dysta_gym.configs import Positive, Strict, content_of, told
+from dysta_gym.errors import DystaError
 from dysta_gym.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, borrow, type_of
 from dysta_gym.streams import (
     POOL_TYPE,
@@ -283,22 +283,7 @@ def load_scenario(source: str | Path | Mapping[str, Any] | Scenario) -> Scenario
     """
     if isinstance(source, Scenario):
         return source
-    if isinstance(source, Mapping):
-        return _checked(source, f"scenario {source.get('name', '')!r}", None)
-    if not isinstance(source, str | Path):
-        raise DystaError(
-            f"scenario: {source!r} is not allowed; it must be a name, a YAML file or a mapping"
-        )
-    shipped = shipped_scenarios()
-    if str(source) in shipped:
-        path = shipped[str(source)]
-    elif Path(source).suffix in {".yaml", ".yml"}:
-        path = Path(source)
-    else:
-        raise one_of("scenario", str(source), [*shipped, "a YAML file"])
-    where = f"scenario file {str(path)!r}"
-    content = read_mapping(path, where)
-    return _checked(content, where, path.parent)
+    return _checked(*content_of(source, "scenario", shipped_scenarios()))
 
 
 def _checked(content: Mapping[str, Any], where: str, folder: Path | None) -> Scenario:

@@ -52,6 +52,9 @@ REQUEST_FEATURES = (
 SYSTEM_FEATURES = ("queue", "behind", "overdue", "late", "backlog", "finished")
 """What is observed of the whole system, after all slots."""
 
+DECADES, OCTAVES = 3, 4
+"""Powers of ten of the unit, and of two of the correction, that a feature of 1 stands for."""
+
 WIDTH = len(REQUEST_FEATURES)
 _KEPT = WIDTH - 4
 """Features that change only when the request runs; these are kept ready, a row a request."""
@@ -179,10 +182,10 @@ def kept_features(store: TraceStore, tables: Tables, unit_s: float) -> Singles:
     tiny = 1e-30
     columns = {
         "present": np.ones(len(cells)),
-        "remaining": np.log10(np.maximum(tiny, tables.remaining / unit_s)) / 3,
-        "isolated": np.log10(np.maximum(tiny, tables.remaining[first] / unit_s)) / 3,
+        "remaining": np.log10(np.maximum(tiny, tables.remaining / unit_s)) / DECADES,
+        "isolated": np.log10(np.maximum(tiny, tables.remaining[first] / unit_s)) / DECADES,
         "progress": (cells - first) / layers,
-        "correction": np.log2(np.maximum(tiny, tables.correction)) / 4,
+        "correction": np.log2(np.maximum(tiny, tables.correction)) / OCTAVES,
         "next layer": np.maximum(0, tables.next_layer / np.maximum(tiny, tables.remaining)),
     }
     table = np.zeros((len(cells), _KEPT), np.float32)
