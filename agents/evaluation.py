@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dysta_gym.benchmark import DEFAULT_SCENARIOS, Cell, Rows, cells_of, table
+from dysta_gym.comparison import DEFAULT_SCENARIOS, Cell, Rows, cells_of, table
 from dysta_gym.errors import DystaError
 from dysta_gym.workloads import Scenario
 

@@ -32,9 +32,9 @@ from __future__ import annotations
 
 import math
 
-from dysta_gym.compiling import compiled
-from dysta_gym.records import Floats
-from dysta_gym.simulator import Queue
+from dysta_gym.compiled.functions import compiled
+from dysta_gym.compiled.records import Floats
+from dysta_gym.machine.queue import Queue
 
 REQUEST_FEATURES = (
     "remaining",

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dysta_gym.agents.features import C, F, describe
-from dysta_gym.compiling import compiled
-from dysta_gym.records import Floats
-from dysta_gym.simulator import Queue
+from dysta_gym.compiled.functions import compiled
+from dysta_gym.compiled.records import Floats
+from dysta_gym.machine.queue import Queue
 
 ROW = F + C + 2
 """Weights of a hidden unit of ``tiny``: of the features, its bias and what it gives."""

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from dysta_gym.agents.recipes import Workloads
 from dysta_gym.cores import cores
+from dysta_gym.machine.machine import Machine
 from dysta_gym.policies import Policy, find
-from dysta_gym.simulator import Machine
 from dysta_gym.workloads import Scenario, Workload, generate, load_scenario
 
 Floats = NDArray[np.float64]

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 from dysta_gym.baselines.dysta import DYSTA
-from dysta_gym.compiling import compiled
+from dysta_gym.compiled.functions import compiled
+from dysta_gym.compiled.records import Floats
+from dysta_gym.machine.queue import Queue
 from dysta_gym.policies import Parameter
-from dysta_gym.records import Floats
-from dysta_gym.simulator import Queue
 
 
 @compiled(None, inline=True)

@@ -1,8 +1,8 @@
 """Shortest processing time product."""
 
+from dysta_gym.compiled.records import Floats
+from dysta_gym.machine.queue import Queue
 from dysta_gym.policies import Policy
-from dysta_gym.records import Floats
-from dysta_gym.simulator import Queue
 
 
 def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:

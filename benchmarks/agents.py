@@ -25,9 +25,9 @@ from dysta_gym.agents.checkpoints import Checkpoint
 from dysta_gym.agents.features import QUEUE_FEATURES
 from dysta_gym.agents.recipes import load_recipe
 from dysta_gym.agents.runs import STATE, train
-from dysta_gym.benchmark import compare
+from dysta_gym.comparison import compare
+from dysta_gym.machine.machine import Machine
 from dysta_gym.policies import Policy, find
-from dysta_gym.simulator import Machine
 from dysta_gym.workloads import Workload, generate, load_scenario, shipped_scenarios
 
 plt = figures.plt

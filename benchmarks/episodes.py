@@ -10,8 +10,8 @@ import numpy as np
 from benchmarks.page import Goal, Section, short, table
 from benchmarks.timing import Side, Timing, core_s, progress, race, spread_of
 from dysta_gym.information import Estimates, estimates
+from dysta_gym.machine.machine import Machine, Schedule
 from dysta_gym.policies import Policy, find
-from dysta_gym.simulator import Machine, Schedule
 from dysta_gym.workloads import Workload, generate, load_scenario
 
 SCENARIO = "multi-attnn"

@@ -11,9 +11,10 @@ import numpy as np
 from benchmarks.episodes import SCENARIO, Compiled
 from benchmarks.page import Goal, Section, duration, short, table
 from benchmarks.timing import Timing, fresh, memory, progress, race, spread_of
+from dysta_gym.machine.machine import Schedule
 from dysta_gym.metrics import measure as metrics_of
 from dysta_gym.policies import find
-from dysta_gym.simulator import Schedule, simulate
+from dysta_gym.simulation import simulate
 from dysta_gym.workloads import Workload, generate, load_scenario
 
 POLICIES = (

@@ -21,8 +21,8 @@ from benchmarks.readme import between
 from dysta_gym.agents import checkpoints
 from dysta_gym.agents.checkpoints import policy_of_file, shipped
 from dysta_gym.agents.protocol import LEAST_RATE, REPORT
-from dysta_gym.benchmark import CELL, compare
 from dysta_gym.cli import interval
+from dysta_gym.comparison import CELL, compare
 from dysta_gym.files import replacing
 from dysta_gym.information import ALL_LEVELS
 from dysta_gym.policies import Policy, find

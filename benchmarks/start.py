@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.page import Goal, Section, duration, table
 from benchmarks.timing import fresh, progress
 
-IMPORTS = ("numpy", "gymnasium", "numba", "dysta_gym", "dysta_gym.simulator", "dysta_gym.envs")
+IMPORTS = ("numpy", "gymnasium", "numba", "dysta_gym", "dysta_gym.simulation", "dysta_gym.envs")
 _CLOCK = "import time; start, spent = time.perf_counter(), time.process_time()\n"
 _STOP = "\nprint([time.perf_counter() - start, time.process_time() - spent])"
 _WORKLOAD = """

@@ -13,12 +13,14 @@ import gymnasium
 from dysta_gym.lazy import lazily
 
 if TYPE_CHECKING:
-    from dysta_gym.benchmark import compare
     from dysta_gym.bounds import antt_lower_bound
+    from dysta_gym.comparison import compare
     from dysta_gym.errors import DystaError
+    from dysta_gym.machine.machine import Machine, Schedule
+    from dysta_gym.machine.queue import Queue
     from dysta_gym.metrics import measure
     from dysta_gym.policies import Parameter, Policy, find
-    from dysta_gym.simulator import Machine, Queue, Schedule, simulate
+    from dysta_gym.simulation import simulate
     from dysta_gym.statistics import aggregate, summarise
     from dysta_gym.traces import Trace, TraceStore, load_trace, shipped_trace, shipped_traces
     from dysta_gym.workloads import Scenario, Workload, generate, load_scenario, shipped_scenarios
@@ -27,18 +29,18 @@ __version__ = "0.1.0"
 
 _HOME = {
     "DystaError": "errors",
-    "Machine": "simulator",
+    "Machine": "machine.machine",
     "Parameter": "policies",
     "Policy": "policies",
-    "Queue": "simulator",
+    "Queue": "machine.queue",
     "Scenario": "workloads",
-    "Schedule": "simulator",
+    "Schedule": "machine.machine",
     "Trace": "traces",
     "TraceStore": "traces",
     "Workload": "workloads",
     "aggregate": "statistics",
     "antt_lower_bound": "bounds",
-    "compare": "benchmark",
+    "compare": "comparison",
     "find": "policies",
     "generate": "workloads",
     "load_scenario": "workloads",
@@ -47,7 +49,7 @@ _HOME = {
     "shipped_scenarios": "workloads",
     "shipped_trace": "traces",
     "shipped_traces": "traces",
-    "simulate": "simulator",
+    "simulate": "simulation",
     "summarise": "statistics",
 }
 

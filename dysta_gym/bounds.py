@@ -6,8 +6,8 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from dysta_gym.compiling import compiled
-from dysta_gym.records import FLOATS_TYPE, INTS_TYPE, borrow
+from dysta_gym.compiled.functions import compiled
+from dysta_gym.compiled.records import FLOATS_TYPE, INTS_TYPE, borrow
 
 
 def antt_lower_bound(arrival_s: NDArray[np.float64], isolated_s: NDArray[np.float64]) -> float:

@@ -124,7 +124,7 @@ def compare(
     ] = None,
 ) -> None:
     """Compare policies on the same workloads: a table, its numbers and a picture."""
-    from dysta_gym import benchmark
+    from dysta_gym import comparison
     from dysta_gym.files import check_folder
     from dysta_gym.policies import expand
     from dysta_gym.statistics import share_cut, summarise
@@ -134,7 +134,7 @@ def compare(
     if seeds < 1:
         raise DystaError(f"seeds: {seeds} is not allowed; it must be 1 or more")
     share_cut(statistic)
-    policies = [name for spec in policy or benchmark.DEFAULT_POLICIES for name in expand(spec)]
+    policies = [name for spec in policy or comparison.DEFAULT_POLICIES for name in expand(spec)]
     if reference is None:
         reference = "dysta" if "dysta" in policies else policies[0]
     if reference not in policies:
@@ -143,8 +143,8 @@ def compare(
         )
     results = _with_progress(
         "workloads",
-        lambda progress: benchmark.compare(
-            scenario or benchmark.DEFAULT_SCENARIOS,
+        lambda progress: comparison.compare(
+            scenario or comparison.DEFAULT_SCENARIOS,
             policies,
             loads=[_number_or_name(each) for each in load or ()],
             rates=rate or (),
@@ -200,7 +200,7 @@ def replay(
     from dysta_gym.files import replacing
     from dysta_gym.metrics import measure
     from dysta_gym.policies import find
-    from dysta_gym.simulator import simulate
+    from dysta_gym.simulation import simulate
     from dysta_gym.traces import read_artifact_traces
     from dysta_gym.workloads import read_requests
 
@@ -425,7 +425,7 @@ def _comparison_tables(
     summary: pd.DataFrame, reference: str
 ) -> Iterable[tuple[str, list[str], list[list[str]]]]:
     """Title, head and rows of one table a scenario, load and SLO multiplier."""
-    from dysta_gym.benchmark import CELL
+    from dysta_gym.comparison import CELL
 
     head = [
         "policy",
@@ -478,7 +478,7 @@ def _aggregate_table(
 
 def _caption(results: pd.DataFrame, reference: str, statistic: str, split: str) -> str:
     """What the numbers and marks of the tables mean."""
-    from dysta_gym.benchmark import CELL
+    from dysta_gym.comparison import CELL
 
     seeds, conditions = results["seed"].nunique(), results.groupby(CELL).ngroups
     average = {"mean": "Mean", "iqm": "Interquartile mean"}[statistic]

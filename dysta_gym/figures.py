@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from dysta_gym.benchmark import CELL
+from dysta_gym.comparison import CELL
 from dysta_gym.errors import DystaError
 from dysta_gym.files import replacing
 from dysta_gym.information import LEVELS
@@ -87,7 +87,7 @@ def trade_off(results: pd.DataFrame, columns: int = 3) -> Figure:
     another one would hide is larger than it.
 
     Args:
-        results: What `dysta_gym.benchmark.compare` returns.
+        results: What `dysta_gym.comparison.compare` returns.
         columns: Panels beside one another, at most.
     """
     summary = summarise(results, ["violation_rate", "antt", "antt_lower_bound"])

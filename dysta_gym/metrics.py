@@ -14,9 +14,9 @@ import numpy as np
 from numba import types
 
 from dysta_gym.bounds import relaxation
-from dysta_gym.compiling import compiled
-from dysta_gym.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, borrow
-from dysta_gym.simulator import Schedule
+from dysta_gym.compiled.functions import compiled
+from dysta_gym.compiled.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, borrow
+from dysta_gym.machine.machine import Schedule
 
 DESCRIPTIONS = {
     "violation_rate": "share of requests that finish after their deadline",

@@ -2,7 +2,7 @@
 
 A policy is a scoring rule over the queue, ``score(queue, size, now, parameters, scores)``: it
 writes a score for each of the first ``size`` requests of the queue that it is given (see
-`dysta_gym.simulator.Queue`), and the least score runs next. How a rule ranks is separate from what
+`dysta_gym.Queue`), and the least score runs next. How a rule ranks is separate from what
 it knows: any rule runs at any level of information (`dysta_gym.information`).
 
 Policies are found through the entry-point group ``dysta_gym.policies``, so that the policies of any
@@ -199,7 +199,7 @@ class Policy:
 
 @cache
 def _compile(score: Callable[..., None]) -> Any:
-    from dysta_gym.simulator import compiled_rule
+    from dysta_gym.machine.rule import compiled_rule  # here, for it takes Numba to load
 
     rule = compiled_rule(score)
     rule.compile()  # here, where a fault in it is seen

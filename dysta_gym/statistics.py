@@ -39,7 +39,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtr
 
-from dysta_gym.benchmark import CELL
+from dysta_gym.comparison import CELL
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.metrics import HIGHER_IS_BETTER
 
@@ -77,7 +77,7 @@ def summarise(
     """Averages over seeds, condition by condition, and what differs from the best.
 
     Args:
-        results: What `dysta_gym.benchmark.compare` returns.
+        results: What `dysta_gym.comparison.compare` returns.
         metrics: Metrics to summarise.
         reference: Policy to take differences to, seed by seed; None for no differences.
         statistic: ``mean``, or ``iqm`` for the interquartile mean.
@@ -123,7 +123,7 @@ def aggregate(
     Scores are brought to a common scale first (`NORMALISERS`): ANTT is divided by its lower bound.
 
     Args:
-        results: What `dysta_gym.benchmark.compare` returns, with the same seeds in each condition.
+        results: What `dysta_gym.comparison.compare` returns, with the same seeds in each condition.
         metrics: Metrics to summarise.
         reference: Policy to compare each one with, workload by workload; None for none.
         statistic: ``mean``, or ``iqm`` for the interquartile mean.

@@ -22,11 +22,9 @@ from numba import types
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
-from dysta_gym.compiling import compiled
-from dysta_gym.configs import Positive, Strict, content_of, told
-from dysta_gym.errors import DystaError
-from dysta_gym.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, borrow, type_of
-from dysta_gym.streams import (
+from dysta_gym.compiled.functions import compiled
+from dysta_gym.compiled.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, borrow, type_of
+from dysta_gym.compiled.streams import (
     POOL_TYPE,
     STREAM_TYPE,
     WIDTH,
@@ -39,6 +37,8 @@ from dysta_gym.streams import (
     random,
     seeded,
 )
+from dysta_gym.configs import Positive, Strict, content_of, told
+from dysta_gym.errors import DystaError
 from dysta_gym.traces import (
     Accelerator,
     TraceStore,

@@ -2,7 +2,7 @@
 
 An `Episode` holds one environment's machine and what its rewards are counted with, an `Outcome`
 what comes of the steps of any number of them. Compiled code reads both from memory, by address (see
-`dysta_gym.records`), so that a call hands over no columns.
+`dysta_gym.compiled.records`), so that a call hands over no columns.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from dysta_gym.compiling import compiled
-from dysta_gym.records import Floats, Ints, blank, reader
-from dysta_gym.simulator import (
+from dysta_gym.compiled.functions import compiled
+from dysta_gym.compiled.records import Floats, Ints, blank, reader
+from dysta_gym.machine.machine import Machine
+from dysta_gym.machine.queue import (
     ARRIVED,
     FINISHED,
     RUNNING,
     SIZE,
     Jobs,
-    Machine,
     Queue,
     State,
     Tables,
@@ -128,7 +128,7 @@ class Episode(NamedTuple):
 
     Attributes:
         rules: What it is told.
-        jobs: See `dysta_gym.simulator`, as for the next two.
+        jobs: See `dysta_gym.machine.queue`, as for the next two.
         state: The machine's state.
         queue: The machine's queue.
         rows: The kept features of each request of the queue, one after the other.

@@ -20,7 +20,7 @@ from dysta_gym.envs.engine import (
 )
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.information import ALL_LEVELS, estimates
-from dysta_gym.simulator import Tables
+from dysta_gym.machine.queue import Tables
 from dysta_gym.traces import SPLITS, TraceStore, reference_split
 from dysta_gym.workloads import Workload, load_scenario, requests_under
 

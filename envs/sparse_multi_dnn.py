@@ -10,6 +10,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
+from dysta_gym.compiled.records import Placed
 from dysta_gym.envs.engine import (
     EPISODE_TYPE,
     OUTCOME_TYPE,
@@ -20,10 +21,9 @@ from dysta_gym.envs.engine import (
 )
 from dysta_gym.envs.settings import Settings, checked_options
 from dysta_gym.errors import DystaError
+from dysta_gym.machine.machine import Machine
 from dysta_gym.metrics import measure
 from dysta_gym.policies import Policy, find
-from dysta_gym.records import Placed
-from dysta_gym.simulator import Machine
 from dysta_gym.workloads import Workload, generate
 
 

@@ -13,7 +13,9 @@ from gymnasium.vector.utils import batch_space
 from numba import types
 from numpy.typing import NDArray
 
-from dysta_gym.compiling import address_of, compiled
+from dysta_gym.compiled.functions import address_of, compiled
+from dysta_gym.compiled.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, Placed, blank, reader
+from dysta_gym.compiled.streams import WIDTH, integers, pool, seeded
 from dysta_gym.cores import cores
 from dysta_gym.envs.crew import Crew
 from dysta_gym.envs.engine import (
@@ -31,10 +33,9 @@ from dysta_gym.envs.engine import (
 )
 from dysta_gym.envs.settings import Settings, at_least_one, checked_options
 from dysta_gym.errors import DystaError, one_of
+from dysta_gym.machine.machine import Machine
+from dysta_gym.machine.queue import PREEMPTIONS, Jobs, Queue, State
 from dysta_gym.metrics import measure, names, tally
-from dysta_gym.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, Placed, blank, reader
-from dysta_gym.simulator import PREEMPTIONS, Jobs, Machine, Queue, State
-from dysta_gym.streams import WIDTH, integers, pool, seeded
 from dysta_gym.traces import reference_split
 from dysta_gym.workloads import (
     PLAN_TYPE,

@@ -26,7 +26,7 @@ from dysta_gym import (
     shipped_traces,
     simulate,
 )
-from dysta_gym.benchmark import DEFAULT_POLICIES, compare
+from dysta_gym.comparison import DEFAULT_POLICIES, compare
 from dysta_gym.information import LEVELS
 from dysta_gym.metrics import DESCRIPTIONS
 from dysta_gym.policies import names
@@ -780,13 +780,13 @@ def test_interrupt(tmp_path):
     """Ctrl-C while the second workload is measured."""
     program = """
 import signal, sys
-from dysta_gym import benchmark, cli
-generate = benchmark.generate
+from dysta_gym import cli, comparison
+generate = comparison.generate
 def interrupted(scenario, seed, **options):
     if seed == 1:
         signal.raise_signal(signal.SIGINT)
     return generate(scenario, seed, **options)
-benchmark.generate = interrupted
+comparison.generate = interrupted
 cli.main()
 """
     done = subprocess.run(

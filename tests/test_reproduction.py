@@ -20,7 +20,7 @@ from dysta_gym import (
     simulate,
 )
 from dysta_gym.accelerators import sanger_layer_latency_s
-from dysta_gym.benchmark import PAPER_POLICIES
+from dysta_gym.comparison import PAPER_POLICIES
 from dysta_gym.information import ALL_LEVELS, LEVELS
 from dysta_gym.policies import Policy, find
 from dysta_gym.predictors import predict

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from dysta_gym.benchmark import CELL
+from dysta_gym.comparison import CELL
 from dysta_gym.statistics import RESAMPLES, aggregate, summarise
 
 

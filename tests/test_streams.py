@@ -6,9 +6,9 @@ import pytest
 from gymnasium.utils import seeding
 from hypothesis import example, given
 
-from dysta_gym import streams
-from dysta_gym.compiling import compiled
-from dysta_gym.streams import WIDTH, absorbed, pool_of, seeded
+from dysta_gym.compiled import streams
+from dysta_gym.compiled.functions import compiled
+from dysta_gym.compiled.streams import WIDTH, absorbed, pool_of, seeded
 
 SEEDS = st.one_of(
     st.sampled_from([0, 1, 2**32 - 1, 2**32, 2**64 - 1, 2**64, 2**128 - 1, 2**128, 2**160 + 5]),

@@ -8,10 +8,10 @@ import pytest
 from numba import types
 
 from dysta_gym import Workload, compare, generate, load_scenario, shipped_scenarios
-from dysta_gym.compiling import compiled
+from dysta_gym.compiled.functions import compiled
+from dysta_gym.compiled.streams import pool
 from dysta_gym.information import LEVELS
-from dysta_gym.simulator import simulate
-from dysta_gym.streams import pool
+from dysta_gym.simulation import simulate
 from dysta_gym.traces import read_artifact_traces, reference_split
 from dysta_gym.workloads import (
     LOADS,

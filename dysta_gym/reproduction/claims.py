@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from dysta_gym.benchmark import CELL, PAPER_POLICIES
+from dysta_gym.comparison import CELL, PAPER_POLICIES
 from dysta_gym.reproduction.context import METRICS, Result
 from dysta_gym.reproduction.scheduling import ORACLE
 

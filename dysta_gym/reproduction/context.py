@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dysta_gym.benchmark import compare
+from dysta_gym.comparison import compare
 from dysta_gym.errors import DystaError
 from dysta_gym.traces import Trace, load_trace, read_csv, shipped_trace, shipped_traces
 from dysta_gym.workloads import Scenario, load_scenario
@@ -191,7 +191,7 @@ class Context:
             self._progress(self._steps, workloads + self._extra_steps)
 
     def results(self, runs: Sequence[Runs]) -> pd.DataFrame:
-        """What `dysta_gym.benchmark.compare` says of ``runs``, simulating what is not yet done."""
+        """What `dysta_gym.comparison.compare` says of ``runs``, simulating what is not yet done."""
         self.plan(runs)
         missing = [
             condition

@@ -21,29 +21,19 @@ from matplotlib.ticker import NullLocator
 from numba import types
 
 from dysta_gym.accelerators import sanger_layer_latency_s, sanger_padded_length
-from dysta_gym.benchmark import CELL, PAPER_POLICIES
-from dysta_gym.compiling import address_of, compiled
+from dysta_gym.comparison import CELL, PAPER_POLICIES
+from dysta_gym.compiled.functions import address_of, compiled
+from dysta_gym.compiled.records import Floats, borrow, invoke, on_stack
 from dysta_gym.figures import COLOURS, condition_title
 from dysta_gym.information import estimates
+from dysta_gym.machine.loops import LOOP_TYPES
+from dysta_gym.machine.machine import Machine
+from dysta_gym.machine.queue import ARRIVED, SIZE, Jobs, Queue, State, Tables, admit, execute
+from dysta_gym.machine.rule import View, first_least
 from dysta_gym.metrics import measure
 from dysta_gym.policies import Policy, find
-from dysta_gym.records import Floats, borrow, invoke, on_stack
 from dysta_gym.reproduction.context import METRICS, Context, Deployment, Item, Result
 from dysta_gym.reproduction.scheduling import PAPER_SLO
-from dysta_gym.simulator import (
-    ARRIVED,
-    LOOP_TYPES,
-    SIZE,
-    Jobs,
-    Machine,
-    Queue,
-    State,
-    Tables,
-    View,
-    admit,
-    execute,
-    first_least,
-)
 from dysta_gym.statistics import summarise
 from dysta_gym.traces import Trace, TraceStore
 from dysta_gym.workloads import Scenario, Workload, arrival_rate, generate, mean_isolated_s
@@ -307,7 +297,7 @@ def _offering(deployment: Deployment, offer: float) -> Scenario:
 
 
 def _where(deployment: Deployment, offer: float) -> dict[str, Any]:
-    """Columns `CELL`, as `dysta_gym.benchmark.compare` has them."""
+    """Columns `CELL`, as `dysta_gym.comparison.compare` has them."""
     scenario = _offering(deployment, offer)
     rate = arrival_rate(scenario)
     load = scenario.load or rate * mean_isolated_s(scenario)

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from dysta_gym.benchmark import CELL
+from dysta_gym.comparison import CELL
 from dysta_gym.figures import (
     COLOURS,
     QUANTITIES,

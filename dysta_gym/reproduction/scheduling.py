@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dysta_gym import figures
-from dysta_gym.benchmark import CELL, PAPER_POLICIES
+from dysta_gym.comparison import CELL, PAPER_POLICIES
 from dysta_gym.information import LEVELS
 from dysta_gym.reproduction.context import METRICS, Context, Item, Result, Runs
 from dysta_gym.statistics import summarise

@@ -19,7 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from dysta_gym.compiling import compiled
+from dysta_gym.compiled.functions import compiled
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -19,12 +19,12 @@ import pytest
 from numba import types
 from numba.core import config
 
-from dysta_gym.compiling import compiled
+from dysta_gym.compiled.functions import compiled
 
 SAID = "dysta-gym: compiling for this machine; this takes up to 30 s, "
 
 PROGRAM = """
-from dysta_gym.compiling import compiled
+from dysta_gym.compiled.functions import compiled
 
 @compiled("float64(float64)", inline=True)
 def half(x):
@@ -139,8 +139,8 @@ def test_closures_kept_by_other_processes_are_not_confused(tmp_path):
     program = """
 import numpy as np
 from numba import types
-from dysta_gym.compiling import address_of, compiled
-from dysta_gym.records import invoke
+from dysta_gym.compiled.functions import address_of, compiled
+from dysta_gym.compiled.records import invoke
 
 floats = types.float64[::1]
 
@@ -196,7 +196,7 @@ import numpy as np
 from typing import NamedTuple
 from numba import njit, types
 from numba.extending import intrinsic, overload, register_jitable
-from dysta_gym.compiling import compiled
+from dysta_gym.compiled.functions import compiled
 
 NUMBER = 1.0
 TABLE = np.array([1.0, 2.0])
@@ -367,7 +367,7 @@ def test_written_at_a_prompt(tmp_path):
     out, _ = run(
         """
 import json
-from dysta_gym.compiling import compiled
+from dysta_gym.compiled.functions import compiled
 namespace = {"compiled": compiled}
 exec("@compiled('float64(float64)')\\ndef more(x): return x + 1", namespace)
 print(json.dumps([namespace["more"](1.0), compiled("float64(float64)")(lambda x: x - 1)(1.0)]))

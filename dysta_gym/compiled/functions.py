@@ -16,7 +16,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.errors import TypingError
 from numba.core.registry import CPUDispatcher
 
-from dysta_gym import caching
+from dysta_gym.compiled import cache as caching
 from dysta_gym.errors import DystaError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -36,7 +36,7 @@ def compiled(
     Args:
         signature: Types of the arguments and of the result; None for what compiled functions call,
             with whatever types, and Python runs as it stands.
-        cache: Keep the code on disk (see `dysta_gym.caching`).
+        cache: Keep the code on disk (see `dysta_gym.compiled.cache`).
         inline: Copy it into its callers, which spares a call that hands over dozens of columns.
     """
     options = {
@@ -56,7 +56,7 @@ def compiled(
 
 
 def address_of(function: Any) -> int:
-    """Where the code of a compiled function is, for `dysta_gym.records.invoke`."""
+    """Where the code of a compiled function is, for `dysta_gym.compiled.records.invoke`."""
     return int(function.address)
 
 

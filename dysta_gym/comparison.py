@@ -25,7 +25,7 @@ from dysta_gym.errors import DystaError
 from dysta_gym.information import estimates
 from dysta_gym.metrics import measured, names, occurring
 from dysta_gym.policies import Policy, find
-from dysta_gym.simulator import simulate
+from dysta_gym.simulation import simulate
 from dysta_gym.traces import reference_split
 from dysta_gym.workloads import (
     LOADS,

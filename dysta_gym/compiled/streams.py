@@ -24,7 +24,7 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from dysta_gym.compiling import compiled
+from dysta_gym.compiled.functions import compiled
 
 Stream = NDArray[np.uint64]
 Pool = tuple[int, int, int, int, int]

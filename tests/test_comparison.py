@@ -6,7 +6,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from dysta_gym import Parameter, Policy, find, generate, load_scenario, measure, simulate
-from dysta_gym.benchmark import CELL, compare
+from dysta_gym.comparison import CELL, compare
 from dysta_gym.figures import save, trade_off
 
 

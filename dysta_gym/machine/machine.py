@@ -1,0 +1,224 @@
+"""The accelerator with its queue, run one decision at a time or to the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import types
+
+from dysta_gym.compiled.functions import address_of, compiled
+from dysta_gym.compiled.records import Floats, Ints, blank, borrow
+from dysta_gym.errors import DystaError
+from dysta_gym.information import Estimates, estimates
+from dysta_gym.machine.loops import run_events, run_indexed, run_scanning
+from dysta_gym.machine.queue import (
+    ARRIVED,
+    DECISIONS,
+    MACHINE_TYPES,
+    PREEMPTIONS,
+    RUNNING,
+    SIZE,
+    Jobs,
+    Queue,
+    State,
+    Tables,
+    admit,
+    eventless,
+    execute,
+)
+from dysta_gym.machine.rule import Rule, choose, choose_scored
+from dysta_gym.workloads import Workload
+
+
+@compiled(types.void(*MACHINE_TYPES))
+def _start(jobs: Jobs, tables: Tables, state: State, queue: Queue) -> None:
+    admit(borrow(jobs), borrow(tables), borrow(state), borrow(queue))
+
+
+@compiled(types.void(*MACHINE_TYPES, types.int64))
+def _step(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -> None:
+    jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
+    execute(jobs, tables, state, queue, slot)
+    admit(jobs, tables, state, queue)
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """Who ran when.
+
+    Attributes:
+        workload: What was scheduled.
+        finish_s: Finish time of each request in seconds, NaN if unfinished, shape ``(requests,)``.
+        preemptions: How often an unfinished request was set aside for another one.
+        decisions: Layers run.
+        ran: Request that ran in each decision, shape ``(decisions,)``; empty if not recorded.
+        started_s: When that layer started, in seconds, same shape.
+    """
+
+    workload: Workload
+    finish_s: Floats
+    preemptions: int
+    decisions: int
+    ran: Ints
+    started_s: Floats
+
+
+class Machine:
+    """The accelerator with its queue, run one decision at a time or to the end.
+
+    Args:
+        workload: The requests, in order of arrival.
+        level: Level of information of the queue's estimates.
+        record: Whether to keep who ran when.
+
+    """
+
+    def __init__(self, workload: Workload, level: str, *, record: bool = False) -> None:
+        self.workload = workload
+        store = workload.store
+        self.mean_isolated_s = store.mean_isolated_s(workload.reference)
+        known: Estimates = estimates(store, level, workload.reference)
+        layers = store.layers[workload.trace]
+        total = len(workload)
+        self.jobs = Jobs(
+            arrival=workload.arrival_s,
+            deadline=workload.deadline_s,
+            priority=workload.priority,
+            first_cell=store.first_cell[workload.trace] + workload.row * layers,
+            layers=layers,
+            preemption_cost=float(workload.preemption_cost_s),
+            queue_limit=min(total, int(workload.queue_limit or total)),  # of any size
+        )
+        self.tables = Tables(store.latency_s, *known)
+        recorded = int(layers.sum()) if record else 0
+        self.state = State(
+            clock=np.zeros(1),
+            counters=np.zeros(6, np.int64),
+            finish=np.full(total, np.nan),
+            ran=np.zeros(recorded, np.int64),
+            started=np.zeros(recorded),
+        )
+        self.state.counters[RUNNING] = -1
+        self._queue: Queue = blank(Queue, total)
+        # Last choice of a policy that is asked at events: whose, which, and what was known then.
+        self._chosen: tuple[Rule | None, int, int, float] = (None, -1, 0, 0.0)
+        _start(*self.parts)
+
+    @property
+    def queue(self) -> Queue:
+        """The queue's columns, the first `size` entries of which count."""
+        return self._queue._replace(length=self.size)
+
+    @property
+    def now(self) -> float:
+        """The time in seconds."""
+        return float(self.state.clock[0])
+
+    @property
+    def size(self) -> int:
+        """Requests in the queue; 0 only when every request is finished."""
+        return int(self.state.counters[SIZE])
+
+    @property
+    def arrived(self) -> int:
+        """Requests that have been let into the queue, finished ones included."""
+        return int(self.state.counters[ARRIVED])
+
+    @property
+    def done(self) -> bool:
+        """Whether every request is finished."""
+        return self.size == 0
+
+    @property
+    def parts(self) -> tuple[Jobs, Tables, State, Queue]:
+        """The arrays that the machine works on, as compiled code takes them."""
+        return self.jobs, self.tables, self.state, self._queue
+
+    def step(self, slot: int) -> None:
+        """Run the next layer of the request at ``slot`` of the queue, then admit what arrived.
+
+        Raises:
+            DystaError: If the slot is not in the queue.
+        """
+        if self.done:
+            raise DystaError(f"slot: {slot} cannot run; every request is finished")
+        if not 0 <= slot < self.size:
+            raise DystaError(f"slot: {slot} is not in the queue; it must be 0 to {self.size - 1}")
+        _step(*self.parts, slot)
+
+    def choose(self, policy: Rule, among: int | None = None) -> int:
+        """The slot that ``policy`` runs next. To be asked once a decision: rules may remember.
+
+        Args:
+            policy: The policy; it sees the queue at this machine's level of information.
+            among: Choose among the first ``among`` slots only; None for the whole queue.
+        """
+        slot = self._standing(policy)
+        if slot < 0:
+            slot = self._ask(policy, among)
+            if policy.events and self.size:
+                request, expected = self._queue.request[slot], self._queue.remaining[slot]
+                self._chosen = (policy, int(request), self.arrived, float(expected))
+        return slot
+
+    def _standing(self, policy: Rule) -> int:
+        """Slot of the request that a policy chose and that nothing has happened to since, or -1."""
+        chooser, request, arrived, expected = self._chosen
+        if chooser != policy or self.state.counters[RUNNING] != request:
+            return -1
+        slot = int(np.argmax(self._queue.request[: self.size] == request))
+        return slot if eventless(self.state, self._queue, slot, arrived, expected) else -1
+
+    def _ask(self, policy: Rule, among: int | None) -> int:
+        scores = np.empty(self.size)
+        values = policy.values(self.mean_isolated_s)
+        among = min(self.size, among or self.size)
+        rule = policy.compiled()
+        if rule is None:
+            policy.score(self.queue, self.size, self.now, values, scores)
+            return int(choose_scored(scores, among))
+        return int(choose(self.queue, self.now, address_of(rule), values, scores, among))
+
+    def run(self, policy: Rule) -> None:
+        """Let ``policy`` decide until every request is finished.
+
+        What its rule raises is passed on; the machine is then of no further use.
+        """
+        rule = policy.compiled()
+        if rule is None:
+            while not self.done:
+                self.step(self.choose(policy))
+            return
+        try:
+            self._run(policy, address_of(rule))
+        except BaseException:
+            self.state.counters[SIZE] = 0  # the queue may have gaps: nobody may go on from here
+            raise
+
+    def _run(self, policy: Rule, rule: int) -> None:
+        total = len(self.workload)
+        values, scores = policy.values(self.mean_isolated_s), np.empty(total)
+        if policy.stable:
+            places = np.empty(3 * total, np.int64)
+            run_indexed(*self.parts, rule, values, scores, places)
+        elif policy.events:
+            while (slot := self._standing(policy)) >= 0:
+                self.step(slot)
+            run_events(*self.parts, rule, values, scores)
+        else:
+            drift = policy.drift_of(values)
+            run_scanning(*self.parts, rule, values, scores, drift)
+
+    def schedule(self) -> Schedule:
+        """What has happened so far; a copy, which the machine leaves alone as it goes on."""
+        counters = self.state.counters
+        decisions = int(counters[DECISIONS])
+        return Schedule(
+            workload=self.workload,
+            finish_s=self.state.finish.copy(),
+            preemptions=int(counters[PREEMPTIONS]),
+            decisions=decisions,
+            ran=self.state.ran[:decisions].copy(),
+            started_s=self.state.started[:decisions].copy(),
+        )
