@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from dysta_gym.agents.evaluation import evaluate
     from dysta_gym.agents.mixing import MixedVecEnv
     from dysta_gym.agents.recipes import load_recipe
-    from dysta_gym.agents.runs import train
     from dysta_gym.agents.scoring import ScoringPolicy
+    from dysta_gym.agents.training import train
     from dysta_gym.agents.vec_env import SparseMultiDNNVecEnv
 
 _HOME = {
@@ -28,7 +28,7 @@ _HOME = {
     "evaluate": "evaluation",
     "load": "checkpoints",
     "load_recipe": "recipes",
-    "train": "runs",
+    "train": "training",
 }
 
 __all__ = [

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dysta_gym.agents.networks import NETWORKS
+from dysta_gym.agents.networks import NETWORKS, kind_of
 from dysta_gym.errors import DystaError, one_of
+from dysta_gym.features import Selection, select
 from dysta_gym.files import replacing
 from dysta_gym.information import ALL_LEVELS
 from dysta_gym.policies import Parameter, Policy
 
-FORMAT = 1
+FORMAT = 2
 """Version of the files' format, and of what the features and networks mean."""
 
 SHIPPED = Path(__file__).parent / "checkpoints"
@@ -39,6 +40,7 @@ class Checkpoint:
         name: Name of its recipe.
         network: Kind of the network (`dysta_gym.agents.networks`).
         width: Its width.
+        features: Names of the features that it sees (`dysta_gym.features`).
         weights: Its weights, shape ``(weights,)``.
         level: Level of information that it was trained at.
         record: How it was trained: recipe, seed, steps, seconds, versions, and what it was worth on
@@ -51,6 +53,7 @@ class Checkpoint:
     name: str
     network: str
     width: int
+    features: tuple[str, ...]
     weights: NDArray[np.float64]
     level: str
     record: Mapping[str, Any] = field(default_factory=dict)
@@ -62,9 +65,14 @@ class Checkpoint:
             raise one_of("network", self.network, NETWORKS)
         if self.level not in ALL_LEVELS:
             raise one_of("level", self.level, ALL_LEVELS)
+        seen = self.seen
+        for name in set(seen.names) - set(seen.for_policies().names):
+            raise DystaError(f"features: {name!r} is known to an environment alone; leave it out")
+        if not seen.requests:
+            raise DystaError("features: none is of a request; a network needs one to score by")
         if type(self.width) is not int or not 0 <= self.width <= 4096:
             raise DystaError(f"width: {self.width!r} is not allowed; it must be 0 to 4096")
-        count = NETWORKS[self.network].weights(self.width)
+        count = NETWORKS[self.network].weights(self.width, self.seen)
         if self.weights.shape != (count,) or self.weights.dtype != np.float64:
             raise DystaError(
                 f"weights: an array of {self.weights.dtype} and shape {self.weights.shape} is not "
@@ -73,11 +81,16 @@ class Checkpoint:
         if not np.isfinite(self.weights).all():
             raise DystaError("weights: some are not finite; they must be numbers")
 
+    @property
+    def seen(self) -> Selection:
+        """The features that it sees."""
+        return select(self.features)
+
     def policy(self, name: str | None = None, *, summary: str = "", source: str = "") -> Policy:
         """The trained network as a policy, by its own name unless given one."""
         return Policy(
             name or self.name,
-            NETWORKS[self.network].rule,
+            NETWORKS[self.network].rule(self.seen),
             level=self.level,
             summary=summary or f"least score of a {self.network} network",
             parameters={"time_unit": _UNIT},
@@ -97,6 +110,7 @@ class Checkpoint:
             "name": self.name,
             "network": self.network,
             "width": self.width,
+            "features": list(self.features),
             "level": self.level,
         }
         with replacing(path) as scratch, scratch.open("wb") as file:
@@ -128,12 +142,24 @@ def load(path: str | Path) -> Checkpoint:
             "install the version that wrote it"
         )
     try:
-        own = {key: record.pop(key) for key in ("name", "network", "width", "level")}
+        own = {key: record.pop(key) for key in ("name", "network", "width", "features", "level")}
+        own["features"] = tuple(own["features"])
         return Checkpoint(**own, weights=content["weights"], record=record)
     except KeyError as error:
         raise DystaError(f"{where}: its record has no {error}; train it again") from None
     except DystaError as error:
         raise DystaError(f"{where}: {error}") from None
+
+
+def trained(policy: Policy) -> Checkpoint | None:
+    """The network that a policy decides by; None if it is no such policy."""
+    made = kind_of(policy.score)
+    if made is None:
+        return None
+    (kind, selection), (width, *weights) = made, policy.weights
+    return Checkpoint(
+        policy.name, kind, int(width), selection.names, np.array(weights), policy.level
+    )
 
 
 def shipped(name: str) -> Checkpoint:

@@ -26,12 +26,13 @@ def train(
     ] = None,
 ) -> None:
     """Train a scheduler, and keep what does best on the validation workloads."""
-    from dysta_gym.agents import runs
+    from dysta_gym.agents import training
     from dysta_gym.agents.recipes import load_recipe
+    from dysta_gym.agents.runs import CHECKPOINT
 
     folder = out or Path("runs") / f"{load_recipe(recipe).name}-{seed}"
     with _shown() as report:
-        checkpoint = runs.train(
+        checkpoint = training.train(
             recipe, folder, steps=steps, seed=seed, resume=resume, report=report
         )
     if checkpoint is None:
@@ -40,7 +41,7 @@ def train(
         raise KeyboardInterrupt
     record = checkpoint.record
     typer.echo(
-        f"{folder / runs.CHECKPOINT}: best on validation at step {record['step']:,} of "
+        f"{folder / CHECKPOINT}: best on validation at step {record['step']:,} of "
         f"{record['steps']:,}, objective {record['objective']:.4f}"
     )
 

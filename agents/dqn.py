@@ -2,7 +2,7 @@
 
 from dysta_gym.agents.checkpoints import shipped
 
-DQN = shipped("dqn").policy(
+POLICY = shipped("dqn").policy(
     summary="least score of a network that pools the queue, trained by DQN",
     source="dysta-gym train dqn",
 )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dysta_gym.comparison import DEFAULT_SCENARIOS, Cell, Rows, cells_of, table
 from dysta_gym.errors import DystaError
+from dysta_gym.features import DEFAULT, Feature
 from dysta_gym.workloads import Scenario
 
 Choice = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.int64]]
@@ -35,6 +36,7 @@ def evaluate(
     split: str = "test",
     level: str = "monitored",
     slots: int = 128,
+    features: Sequence[str | Feature] = DEFAULT,
     decisions: str = "layers",
     name: str | None = None,
     batch: int = 256,
@@ -67,6 +69,7 @@ def evaluate(
         split: See there.
         level: What the agent knows, a level of ``SparseMultiDNN-v0``.
         slots: Requests that it can choose from.
+        features: What it observes, as of ``SparseMultiDNN-v0``.
         decisions: When it is asked, as of ``SparseMultiDNN-v0``.
         name: What it is called in the column ``policy``; by default, the name of its class or of
             the function.
@@ -97,8 +100,10 @@ def evaluate(
                 scenario=together[0].scenario,
                 level=level,
                 slots=slots,
+                features=features,
                 decisions=decisions,
                 split=split,
+                copy=False,
             )
             played: dict[int, Rows] = {}
             for at, rows in _play(envs, _choice(agent, envs), together):
@@ -122,7 +127,7 @@ def _play(envs: Any, choose: Choice, cells: Sequence[Cell]) -> Iterator[tuple[in
     observations, infos = envs.reset(options={"workloads": workloads})
     running = np.ones(len(cells), np.bool_)
     while running.any():
-        actions = choose(observations, infos["action_mask"])
+        actions = choose(observations, infos["action_mask"].view(np.bool_))
         observations, _, ended, _, infos = envs.step(actions)
         for at in np.flatnonzero(ended & running).tolist():
             yield at, _rows(infos["final_info"]["metrics"], at)

@@ -8,10 +8,9 @@ import cma
 import numpy as np
 from numpy.typing import NDArray
 
-from dysta_gym.agents.features import QUEUE_FEATURES, REQUEST_FEATURES, F
-from dysta_gym.agents.networks import NETWORKS, ROW
+from dysta_gym.agents.networks import NETWORKS, hidden_weights
 from dysta_gym.agents.protocol import objective, training_bench
-from dysta_gym.agents.recipes import Evolution
+from dysta_gym.agents.recipes import EvolutionRecipe
 from dysta_gym.agents.runs import Run
 
 
@@ -28,18 +27,13 @@ class _Normal:
 def evolve(run: Run) -> None:
     """Train as the run's recipe says."""
     recipe = run.recipe
-    assert isinstance(recipe, Evolution)
+    assert isinstance(recipe, EvolutionRecipe)
     bench = training_bench(recipe.workloads, run.seed, recipe.pool)
-    free = _free(recipe)
-    step, evolution, batches = run.restored or _begin(recipe, run.seed, free)
-
-    def whole(vector: NDArray[np.float64]) -> NDArray[np.float64]:
-        weights = np.zeros(len(free))
-        weights[free] = vector
-        return weights
+    step, evolution, batches = run.restored or _begin(recipe, run.seed)
 
     def mean() -> NDArray[np.float64]:
-        return whole(evolution.mean)
+        weights: NDArray[np.float64] = np.array(evolution.mean)
+        return weights
 
     def state() -> Any:
         return step, evolution, batches
@@ -47,7 +41,7 @@ def evolve(run: Run) -> None:
     while step < run.steps:
         batch = batches.choice(recipe.pool, recipe.batch, replace=False).tolist()
         vectors = evolution.ask()
-        policies = [run.checkpoint(whole(vector)).policy() for vector in vectors]
+        policies = [run.checkpoint(np.array(vector)).policy() for vector in vectors]
         costs = objective(bench.measure_all(policies, batch), bench.reference[:, batch])
         evolution.tell(vectors, costs.tolist())
         step += 1
@@ -58,17 +52,19 @@ def evolve(run: Run) -> None:
 
 
 def _begin(
-    recipe: Evolution, seed: int, free: NDArray[np.bool_]
+    recipe: EvolutionRecipe, seed: int
 ) -> tuple[int, cma.CMAEvolutionStrategy, np.random.Generator]:
     """Steps done, the strategy, and what chooses the workloads of each generation."""
     weights, batches, samples = (
         np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(3)
     )
-    start = np.zeros(len(free))
-    hidden = start[: recipe.network.width * ROW].reshape(-1, ROW)
-    hidden[:, :-1] = weights.normal(0, 0.5, (len(hidden), ROW - 1))  # they give nothing at first
-    for name, weight in recipe.start.items():
-        start[len(start) - F + REQUEST_FEATURES.index(name)] = weight
+    width, seen = recipe.network.width, recipe.seen
+    start, row = np.zeros(NETWORKS["tiny"].weights(width, seen)), hidden_weights(seen)
+    hidden = start[: width * row].reshape(-1, row)
+    hidden[:, :-1] = weights.normal(0, 0.5, (len(hidden), row - 1))  # they give nothing at first
+    line = start[width * row :]
+    for at, feature in enumerate(seen.requests):
+        line[at] = recipe.start.get(feature.name, 0.0)
     options = {
         "popsize": recipe.population,
         "randn": _Normal(samples),
@@ -76,17 +72,4 @@ def _begin(
         "verbose": -9,
         "verb_log": 0,
     }
-    return 0, cma.CMAEvolutionStrategy(start[free], recipe.sigma, options), batches
-
-
-def _free(recipe: Evolution) -> NDArray[np.bool_]:
-    """Which weights are evolved: those of features that the recipe does not leave out."""
-    free = np.ones(NETWORKS["tiny"].weights(recipe.network.width), np.bool_)
-    hidden = free[:-F].reshape(-1, ROW)
-    for name in recipe.without:
-        if name in REQUEST_FEATURES:
-            hidden[:, REQUEST_FEATURES.index(name)] = False
-            free[len(free) - F + REQUEST_FEATURES.index(name)] = False
-        else:
-            hidden[:, F + QUEUE_FEATURES.index(name)] = False
-    return free
+    return 0, cma.CMAEvolutionStrategy(start, recipe.sigma, options), batches

@@ -2,7 +2,7 @@
 
 from dysta_gym.agents.checkpoints import shipped
 
-EVOLVED = shipped("evolved").policy(
+POLICY = shipped("evolved").policy(
     summary="least score of a tiny network, found by an evolution strategy",
     source="dysta-gym train evolved",
 )

@@ -1,8 +1,8 @@
 """Learned scores as scoring rules: networks that run inside the compiled loop, without torch.
 
-A network scores every request of the queue with the same weights, from `dysta_gym.agents.features`,
-so it takes a queue of any length. Two kinds, ``x`` being the features of a request, ``c`` those of
-the queue, the least score running first:
+A network scores every request of the queue with the same weights, from some of the features of
+`dysta_gym.features`, so it takes a queue of any length. Two kinds, ``x`` being the features of a
+request, ``c`` those of the queue, the least score running first:
 
 - ``tiny``: ``u x + v f(A x + B c + b)`` with ``f(a) = a / (1 + |a|)``, a line and one hidden layer.
   Width 0 leaves the line.
@@ -10,80 +10,33 @@ the queue, the least score running first:
   ``-(s x + o + w max(0, D e + P mean(e) + d))``, where the mean is over the queue: every request is
   scored in the light of the others (Zaheer et al., Deep Sets, NeurIPS 2017).
 
-A rule reads ``time_unit``, the width, then the weights, a matrix row after row.
+Features are float32, as environments show them; all else is float64, here and in torch. A rule
+reads ``time_unit``, the width, then the weights, a matrix row after row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dysta_gym.agents.features import C, F, describe
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.records import Floats
+from dysta_gym.features import Selection, describer
 from dysta_gym.machine.queue import Queue
 
-ROW = F + C + 2
-"""Weights of a hidden unit of ``tiny``: of the features, its bias and what it gives."""
+Singles = NDArray[np.float32]
+Score = Callable[[Queue, int, float, Floats, Floats], None]
 
 UNIT, WIDTH, FIRST = range(3)
 """Where a rule's parameters hold the unit of time, the width and the first weight."""
 
 
-def tiny(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
-    """Least ``u x + v f(A x + B c + b)``.
-
-    For each hidden unit there are its ``F`` weights of ``x``, ``C`` of ``c``, ``b`` and ``v``;
-    the last ``F`` weights are ``u``.
-    """
-    width = int(parameters[WIDTH])
-    x, c = np.empty(F * size), np.empty(C)
-    describe(queue, size, now, parameters[UNIT], x, c)
-    line = FIRST + width * ROW
-    for i in range(size):
-        scores[i] = 0.0
-    for f in range(F):
-        weight = parameters[line + f]
-        for i in range(size):
-            scores[i] += weight * x[f * size + i]
-    for h in range(width):
-        at = FIRST + h * ROW
-        bias = parameters[at + F + C]
-        for k in range(C):
-            bias += parameters[at + F + k] * c[k]
-        out = parameters[at + F + C + 1]
-        w0, w1, w2, w3 = (
-            parameters[at],
-            parameters[at + 1],
-            parameters[at + 2],
-            parameters[at + 3],
-        )
-        w4, w5, w6, w7 = (
-            parameters[at + 4],
-            parameters[at + 5],
-            parameters[at + 6],
-            parameters[at + 7],
-        )
-        for i in range(size):
-            a = (
-                bias
-                + w0 * x[i]
-                + w1 * x[size + i]
-                + w2 * x[2 * size + i]
-                + w3 * x[3 * size + i]
-                + w4 * x[4 * size + i]
-                + w5 * x[5 * size + i]
-                + w6 * x[6 * size + i]
-                + w7 * x[7 * size + i]
-            )
-            scores[i] += out * (a / (1.0 + abs(a)))
-
-
 @compiled(None)
-def _add_rows(line: Floats, weights: Floats, rows: Floats) -> None:
+def _add_rows(line: Floats, weights: Floats, rows: Floats | Singles) -> None:
     """Add each row of ``rows``, one after the other, times its weight to ``line``."""
     size, count = line.size, weights.size
     whole = count - count % 4
@@ -100,67 +53,135 @@ def _add_rows(line: Floats, weights: Floats, rows: Floats) -> None:
             line[i] += weight * row[i]
 
 
-def pooled(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
+def _tiny(selection: Selection) -> Score:
+    """Least ``u x + v f(A x + B c + b)``.
+
+    For each hidden unit there are its weights of ``x``, those of ``c``, ``b`` and ``v``; the last
+    weights are ``u``.
+    """
+    describe = describer(selection)
+    of_request, of_queue = len(selection.requests), len(selection.queue)
+    hidden = hidden_weights(selection)
+
+    def tiny(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
+        width = int(parameters[WIDTH])
+        x, c = np.empty(of_request * size, np.float32), np.empty(of_queue, np.float32)
+        describe(queue, size, now, parameters[UNIT], x, c)
+        line = FIRST + width * hidden
+        out, a = scores[:size], np.empty(size)
+        for i in range(size):
+            out[i] = 0.0
+        _add_rows(out, parameters[line : line + of_request], x)
+        for h in range(width):
+            at = FIRST + h * hidden
+            bias = parameters[at + of_request + of_queue]
+            for k in range(of_queue):
+                bias += parameters[at + of_request + k] * c[k]
+            for i in range(size):
+                a[i] = bias
+            _add_rows(a, parameters[at : at + of_request], x)
+            weight = parameters[at + hidden - 1]
+            for i in range(size):
+                out[i] += weight * (a[i] / (1.0 + abs(a[i])))
+
+    return tiny
+
+
+def _pooled(selection: Selection) -> Score:
     """Least ``-(s x + o + w max(0, D e + P mean(e) + d))`` with ``e = max(0, A x + B c + b)``.
 
     The weights are ``A`` and ``B`` side by side, ``b``, ``D``, ``d``, ``P``, ``w``, ``o``, ``s``.
     """
-    width = int(parameters[WIDTH])
-    x, c = np.empty(F * size), np.empty(C)
-    describe(queue, size, now, parameters[UNIT], x, c)
-    e, mean, line = np.empty(width * size), np.empty(width), np.empty(size)
-    biases = FIRST + width * (F + C)
-    inner = biases + width
-    inner_biases = inner + width * width
-    pool = inner_biases + width
-    out = pool + width * width
-    skip = out + width + 1
-    for d in range(width):
-        row = FIRST + d * (F + C)
-        bias = parameters[biases + d]
-        for k in range(C):
-            bias += parameters[row + F + k] * c[k]
+    describe = describer(selection)
+    of_request, of_queue = len(selection.requests), len(selection.queue)
+    of_both = of_request + of_queue
+
+    def pooled(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
+        width = int(parameters[WIDTH])
+        x, c = np.empty(of_request * size, np.float32), np.empty(of_queue, np.float32)
+        describe(queue, size, now, parameters[UNIT], x, c)
+        e, mean, line = np.empty(width * size), np.empty(width), np.empty(size)
+        biases = FIRST + width * of_both
+        inner = biases + width
+        inner_biases = inner + width * width
+        pool = inner_biases + width
+        out = pool + width * width
+        skip = out + width + 1
+        for d in range(width):
+            row = FIRST + d * of_both
+            bias = parameters[biases + d]
+            for k in range(of_queue):
+                bias += parameters[row + of_request + k] * c[k]
+            for i in range(size):
+                line[i] = bias
+            _add_rows(line, parameters[row : row + of_request], x)
+            total, embedded = 0.0, e[d * size : (d + 1) * size]
+            for i in range(size):
+                embedded[i] = max(line[i], 0.0)
+                total += embedded[i]
+            mean[d] = total / size
         for i in range(size):
-            line[i] = bias
-        _add_rows(line, parameters[row : row + F], x)
-        total, embedded = 0.0, e[d * size : (d + 1) * size]
+            line[i] = parameters[out + width]
+        _add_rows(line, parameters[skip : skip + of_request], x)
         for i in range(size):
-            embedded[i] = max(line[i], 0.0)
-            total += embedded[i]
-        mean[d] = total / size
-    for i in range(size):
-        line[i] = parameters[out + width]
-    _add_rows(line, parameters[skip : skip + F], x)
-    for i in range(size):
-        scores[i] = -line[i]
-    for d in range(width):
-        bias = parameters[inner_biases + d]
-        for k in range(width):
-            bias += parameters[pool + d * width + k] * mean[k]
-        for i in range(size):
-            line[i] = bias
-        _add_rows(line, parameters[inner + d * width : inner + (d + 1) * width], e)
-        weight = parameters[out + d]
-        for i in range(size):
-            scores[i] -= weight * max(line[i], 0.0)
+            scores[i] = -line[i]
+        for d in range(width):
+            bias = parameters[inner_biases + d]
+            for k in range(width):
+                bias += parameters[pool + d * width + k] * mean[k]
+            for i in range(size):
+                line[i] = bias
+            _add_rows(line, parameters[inner + d * width : inner + (d + 1) * width], e)
+            weight = parameters[out + d]
+            for i in range(size):
+                scores[i] -= weight * max(line[i], 0.0)
+
+    return pooled
+
+
+def hidden_weights(selection: Selection) -> int:
+    """Weights of a hidden unit of ``tiny``: of the features, its bias and what it gives."""
+    return len(selection.requests) + len(selection.queue) + 2
+
+
+def _tiny_weights(width: int, selection: Selection) -> int:
+    return width * hidden_weights(selection) + len(selection.requests)
+
+
+def _pooled_weights(width: int, selection: Selection) -> int:
+    both = len(selection.requests) + len(selection.queue)
+    return width * both + width + 2 * width * (width + 1) + len(selection.requests) + 1
 
 
 class Network(NamedTuple):
     """A kind of network.
 
     Attributes:
-        rule: Its scoring rule.
-        weights: How many weights it has at a width.
+        rule: Its scoring rule for some features.
+        weights: How many weights it has at a width, for some features.
     """
 
-    rule: Callable[[Queue, int, float, NDArray[np.float64], NDArray[np.float64]], None]
-    weights: Callable[[int], int]
+    rule: Callable[[Selection], Score]
+    weights: Callable[[int, Selection], int]
+
+
+_MADE: dict[Score, tuple[str, Selection]] = {}
+
+
+@cache
+def _rule(kind: str, selection: Selection) -> Score:
+    rule = {"tiny": _tiny, "pooled": _pooled}[kind](selection)
+    _MADE[rule] = kind, selection
+    return rule
+
+
+def kind_of(score: Score) -> tuple[str, Selection] | None:
+    """The kind of network that a scoring rule is, and the features that it sees; None if none."""
+    return _MADE.get(score)
 
 
 NETWORKS = {
-    "tiny": Network(tiny, lambda width: width * ROW + F),
-    "pooled": Network(
-        pooled, lambda width: width * (F + C) + width + 2 * width * (width + 1) + F + 1
-    ),
+    "tiny": Network(partial(_rule, "tiny"), _tiny_weights),
+    "pooled": Network(partial(_rule, "pooled"), _pooled_weights),
 }
 """The kinds of networks by name."""

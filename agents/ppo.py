@@ -2,7 +2,7 @@
 
 from dysta_gym.agents.checkpoints import shipped
 
-PPO = shipped("ppo").policy(
+POLICY = shipped("ppo").policy(
     summary="least score of a network that pools the queue, trained by MaskablePPO",
     source="dysta-gym train ppo",
 )

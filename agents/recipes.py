@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import BaseModel, Field, TypeAdapter
 
-from dysta_gym.agents.features import QUEUE_FEATURES, REQUEST_FEATURES
 from dysta_gym.agents.networks import NETWORKS
 from dysta_gym.configs import Positive, Strict, content_of, told
 from dysta_gym.errors import DystaError
+from dysta_gym.features import SCHEDULING, Selection, select
 from dysta_gym.information import ALL_LEVELS
 from dysta_gym.workloads import load_scenario
 
@@ -69,6 +69,7 @@ class _Recipe(Strict):
         level: Level of information that it sees.
         workloads: What it is trained and validated on.
         network: Its network.
+        features: What it sees, names of `dysta_gym.features` that a policy can see.
         steps: How long it is trained: generations of an evolution, else steps of an environment,
             those of an imitation among them.
         validate_every: Steps from one validation to the next.
@@ -78,6 +79,7 @@ class _Recipe(Strict):
     level: str = "sized/kalman"
     workloads: Workloads
     network: Shape
+    features: tuple[str, ...] = SCHEDULING
     steps: Count
     validate_every: Count
 
@@ -88,8 +90,29 @@ class _Recipe(Strict):
             raise ValueError(f"choose one of: {', '.join(ALL_LEVELS)}")
         return level
 
+    @pydantic.field_validator("features")
+    @classmethod
+    def _can_be_seen(cls, features: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            chosen = select(features)
+        except DystaError as error:
+            raise ValueError(str(error).removeprefix("features: ")) from None
+        hidden = set(chosen.names) - set(chosen.for_policies().names)
+        if hidden:
+            raise ValueError(f"{min(hidden)!r} is known to an environment alone; leave it out")
+        if "present" in chosen.names:
+            raise ValueError("'present' is the same for all requests; leave it out")
+        if not chosen.requests:
+            raise ValueError("none is of a request; a network needs one to score by")
+        return features
 
-class Evolution(_Recipe):
+    @property
+    def seen(self) -> Selection:
+        """The features."""
+        return select(self.features)
+
+
+class EvolutionRecipe(_Recipe):
     """A ``tiny`` network by CMA-ES (Hansen, The CMA evolution strategy: a tutorial, 2016).
 
     Attributes:
@@ -97,8 +120,7 @@ class Evolution(_Recipe):
         sigma: First standard deviation of a weight.
         pool: Training workloads a condition.
         batch: How many of these a generation is judged on.
-        start: Weights of the line that it starts from, by feature.
-        without: Features that it does not see.
+        start: Weights of the line that it starts from, by feature of a request.
     """
 
     method: Literal["evolution"]
@@ -107,25 +129,18 @@ class Evolution(_Recipe):
     pool: Count = 48
     batch: Count = 3
     start: dict[str, Finite] = Field(default_factory=lambda: {"remaining": 3.0, "size": 3.0})
-    without: tuple[str, ...] = ()
-
-    @pydantic.field_validator("start", "without")
-    @classmethod
-    def _features(cls, given: Any, info: pydantic.ValidationInfo) -> Any:
-        known = REQUEST_FEATURES + QUEUE_FEATURES * (info.field_name == "without")
-        for name in given:
-            if name not in known:
-                raise ValueError(f"choose among: {', '.join(map(repr, known))}")
-        return given
 
     @pydantic.model_validator(mode="after")
-    def _is_tiny(self) -> Evolution:
+    def _is_tiny(self) -> EvolutionRecipe:
         if self.network.kind != "tiny":
             raise ValueError(f"network.kind: {self.network.kind!r} is not evolved; choose 'tiny'")
         if self.batch > self.pool:
             raise ValueError(f"batch: {self.batch} is not allowed; pool has {self.pool}")
-        if self.network.width == 0 and set(REQUEST_FEATURES) <= set(self.without):
-            raise ValueError("without: no weight is left; keep a feature of requests")
+        known = [each.name for each in self.seen.requests]
+        for name in self.start:
+            if name not in known:
+                choices = ", ".join(map(repr, known))
+                raise ValueError(f"start: {name!r} is unknown; choose among: {choices}")
         return self
 
 
@@ -151,17 +166,17 @@ class Imitation(Strict):
     learning_rate: Positive = 2e-3
 
 
-class Price(Strict):
-    """What a violation costs in ANTT, for each condition, and how that changes.
+class Penalty(Strict):
+    """ANTT that a violation rate of 1 weighs, in each condition, and how that changes.
 
-    The price is raised where Dysta's violations are not undercut enough, and lowered where its ANTT
+    It is raised where Dysta's violations are not undercut enough, and lowered where its ANTT
     is not: the multiplier of a constraint (Altman, Constrained Markov decision processes, 1999).
 
     Attributes:
-        start: First price, in Dysta's ANTT over its violation rate.
+        start: First penalty, in Dysta's ANTT over its violation rate.
         rate: What its logarithm changes by at most with each validation.
-        least: Least price.
-        most: Greatest price.
+        least: Least penalty.
+        most: Greatest penalty.
         antt: ANTT that is aimed for, over Dysta's.
         violations: Violation rate that is aimed for, over Dysta's.
         pool: Training workloads a condition that this is judged on.
@@ -176,13 +191,13 @@ class Price(Strict):
     pool: Count = 16
 
     @pydantic.model_validator(mode="after")
-    def _in_order(self) -> Price:
+    def _in_order(self) -> Penalty:
         if self.least > self.most:
             raise ValueError(f"least: {self.least} is not allowed; most is {self.most}")
         return self
 
 
-class _Reinforcement(_Recipe):
+class Reinforcement(_Recipe):
     """What recipes with environments have.
 
     Attributes:
@@ -190,7 +205,7 @@ class _Reinforcement(_Recipe):
         environments: Environments a condition.
         emphasis: Environments a condition of single scenarios, where they differ.
         imitate: Whom to imitate first.
-        price: What a violation costs.
+        penalty: What a violation costs.
         gamma: Discount.
         learning_rate: First learning rate; it falls to 0 in a line.
     """
@@ -199,7 +214,7 @@ class _Reinforcement(_Recipe):
     environments: Count = 12
     emphasis: dict[str, Count] = Field(default_factory=dict)
     imitate: Imitation | None = None
-    price: Price = Price()
+    penalty: Penalty = Penalty()
     gamma: Share = 0.99
     learning_rate: Positive = 1e-3
 
@@ -213,7 +228,7 @@ class _Reinforcement(_Recipe):
         ]
 
     @pydantic.model_validator(mode="after")
-    def _emphasises_its_own(self) -> _Reinforcement:
+    def _emphasises_its_own(self) -> Reinforcement:
         for scenario in self.emphasis:
             if scenario not in self.workloads.scenarios:
                 choices = ", ".join(self.workloads.scenarios)
@@ -221,13 +236,13 @@ class _Reinforcement(_Recipe):
         return self
 
     @pydantic.model_validator(mode="after")
-    def _is_pooled(self) -> _Reinforcement:
+    def _is_pooled(self) -> Reinforcement:
         if self.network.kind != "pooled":
             raise ValueError(f"network.kind: {self.network.kind!r} is not trained; choose 'pooled'")
         return self
 
 
-class PPO(_Reinforcement):
+class PPORecipe(Reinforcement):
     """MaskablePPO of sb3-contrib, whose arguments the attributes are."""
 
     method: Literal["ppo"]
@@ -240,7 +255,7 @@ class PPO(_Reinforcement):
     target_kl: Positive | None = 0.02
 
     @pydantic.model_validator(mode="after")
-    def _no_batch_of_one(self) -> PPO:
+    def _no_batch_of_one(self) -> PPORecipe:
         if sum(self.counts()) * self.n_steps % self.batch_size == 1:
             raise ValueError(
                 f"batch_size: {self.batch_size} is not allowed; it leaves a last batch of one"
@@ -248,7 +263,7 @@ class PPO(_Reinforcement):
         return self
 
 
-class DQN(_Reinforcement):
+class DQNRecipe(Reinforcement):
     """DQN of Stable-Baselines3, masked, whose arguments the attributes are."""
 
     method: Literal["dqn"]
@@ -264,10 +279,14 @@ class DQN(_Reinforcement):
     exploration_final_eps: Share = 0.02
 
 
-Recipe = Evolution | PPO | DQN
+Recipe = EvolutionRecipe | PPORecipe | DQNRecipe
 
 _SCHEMA: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="method")])
-_METHODS: Mapping[str, type[BaseModel]] = {"evolution": Evolution, "ppo": PPO, "dqn": DQN}
+_METHODS: Mapping[str, type[BaseModel]] = {
+    "evolution": EvolutionRecipe,
+    "ppo": PPORecipe,
+    "dqn": DQNRecipe,
+}
 
 
 def shipped_recipes() -> dict[str, Path]:
@@ -291,7 +310,7 @@ def _checked(content: Mapping[str, Any], where: str) -> Recipe:
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
         path = [str(part) for part in fault["loc"]]
-        model: type[BaseModel] = _METHODS[path.pop(0)] if path else PPO
+        model: type[BaseModel] = _METHODS[path.pop(0)] if path else PPORecipe
         reason = told(fault, path, model, "method", _METHODS, "{kind: tiny, width: 8}")
         raise DystaError(f"{where}: {reason}") from None
     except DystaError as error:  # of a scenario

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-import random
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,28 +13,20 @@ from numpy.typing import NDArray
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.utils import set_random_seed
-from torch import Tensor
 
-from dysta_gym.agents.features import C, F
-from dysta_gym.agents.mixing import MixedVecEnv, Priced
-from dysta_gym.agents.networks import FIRST, NETWORKS, ROW
-from dysta_gym.agents.protocol import (
-    Bench,
-    conditions,
-    costs,
-    relative,
-    training_bench,
-    training_seed,
-)
-from dysta_gym.agents.recipes import DQN as DQNRecipe
-from dysta_gym.agents.recipes import PPO as PPORecipe
-from dysta_gym.agents.recipes import Imitation, Price
+from dysta_gym.agents.imitation import Pupil, imitate, pupil_of
+from dysta_gym.agents.mixing import MixedVecEnv, Scaled
+from dysta_gym.agents.protocol import Bench, conditions, relative, training_bench, training_seed
+from dysta_gym.agents.randomness import random_state, set_random_state
+from dysta_gym.agents.recipes import DQNRecipe, Penalty, PPORecipe
 from dysta_gym.agents.runs import Run
-from dysta_gym.agents.scoring import NEVER, Scorer, ScoringPolicy, ScoringQPolicy, Seen, see
+from dysta_gym.agents.scoring import Scorer, ScoringPolicy, ScoringQPolicy
 from dysta_gym.agents.vec_env import SparseMultiDNNVecEnv
-from dysta_gym.errors import DystaError
-from dysta_gym.policies import Policy, find
+from dysta_gym.policies import Policy
+
+TRAINING_FEATURES = ("behind", "finished")
+"""What environments show beside what the network sees, to judge what a queue is worth: only they
+know it, so the network that schedules does not see it."""
 
 Recipe = PPORecipe | DQNRecipe
 
@@ -46,7 +36,7 @@ def ppo(run: Run) -> None:
     recipe = run.recipe
     assert isinstance(recipe, PPORecipe)
 
-    def begin(env: Priced) -> MaskablePPO:
+    def begin(env: Scaled) -> MaskablePPO:
         return MaskablePPO(
             ScoringPolicy,
             env,
@@ -59,7 +49,7 @@ def ppo(run: Run) -> None:
             clip_range=recipe.clip_range,
             ent_coef=recipe.ent_coef,
             target_kl=recipe.target_kl,
-            policy_kwargs={"width": recipe.network.width, "optimizer_kwargs": {"eps": 1e-5}},
+            policy_kwargs={**_networks(recipe), "optimizer_kwargs": {"eps": 1e-5}},
             seed=run.seed,
             device="cpu",
         )
@@ -72,7 +62,7 @@ def dqn(run: Run) -> None:
     recipe = run.recipe
     assert isinstance(recipe, DQNRecipe)
 
-    def begin(env: Priced) -> MaskedDQN:
+    def begin(env: Scaled) -> MaskedDQN:
         return MaskedDQN(
             ScoringQPolicy,
             env,
@@ -88,7 +78,7 @@ def dqn(run: Run) -> None:
             exploration_initial_eps=recipe.exploration_initial_eps,
             exploration_fraction=recipe.exploration_fraction,
             exploration_final_eps=recipe.exploration_final_eps,
-            policy_kwargs={"width": recipe.network.width},
+            policy_kwargs=_networks(recipe),
             seed=run.seed,
             device="cpu",
         )
@@ -106,7 +96,7 @@ class MaskedDQN(DQN):
         actions, state = super().predict(observation, *args, **kwargs)
         self.exploration_rate = rate
         if exploring:
-            taken = see(torch.as_tensor(observation)).taken
+            taken = self.q_net.see(torch.as_tensor(observation)).taken
             astray, where = torch.rand(2, len(actions))
             anywhere = (where * taken.sum(1)).long()  # the taken slots are the first ones
             actions = np.where(astray.numpy() < rate, anywhere.numpy(), actions)
@@ -117,6 +107,16 @@ class MaskedDQN(DQN):
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         # The exploration rate is 1 while learning has not started.
         return super()._sample_action(0, action_noise, n_envs)
+
+
+def _shown(recipe: Recipe) -> tuple[str, ...]:
+    """What environments show: what the network sees, and what it helps to know in training."""
+    return ("present", *recipe.features, *TRAINING_FEATURES)
+
+
+def _networks(recipe: Recipe) -> dict[str, Any]:
+    """How its policy makes its networks."""
+    return {"width": recipe.network.width, "features": _shown(recipe)}
 
 
 class _Falling:
@@ -135,7 +135,7 @@ def _scorer(model: Any) -> Scorer:
     return scorer
 
 
-def _learn(run: Run, recipe: Recipe, kind: Any, begin: Callable[[Priced], Any]) -> None:
+def _learn(run: Run, recipe: Recipe, kind: Any, begin: Callable[[Scaled], Any]) -> None:
     """Train a model of Stable-Baselines3 from its beginning, or from where the run goes on.
 
     With one thread: more gain little with nets this small, and how sums are split among them would
@@ -149,15 +149,15 @@ def _learn(run: Run, recipe: Recipe, kind: Any, begin: Callable[[Priced], Any]) 
         torch.set_num_threads(threads)
 
 
-def _learn_alone(run: Run, recipe: Recipe, kind: Any, begin: Callable[[Priced], Any]) -> None:
-    bench = training_bench(recipe.workloads, run.seed, recipe.price.pool)
+def _learn_alone(run: Run, recipe: Recipe, kind: Any, begin: Callable[[Scaled], Any]) -> None:
+    bench = training_bench(recipe.workloads, run.seed, recipe.penalty.pool)
     pupil, model, env = _restored(kind, run.restored)
     begun = model is not None
     if not begun:
-        pupil = pupil or _pupil(recipe, run.seed, bench)
+        pupil = pupil or pupil_of(recipe, run.seed, bench, lambda: _environment(recipe, run.seed))
         if pupil:
-            _imitate(run, pupil)
-        env = _priced(recipe, bench, _environment(recipe, run.seed))
+            imitate(run, pupil)
+        env = _scaled(recipe, bench, _environment(recipe, run.seed))
         model = begin(env)
         env.seed(_first_seed(recipe, run.seed))  # the model has given it the run's own seed
         if pupil:
@@ -181,29 +181,29 @@ def _take(model: Any, scorer: Scorer) -> None:
 class _Callback(BaseCallback):
     """Where training meets the run: between two rollouts, when there is least to keep."""
 
-    def __init__(self, run: Run, recipe: Recipe, bench: Bench, env: Priced, imitated: int) -> None:
+    def __init__(self, run: Run, recipe: Recipe, bench: Bench, env: Scaled, imitated: int) -> None:
         super().__init__()
         self.run, self.recipe, self.bench, self.env = run, recipe, bench, env
         self.imitated = imitated
-        self._priced = -1
+        self._adapted = -1
 
     def _on_step(self) -> bool:
         return True
 
     def _on_training_start(self) -> None:
-        self._priced = self.model.num_timesteps // self.recipe.validate_every
+        self._adapted = self.model.num_timesteps // self.recipe.validate_every
 
     def _on_rollout_start(self) -> None:
         self.advance()
 
     def advance(self) -> None:
-        """Set the prices, validate and save, where it is time to."""
+        """Adapt the penalties, validate and save, where it is time to."""
         model, recipe = self.model, self.recipe
         epoch = model.num_timesteps // recipe.validate_every
-        if epoch > self._priced and recipe.price.rate:
-            self._priced = epoch
+        if epoch > self._adapted and recipe.penalty.rate:
+            self._adapted = epoch
             policy = self.run.checkpoint(self._weights()).policy()
-            _reprice(recipe.price, self.bench, self.env, policy)
+            _adapt(recipe.penalty, self.bench, self.env, policy)
         self.run.advance(self.imitated + model.num_timesteps, self._weights, self._state)
 
     def _weights(self) -> NDArray[np.float64]:
@@ -218,7 +218,7 @@ class _Callback(BaseCallback):
             "env": pickle.dumps(self.env),
             "replay": pickle.dumps(getattr(model, "replay_buffer", None)),
             "actions": pickle.dumps(model.action_space),
-            "random": _random_state(),
+            "random": random_state(),
         }
 
 
@@ -227,7 +227,7 @@ def _restored(kind: Any, state: dict[str, Any] | None) -> tuple[Pupil | None, An
     if state is None:
         return None, None, None
     if "pupil" in state:
-        _set_random_state(state["random"])
+        set_random_state(state["random"])
         return pickle.loads(state["pupil"]), None, None
     env = pickle.loads(state["env"])
     model = kind.load(io.BytesIO(state["model"]), env=env, device="cpu", force_reset=False)
@@ -235,20 +235,8 @@ def _restored(kind: Any, state: dict[str, Any] | None) -> tuple[Pupil | None, An
     replay = pickle.loads(state["replay"])
     if replay is not None:
         model.replay_buffer = replay
-    _set_random_state(state["random"])
+    set_random_state(state["random"])
     return None, model, env
-
-
-def _random_state() -> Any:
-    """The state of the global generators, which Stable-Baselines3 draws from."""
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-
-
-def _set_random_state(state: Any) -> None:
-    python, numpy, torches = state
-    random.setstate(python)
-    np.random.set_state(numpy)  # noqa: NPY002
-    torch.set_rng_state(torches)
 
 
 def _environment(recipe: Recipe, seed: int) -> MixedVecEnv:
@@ -260,6 +248,8 @@ def _environment(recipe: Recipe, seed: int) -> MixedVecEnv:
             level=recipe.level,
             slots=recipe.slots,
             decisions="events",
+            features=_shown(recipe),
+            reward="shaped",
         )
         for condition, count in zip(conditions(recipe.workloads), recipe.counts(), strict=True)
     )
@@ -268,129 +258,21 @@ def _environment(recipe: Recipe, seed: int) -> MixedVecEnv:
 
 
 def _first_seed(recipe: Recipe, run: int) -> int:
-    """First seed of a run's environments, after those of the workloads that set the prices."""
-    return training_seed(run) + recipe.price.pool
+    """First seed of a run's environments, after those of the workloads that set the penalties."""
+    return training_seed(run) + recipe.penalty.pool
 
 
-def _priced(recipe: Recipe, bench: Bench, env: MixedVecEnv) -> Priced:
+def _scaled(recipe: Recipe, bench: Bench, env: MixedVecEnv) -> Scaled:
     rate, antt = bench.reference.mean(axis=1).T
-    price = recipe.price
-    first = np.clip(price.start * antt / np.maximum(rate, 0.02), price.least, price.most)
-    requests = np.array([condition.requests for condition in bench.conditions], float)
-    return Priced(env, first, requests, recipe.gamma)
+    penalty = recipe.penalty
+    first = np.clip(penalty.start * antt / np.maximum(rate, 0.02), penalty.least, penalty.most)
+    return Scaled(env, first, recipe.gamma)
 
 
-def _reprice(price: Price, bench: Bench, env: Priced, policy: Policy) -> None:
-    """Set the prices after a look at what the network does on training workloads."""
+def _adapt(penalty: Penalty, bench: Bench, env: Scaled, policy: Policy) -> None:
+    """Set the penalties after a look at what the network does on training workloads."""
     v, a = relative(bench.measure(policy), bench.reference)
-    room = np.clip((price.antt - a) / 0.02, -1, 1)
-    change = np.where((room > 0) & (v < price.violations), 0, room)
-    env.price(np.clip(env.prices * np.exp(price.rate * change), price.least, price.most))
-
-
-class Pupil:
-    """A network that learns to choose as a teacher does, in the states that it gets into itself.
-
-    The teacher says what it would have done where the pupil has gone (DAgger: Ross, Gordon and
-    Bagnell, A reduction of imitation learning and structured prediction to no-regret online
-    learning, AISTATS 2011), and how much it minds: its scores over a temperature are the
-    probabilities that the pupil's are compared with.
-
-    Attributes:
-        scorer: The network.
-        steps: Steps that its environments have made.
-    """
-
-    def __init__(
-        self, env: MixedVecEnv, scorer: Scorer, how: Imitation, tilts: NDArray[np.float64]
-    ) -> None:
-        """Raises `DystaError` if the teacher has no ``tiny`` network.
-
-        Args:
-            env: Environments to walk through.
-            scorer: The network.
-            how: Whom to imitate and how long.
-            tilts: See `Imitation`, of each part of ``env``.
-        """
-        counts = [part.num_envs for part in env.parts]
-        self.tilts = torch.tensor(np.repeat(tilts, counts), dtype=torch.float32)
-        self.teacher, self.how = Teacher(how.teacher), how
-        self.env, self.scorer, self.steps = env, scorer, 0
-        self.optimiser = torch.optim.Adam(scorer.parameters(), lr=how.learning_rate)
-        self.observations: Any = env.reset()
-
-    def learn(self) -> None:
-        """Walk eight steps in every environment, and learn from them."""
-        done = self.steps / self.how.steps
-        shown = []
-        for _ in range(8):
-            seen = see(torch.as_tensor(self.observations))
-            shown.append(torch.as_tensor(self.observations))
-            with torch.no_grad():
-                wanted = seen.scores(-self.teacher(seen, self.tilts))
-                mine = seen.scores(self.scorer(seen))
-            followed = torch.rand(len(mine)) >= min(0.8, 2 * done)
-            actions = torch.where(followed, wanted.argmax(1), mine.argmax(1))
-            self.observations = self.env.step(actions.numpy())[0]
-        self.steps += 8 * self.env.num_envs
-        seen = see(torch.cat(shown))
-        with torch.no_grad():
-            scores = self.teacher(seen, self.tilts.repeat(len(shown)))
-            wanted = torch.softmax(seen.scores(-scores / self.how.temperature), 1)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.how.learning_rate * max(0.0, 1 - done)
-        for _ in range(3):
-            chances = torch.log_softmax(seen.scores(self.scorer(seen)), 1).clamp_min(NEVER)
-            loss = -(wanted * chances).sum(1).mean()
-            self.optimiser.zero_grad()
-            loss.backward()
-            self.optimiser.step()
-
-
-def _pupil(recipe: Recipe, seed: int, bench: Bench) -> Pupil | None:
-    how = recipe.imitate
-    if how is None:
-        return None
-    teacher = find(how.teacher).at(recipe.level)
-    measured = bench.measure_all([_tilted(teacher, tilt) for tilt in how.tilts])
-    best = costs(measured, bench.reference, how.antt).argmin(axis=0)
-    set_random_seed(seed)
-    env = _environment(recipe, seed)
-    return Pupil(env, Scorer(recipe.network.width), how, np.array(how.tilts)[best])
-
-
-def _tilted(teacher: Policy, tilt: float) -> Policy:
-    """A ``tiny`` network with other weights of the first two features, remaining and size."""
-    weights = np.array(teacher.weights)
-    weights[-F : -F + 2] += tilt
-    return replace(teacher, weights=tuple(weights.tolist()))
-
-
-def _imitate(run: Run, pupil: Pupil) -> None:
-    def state() -> dict[str, Any]:
-        return {"pupil": pickle.dumps(pupil), "random": _random_state()}
-
-    while pupil.steps < min(pupil.how.steps, run.steps):
-        pupil.learn()
-        step = min(pupil.steps, pupil.how.steps)
-        run.advance(step, pupil.scorer.weights, state, candidate=False)
-
-
-class Teacher:
-    """A ``tiny`` network in torch."""
-
-    def __init__(self, name: str) -> None:
-        policy = find(name)
-        if policy.score is not NETWORKS["tiny"].rule:
-            raise DystaError(f"{name!r} is no 'tiny' network; choose an evolved agent")
-        width = int(policy.weights[0])
-        weights = torch.tensor(policy.weights[FIRST - 1 :], dtype=torch.float32)
-        hidden = weights[: width * ROW].reshape(width, ROW)
-        self.requests, self.queue = hidden[:, :F].T, hidden[:, F : F + C].T
-        self.bias, self.out, self.line = hidden[:, F + C], hidden[:, F + C + 1], weights[-F:]
-
-    def __call__(self, seen: Seen, tilts: Tensor) -> Tensor:
-        """Scores, the least running first, shape ``(M,)``, for tilts of shape ``(N,)``."""
-        a = seen.requests @ self.requests + (seen.queue @ self.queue + self.bias)[seen.owner]
-        tilted = tilts[seen.owner] * seen.requests[:, :2].sum(1)
-        return (a / (1 + a.abs())) @ self.out + seen.requests @ self.line + tilted
+    room = np.clip((penalty.antt - a) / 0.02, -1, 1)
+    change = np.where((room > 0) & (v < penalty.violations), 0, room)
+    new = env.penalties * np.exp(penalty.rate * change)
+    env.penalise(np.clip(new, penalty.least, penalty.most))

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,19 +27,12 @@ from dysta_gym.agents.protocol import (
     objective,
     training_seed,
 )
-from dysta_gym.agents.recipes import Recipe, load_recipe
+from dysta_gym.agents.recipes import Recipe
 from dysta_gym.errors import DystaError
 from dysta_gym.files import check_folder, replacing
 
 CHECKPOINT, STATE, RECIPE = "checkpoint.npz", "state.pkl", "recipe.yaml"
 """Files of a run: the best network so far, what resuming needs, and what is trained how."""
-
-_METHODS = {
-    "evolution": ("dysta_gym.agents.evolution", "evolve"),
-    "ppo": ("dysta_gym.agents.reinforcement", "ppo"),
-    "dqn": ("dysta_gym.agents.reinforcement", "dqn"),
-}
-"""Where the function is that trains by a method."""
 
 PACKAGES = ("numpy", "numba", "cma", "torch", "stable-baselines3", "sb3-contrib")
 
@@ -219,8 +211,9 @@ class Run:
     ) -> Checkpoint:
         """The recipe's network with these weights."""
         recipe, network = self.recipe, self.recipe.network
+        seen = recipe.seen.names
         return Checkpoint(
-            recipe.name, network.kind, network.width, weights, recipe.level, record or {}
+            recipe.name, network.kind, network.width, seen, weights, recipe.level, record or {}
         )
 
     def _record(self, step: int, measured: NDArray[np.float64], cost: float) -> dict[str, Any]:
@@ -306,83 +299,3 @@ def _logger(out: Path) -> Any:
     from stable_baselines3.common.logger import configure
 
     return configure(str(out), ["tensorboard"])
-
-
-def train(
-    recipe: str | Path | Mapping[str, Any],
-    out: str | Path,
-    *,
-    steps: int | None = None,
-    seed: int = 0,
-    resume: bool = False,
-    report: Callable[[Report], None] = lambda report: None,
-) -> Checkpoint | None:
-    """Train an agent.
-
-    The folder holds ``recipe.yaml``, ``checkpoint.npz``, the network that did best on the
-    validation workloads, logs for TensorBoard, and ``state.pkl``, which resuming reads; like any
-    pickle, it should be one's own. A run that was interrupted and resumed gives what it would have
-    given otherwise.
-
-    Args:
-        recipe: Name of a recipe in the package, YAML file, or mapping of its fields.
-        out: Folder for the run, empty unless it is resumed.
-        steps: Steps in all; None for the recipe's, or those of the run that is resumed.
-        seed: Seed of the run.
-        resume: Go on with the run in the folder.
-        report: Called with a `Report` after each step.
-
-    Returns:
-        The network that did best on the validation workloads; None if the run was interrupted
-        (SIGINT), which saves its state.
-
-    Raises:
-        DystaError: If an argument is not allowed, a package is missing, or there is nothing to
-            resume.
-    """
-    chosen = load_recipe(recipe)
-    for name, value, least in (("steps", steps, 1), ("seed", seed, 0)):
-        if value is not None and (type(value) is not int or not least <= value < 2**31):
-            raise DystaError(
-                f"{name}: {value!r} is not allowed; it must be a whole number, {least} or more"
-            )
-    method = _method(chosen.method)
-    _check_teacher(chosen)
-    run = Run(chosen, seed, Path(out), steps, resume=resume, report=report)
-    with run.interruptible():
-        try:
-            method(run)
-        except Interrupted:
-            return None
-    return run.close()
-
-
-def _check_teacher(recipe: Recipe) -> None:
-    """Raise a `DystaError` if whom a recipe imitates cannot be imitated."""
-    if recipe.method != "evolution" and recipe.imitate:
-        from dysta_gym.agents.reinforcement import Teacher
-
-        try:
-            Teacher(recipe.imitate.teacher)
-        except DystaError as error:
-            raise DystaError(f"imitate.teacher: {error}") from None
-
-
-def _method(name: str) -> Callable[[Run], None]:
-    """The function that trains by a method.
-
-    Raises:
-        DystaError: If a package that it needs is missing.
-    """
-    module, function = _METHODS[name]
-    try:
-        for needed in ("tensorboard", "stable_baselines3.common.logger"):
-            import_module(needed)
-        trainer: Callable[[Run], None] = getattr(import_module(module), function)
-    except ModuleNotFoundError as error:
-        if str(error.name).startswith("dysta_gym"):
-            raise
-        raise DystaError(
-            f"train: {error.name} is missing; pip install 'dysta-gym[agents]'"
-        ) from None
-    return trainer

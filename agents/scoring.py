@@ -1,14 +1,14 @@
 """The pooled network in torch: as a policy of MaskablePPO, and as the Q network of DQN.
 
-It scores what an observation of ``SparseMultiDNN-v0`` shows, from the features that its compiled
-form, `dysta_gym.agents.networks.pooled`, computes of the queue, so that it is trained on slots and
-then runs over the whole queue.
+It reads the features that an environment shows, which are those that its compiled form,
+`dysta_gym.agents.networks`, computes of the queue, to the last bit. It computes in float64 as that
+does, and scores in float32, so that it is trained on slots and then runs over the whole queue with
+the same scores.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,10 +19,8 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
-from dysta_gym.agents.features import LEAST, C, F
-from dysta_gym.envs.engine import DECADES, OCTAVES, REQUEST_FEATURES, SYSTEM_FEATURES, WIDTH
-
-_AT = {name: place for place, name in enumerate(REQUEST_FEATURES)}
+from dysta_gym.errors import DystaError
+from dysta_gym.features import DEFAULT, Feature, Selection, select
 
 NEVER = -1e8
 """Score of a slot that is not taken."""
@@ -32,112 +30,136 @@ class Seen(NamedTuple):
     """What the observations of ``N`` environments show of ``M`` requests in all.
 
     Attributes:
-        requests: Features of each request, shape ``(M, F)``.
+        requests: Features of each request that a policy can see, shape ``(M, F)``.
+        queue: Features of each queue that a policy can see, shape ``(N, C)``.
+        more: All features of each request, shape ``(M, ...)``.
+        whole: All features of each queue, shape ``(N, ...)``.
         owner: Environment of each request, shape ``(M,)``.
         taken: Which slots they are in, shape ``(N, slots)``.
-        queue: Features of each queue, shape ``(N, C)``.
         count: Requests of each, at least 1, shape ``(N, 1)``.
-        system: The system's features, shape ``(N, 6)``.
     """
 
     requests: Tensor
+    queue: Tensor
+    more: Tensor
+    whole: Tensor
     owner: Tensor
     taken: Tensor
-    queue: Tensor
     count: Tensor
-    system: Tensor
 
     def sums(self, values: Tensor) -> Tensor:
         """Sums over each environment's requests; from ``(M, ...)`` to ``(N, ...)``."""
-        return torch.zeros(len(self.taken), *values.shape[1:]).index_add(0, self.owner, values)
+        shape = (len(self.taken), *values.shape[1:])
+        return torch.zeros(shape, dtype=values.dtype).index_add(0, self.owner, values)
 
     def scores(self, values: Tensor) -> Tensor:
         """What each slot scores, shape ``(N, slots)``; `NEVER` if it is empty."""
         return torch.full(self.taken.shape, NEVER).masked_scatter(self.taken, values)
 
 
-def see(observations: Tensor) -> Seen:
-    """The features of `dysta_gym.agents.features`, of requests that have a slot."""
-    slots = (observations.shape[1] - len(SYSTEM_FEATURES)) // WIDTH
-    table = observations[:, : WIDTH * slots].reshape(-1, slots, WIDTH)
-    taken = table[:, :, _AT["present"]] > 0
-    rows = table[taken]
-    owner = taken.nonzero()[:, 0]
-    decades = DECADES * math.log(10)
-    remaining = decades * rows[:, _AT["remaining"]]
-    correction = torch.exp2(OCTAVES * rows[:, _AT["correction"]])
-    size = decades * rows[:, _AT["isolated"]] + correction.log()
-    soft = rows[:, _AT["slack"]]
-    slack = soft / (1 - soft.abs()).clamp_min(1e-6) / correction
-    late = (slack < 0).float()
-    margin = slack * size.exp()
-    work = remaining.exp()
-    sums = torch.zeros(len(taken), 4).index_add(
-        0, owner, torch.stack([work, work * (1 - late), torch.ones_like(late), 1 - late], 1)
-    )
-    backlog, on_time, count, makes_it = sums.unbind(1)
-    some = count.clamp_min(1)
-    requests = torch.stack(
-        [
-            remaining / 2,
-            size / 2,
-            late,
-            slack / (1 + slack.abs()),
-            slack / (8 + slack.abs()),
-            rows[:, _AT["ran last"]],
-            margin / (margin.abs() + on_time[owner]).clamp_min(LEAST),
-            rows[:, _AT["progress"]],
-        ],
-        1,
-    )
-    queue = torch.stack(
-        [backlog.log1p() / 2, on_time.log1p() / 2, count.log1p() / 2, makes_it / some], 1
-    )
-    return Seen(requests, owner, taken, queue, some[:, None], observations[:, WIDTH * slots :])
+class Sight:
+    """How the features of an observation are read.
+
+    Args:
+        features: The features that the environment shows; ``present`` must be among them.
+
+    Attributes:
+        policy: Those of them that a policy can see, a `Selection`.
+        more: How many of a request there are in all, but for ``present``.
+        whole: How many of the queue there are in all.
+
+    Raises:
+        DystaError: If ``present`` is missing, or there is nothing of a request to score by.
+    """
+
+    def __init__(self, features: Iterable[str | Feature]) -> None:
+        shown = select(features)
+        self._shown, names = shown, [each.name for each in shown.requests]
+        if "present" not in names:
+            raise DystaError(
+                "features: 'present' is missing; a network that scores requests must be shown it"
+            )
+        self.policy: Selection = shown.for_policies().without("present")
+        if not self.policy.requests:
+            raise DystaError("features: none is of a request; a network needs one to score by")
+        self._present = names.index("present")
+        self._more = [at for at in range(len(names)) if at != self._present]
+        self._requests = [names.index(each.name) for each in self.policy.requests]
+        self._queue = [shown.queue.index(each) for each in self.policy.queue]
+        self.more, self.whole = len(self._more), len(shown.queue)
+
+    def __call__(self, observations: Tensor) -> Seen:
+        """What observations show, of requests that have a slot.
+
+        Raises:
+            DystaError: If they hold other features.
+        """
+        width = len(self._shown.requests)
+        slots, rest = divmod(observations.shape[1] - self.whole, width)
+        if rest or slots < 1:
+            raise DystaError(
+                f"features: observations of {observations.shape[1]} numbers do not hold "
+                f"{width} a slot and {self.whole} of the queue; give the features that the "
+                "environment shows"
+            )
+        table = observations[:, : width * slots].reshape(-1, slots, width)
+        taken = table[:, :, self._present] > 0
+        rows, whole = table[taken], observations[:, width * slots :]
+        return Seen(
+            requests=rows[:, self._requests],
+            queue=whole[:, self._queue],
+            more=rows[:, self._more],
+            whole=whole,
+            owner=taken.nonzero()[:, 0],
+            taken=taken,
+            count=taken.sum(1, keepdim=True).clamp_min(1),
+        )
 
 
 class Scorer(nn.Module):
     """The ``pooled`` network; the greatest runs, as torch's policies have it."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, selection: Selection) -> None:
         super().__init__()
-        self.embed = nn.Linear(F + C, width)
-        self.inner = nn.Linear(width, width)
-        self.pool = nn.Linear(width, width, bias=False)
-        self.out = nn.Linear(width, 1)
-        self.skip = nn.Linear(F, 1, bias=False)
+        of_request, of_queue = len(selection.requests), len(selection.queue)
+        exact = {"dtype": torch.float64}
+        self.embed = nn.Linear(of_request + of_queue, width, **exact)
+        self.inner = nn.Linear(width, width, **exact)
+        self.pool = nn.Linear(width, width, bias=False, **exact)
+        self.out = nn.Linear(width, 1, **exact)
+        self.skip = nn.Linear(of_request, 1, bias=False, **exact)
 
     def forward(self, seen: Seen) -> Tensor:
-        """Scores of the requests, shape ``(M,)``."""
-        both = torch.cat([seen.requests, seen.queue[seen.owner]], 1)
-        embedded = torch.relu(self.embed(both))
+        """Scores of the requests, float32 of shape ``(M,)``."""
+        requests, queue = seen.requests.double(), seen.queue.double()
+        embedded = torch.relu(self.embed(torch.cat([requests, queue[seen.owner]], 1)))
         mean = seen.sums(embedded) / seen.count
         hidden = torch.relu(self.inner(embedded) + self.pool(mean)[seen.owner])
-        return (self.out(hidden) + self.skip(seen.requests)).squeeze(1)
+        return (self.out(hidden) + self.skip(requests)).squeeze(1).float()
 
     def weights(self) -> NDArray[np.float64]:
-        """The weights as `dysta_gym.agents.networks.pooled` reads them."""
+        """The weights as `dysta_gym.agents.networks` reads them."""
         parts: Sequence[Tensor] = (
             self.embed.weight, self.embed.bias, self.inner.weight, self.inner.bias,
             self.pool.weight, self.out.weight, self.out.bias, self.skip.weight,
         )  # fmt: skip
-        return np.concatenate([part.detach().numpy().astype(np.float64).ravel() for part in parts])
+        return np.concatenate([part.detach().numpy().ravel() for part in parts])
 
 
 class Worth(nn.Module):
     """What a queue is worth: mean and sum of embedded requests, then two layers."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, sight: Sight) -> None:
         super().__init__()
-        self.embed = nn.Linear(F + C, width)
-        self.inner = nn.Linear(2 * width + C + len(SYSTEM_FEATURES), 2 * width)
+        self.embed = nn.Linear(sight.more + sight.whole, width)
+        self.inner = nn.Linear(2 * width + sight.whole, 2 * width)
         self.out = nn.Linear(2 * width, 1)
 
     def forward(self, seen: Seen) -> Tensor:
         """Values, shape ``(N, 1)``."""
-        both = torch.cat([seen.requests, seen.queue[seen.owner]], 1)
+        both = torch.cat([seen.more, seen.whole[seen.owner]], 1)
         total = seen.sums(torch.relu(self.embed(both)))
-        known = torch.cat([total / seen.count, total / 16, seen.queue, seen.system], 1)
+        known = torch.cat([total / seen.count, total / 16, seen.whole], 1)
         value: Tensor = self.out(torch.relu(self.inner(known)))
         return value
 
@@ -145,21 +167,31 @@ class Worth(nn.Module):
 class ScoringPolicy(MaskableActorCriticPolicy):
     """Scores as logits, and their worth: ``MaskablePPO(ScoringPolicy, env)``.
 
-    ``policy_kwargs`` has ``width``, that of the networks.
+    ``policy_kwargs`` has ``width``, that of the networks, and ``features``, those that the
+    environment shows, where these are not the default.
     """
 
-    def __init__(self, *args: Any, width: int = 16, **kwargs: Any) -> None:
-        self.width = width
+    def __init__(
+        self,
+        *args: Any,
+        width: int = 16,
+        features: Sequence[str | Feature] = DEFAULT,
+        **kwargs: Any,
+    ) -> None:
+        self.width, self.features = width, features
         super().__init__(*args, **kwargs)
 
     def _build(self, lr_schedule: Schedule) -> None:
-        self.scorer, self.worth = Scorer(self.width), Worth(2 * self.width)
+        self.see = Sight(self.features)
+        self.scorer = Scorer(self.width, self.see.policy)
+        self.worth = Worth(2 * self.width, self.see)
         self.optimizer = self.optimizer_class(
             self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
         )
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {**super()._get_constructor_parameters(), "width": self.width}
+        own = {"width": self.width, "features": self.features}
+        return {**super()._get_constructor_parameters(), **own}
 
     def _distribution(self, seen: Seen, masks: NDArray[np.bool_] | None) -> Any:
         logits = seen.scores(self.scorer(seen))
@@ -175,7 +207,7 @@ class ScoringPolicy(MaskableActorCriticPolicy):
         action_masks: NDArray[np.bool_] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Actions, values and logarithms of the actions' probabilities."""
-        seen = see(obs)
+        seen = self.see(obs)
         distribution = self._distribution(seen, action_masks)
         actions = distribution.get_actions(deterministic=deterministic)
         return actions, self.worth(seen), distribution.log_prob(actions)
@@ -184,30 +216,31 @@ class ScoringPolicy(MaskableActorCriticPolicy):
         self, obs: Tensor, actions: Tensor, action_masks: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Values, logarithms of the actions' probabilities, and entropies."""
-        seen = see(obs)
+        seen = self.see(obs)
         distribution = self._distribution(seen, action_masks)
         return self.worth(seen), distribution.log_prob(actions), distribution.entropy()
 
     def get_distribution(self, obs: Tensor, action_masks: NDArray[np.bool_] | None = None) -> Any:
         """The distribution of actions."""
-        return self._distribution(see(obs), action_masks)
+        return self._distribution(self.see(obs), action_masks)
 
     def predict_values(self, obs: Tensor) -> Tensor:
         """Values."""
-        value: Tensor = self.worth(see(obs))
+        value: Tensor = self.worth(self.see(obs))
         return value
 
 
 class QNet(nn.Module):
     """``Q = worth + score - mean score``, after the dueling networks of Wang et al., ICML 2016."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, sight: Sight) -> None:
         super().__init__()
-        self.scorer, self.worth = Scorer(width), Worth(2 * width)
+        self.see = sight
+        self.scorer, self.worth = Scorer(width, sight.policy), Worth(2 * width, sight)
 
     def forward(self, obs: Tensor) -> Tensor:
         """Values of the slots, shape ``(N, slots)``."""
-        seen = see(obs)
+        seen = self.see(obs)
         scores = self.scorer(seen)
         mean = seen.sums(scores[:, None]) / seen.count
         return seen.scores(scores + (self.worth(seen) - mean)[seen.owner, 0])
@@ -221,15 +254,22 @@ class QNet(nn.Module):
 
 
 class ScoringQPolicy(DQNPolicy):
-    """`QNet` for DQN; ``policy_kwargs`` has ``width``, that of the networks."""
+    """`QNet` for DQN; ``policy_kwargs`` as of `ScoringPolicy`."""
 
-    def __init__(self, *args: Any, width: int = 16, **kwargs: Any) -> None:
-        self.width = width
+    def __init__(
+        self,
+        *args: Any,
+        width: int = 16,
+        features: Sequence[str | Feature] = DEFAULT,
+        **kwargs: Any,
+    ) -> None:
+        self.width, self.features = width, features
         super().__init__(*args, **kwargs)
 
     def make_q_net(self) -> Any:
         """A network."""
-        return QNet(self.width).to(self.device)
+        return QNet(self.width, Sight(self.features)).to(self.device)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        return {**super()._get_constructor_parameters(), "width": self.width}
+        own = {"width": self.width, "features": self.features}
+        return {**super()._get_constructor_parameters(), **own}

@@ -24,7 +24,9 @@ except ModuleNotFoundError as error:
         "SparseMultiDNNVecEnv: stable-baselines3 is missing; pip install 'dysta-gym[agents]'"
     ) from None
 
-_SHARED = ("scenario", "store", "level", "slots", "reward", "penalty", "split", "decisions")
+_SHARED = (
+    "scenario", "store", "level", "slots", "features", "penalty", "split", "decisions",
+)  # fmt: skip
 """Settings that all environments have in common, by their names in a single environment."""
 
 _REMEDIES = {"penalty": "set the property penalty, for all environments"}
@@ -68,6 +70,7 @@ class SparseMultiDNNVecEnv(VecEnv):
             num_envs=num_envs,
             vectorization_mode="vector_entry_point",
             autoreset_mode="SameStep",
+            copy=False,
             **{"threads": 1, **kwargs},
         )
         self.envs, self.spec = envs, envs.spec
@@ -85,7 +88,7 @@ class SparseMultiDNNVecEnv(VecEnv):
 
         It is set on this object: wrappers such as `VecNormalize` pass on what is read, not what is
         set, and have this object as ``unwrapped``. With the reward ``"final"``, what has accrued
-        before keeps its weight.
+        before keeps its weight; with ``"shaped"``, what is owed takes the new one.
 
         Raises:
             DystaError: If it is set to what is no number, not finite or below 0.
@@ -102,6 +105,7 @@ class SparseMultiDNNVecEnv(VecEnv):
         """What all environments have in common, by its name in a single environment."""
         return {
             **{name: getattr(self.envs.settings, name) for name in _SHARED},
+            "reward": self.envs.settings.reward.name,
             "action_space": self.envs.single_action_space,
             "observation_space": self.envs.single_observation_space,
             "render_mode": None,

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from dysta_gym.bounds import antt_lower_bound
     from dysta_gym.comparison import compare
     from dysta_gym.errors import DystaError
+    from dysta_gym.features import Feature
     from dysta_gym.machine.machine import Machine, Schedule
     from dysta_gym.machine.queue import Queue
     from dysta_gym.metrics import measure
     from dysta_gym.policies import Parameter, Policy, find
+    from dysta_gym.rewards import Reward
     from dysta_gym.simulation import simulate
     from dysta_gym.statistics import aggregate, summarise
     from dysta_gym.traces import Trace, TraceStore, load_trace, shipped_trace, shipped_traces
@@ -29,10 +31,12 @@ __version__ = "0.1.0"
 
 _HOME = {
     "DystaError": "errors",
+    "Feature": "features",
     "Machine": "machine.machine",
     "Parameter": "policies",
     "Policy": "policies",
     "Queue": "machine.queue",
+    "Reward": "rewards",
     "Scenario": "workloads",
     "Schedule": "machine.machine",
     "Trace": "traces",
@@ -55,10 +59,12 @@ _HOME = {
 
 __all__ = [
     "DystaError",
+    "Feature",
     "Machine",
     "Parameter",
     "Policy",
     "Queue",
+    "Reward",
     "Scenario",
     "Schedule",
     "Trace",

@@ -183,27 +183,9 @@ class Policy:
         """
         if self.interpreted:
             return None
-        from numba.core.errors import NumbaError
+        from dysta_gym.machine.rule import compiled_rule  # here, for it takes Numba to load
 
-        try:
-            return _compile(self.score)
-        except NumbaError as error:
-            lines = [line for line in str(error).splitlines() if line.strip()]
-            told = next((line for line in lines if not line.startswith("Failed in")), "")
-            reason = told.partition(" of type ")[0][:200]
-            raise DystaError(
-                f"policy {self.name!r}: its rule cannot be compiled ({reason}); "
-                "correct it, or run it as plain Python with interpreted=True"
-            ) from error
-
-
-@cache
-def _compile(score: Callable[..., None]) -> Any:
-    from dysta_gym.machine.rule import compiled_rule  # here, for it takes Numba to load
-
-    rule = compiled_rule(score)
-    rule.compile()  # here, where a fault in it is seen
-    return rule
+        return compiled_rule(self.score, f"policy {self.name!r}: its rule")
 
 
 @cache

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dysta_gym.compiled.functions import address_of, compiled
 from dysta_gym.compiled.records import INTS_TYPE, Ints, Placed, invoke, reader
-from dysta_gym.envs.engine import Bools
+from dysta_gym.envs.episode import Bools
 
 _NEXT, _DONE, _HELPERS, _BATCH = range(0, 32, 8)
 """Entries of `Job.shared`, a cache line each: the next environment to be taken; how many are done;

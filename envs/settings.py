@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, TypeVar
 
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
+from numba import types
 
-from dysta_gym.envs.engine import (
-    DECISIONS,
-    REWARDS,
-    SYSTEM_FEATURES,
-    WIDTH,
-    Rules,
-    kept_features,
-)
+from dysta_gym import features as feature_table
+from dysta_gym import rewards as reward_table
+from dysta_gym.compiled.functions import address_of, compiled
+from dysta_gym.compiled.records import blank
+from dysta_gym.envs.episode import DECISIONS, Singles, Terms, kept_of, observer, payer
 from dysta_gym.errors import DystaError, one_of
+from dysta_gym.features import DEFAULT, Feature, Whole, column_writer
 from dysta_gym.information import ALL_LEVELS, estimates
-from dysta_gym.machine.queue import Tables
+from dysta_gym.machine.queue import QUEUE_TYPE, Queue, Tables
+from dysta_gym.rewards import Reward
 from dysta_gym.traces import SPLITS, TraceStore, reference_split
-from dysta_gym.workloads import Workload, load_scenario, requests_under
+from dysta_gym.workloads import Scenario, Workload, load_scenario, requests_under
+
+Env = TypeVar("Env", bound=type)
 
 
 class Settings:
@@ -33,7 +36,8 @@ class Settings:
         store: Its traces.
         level: Level of information.
         slots: Requests that can be chosen from.
-        reward: Name of the reward function.
+        features: What is observed, a `dysta_gym.features.Selection`.
+        reward: The reward function.
         penalty: ANTT that a violation rate of 1 weighs.
         split: Inputs that requests are drawn from.
         decisions: When an action is asked for.
@@ -44,44 +48,46 @@ class Settings:
 
     def __init__(
         self,
-        scenario: str | Mapping[str, Any],
+        scenario: str | Mapping[str, Any] | Scenario = "multi-attnn",
         *,
-        load: float | str | None,
-        rate: float | None,
-        slo_multiplier: float | None,
-        requests: int | None,
-        level: str,
-        slots: int,
-        reward: str,
-        penalty: float,
-        split: str,
-        decisions: str,
+        load: float | str | None = None,
+        rate: float | None = None,
+        slo_multiplier: float | None = None,
+        requests: int | None = None,
+        level: str = "monitored",
+        slots: int = 128,
+        features: Iterable[str | Feature] = DEFAULT,
+        reward: str | Reward = "objective",
+        penalty: float = 100.0,
+        split: str = "train",
+        decisions: str = "layers",
     ) -> None:
         for name, value, choices in (
             ("level", level, ALL_LEVELS),
-            ("reward", reward, REWARDS),
             ("split", split, SPLITS),
             ("decisions", decisions, DECISIONS),
         ):
-            if value not in choices:
+            if not isinstance(value, str) or value not in choices:
                 raise one_of(name, value, choices)
         self.scenario = load_scenario(scenario).varied(
             load=load, rate=rate, slo_multiplier=slo_multiplier, requests=requests
         )
         self.store: TraceStore = self.scenario.store()
         self.level, self.slots, self.split = level, at_least_one("slots", slots), split
-        self.reward, self.decisions = reward, decisions
+        self.features = feature_table.select(features)
+        self.reward, self.decisions = reward_table.find(reward), decisions
         self._penalty = np.zeros(1)
         self.penalty = penalty
+        self._pay, self._observe = payer(self.reward), observer(self.features)
 
     @property
     def penalty(self) -> float:
-        """ANTT that a violation rate of 1 weighs; setting it changes all `rules` made before."""
+        """ANTT that a violation rate of 1 weighs; setting it changes all `terms` made before."""
         return float(self._penalty[0])
 
     @penalty.setter
     def penalty(self, penalty: float) -> None:
-        number = isinstance(penalty, int | float) and not isinstance(penalty, bool)
+        number = isinstance(penalty, int | float | np.number) and not isinstance(penalty, bool)
         if not number or not 0 <= penalty <= sys.float_info.max:
             raise DystaError(
                 f"penalty: {penalty!r} is not allowed; it must be finite and 0 or more"
@@ -92,27 +98,37 @@ class Settings:
         """A slot."""
         return spaces.Discrete(self.slots)
 
-    def observation_space(self) -> spaces.Space[NDArray[np.float32]]:
-        """The features of every slot, then those of the system."""
-        low = np.zeros(WIDTH, np.float32)
-        low[[1, 2, 5, 8, 9]] = -1
-        low = np.concatenate([np.tile(low, self.slots), np.zeros(len(SYSTEM_FEATURES), np.float32)])
-        return spaces.Box(low, np.ones_like(low), dtype=np.float32)
+    def observation_space(self) -> spaces.Box:
+        """The features of every slot, then those of the queue."""
+        of_request, of_queue = self.features.requests, self.features.queue
+        # An empty slot is all zeros, whatever the bounds of what would stand there.
+        low = [min(0.0, each.low) for each in of_request] * self.slots
+        high = [max(0.0, each.high) for each in of_request] * self.slots
+        low += [each.low for each in of_queue]
+        high += [each.high for each in of_queue]
+        return spaces.Box(np.array(low, np.float32), np.array(high, np.float32), dtype=np.float32)
 
-    def rules(self, store: TraceStore, reference: str) -> Rules:
+    def observed(self) -> int:
+        """Numbers in an observation."""
+        return self.features.size(self.slots)
+
+    def terms(self, store: TraceStore, reference: str) -> Terms:
         """What compiled code reads of these settings, for workloads on the given traces."""
         tables = Tables(store.latency_s, *estimates(store, self.level, reference))
         unit_s = self.store.mean_isolated_s(reference_split(self.split))
-        key = ("features", self.level, reference, unit_s)
+        kept = kept_of(self.features)
+        key = ("kept features", self.level, reference, unit_s, kept)
         if key not in store.cached:
-            store.cached[key] = kept_features(store, tables, unit_s)
-        return Rules(
+            store.cached[key] = _kept(store, tables, unit_s, kept)
+        return Terms(
             tables=tables,
-            features=store.cached[key],
+            kept=store.cached[key],
+            kept_width=len(kept),
             slots=self.slots,
             unit_s=unit_s,
             penalty=self._penalty,
-            reward=REWARDS.index(self.reward),
+            reward=address_of(self._pay),
+            observe=address_of(self._observe),
             decisions=DECISIONS.index(self.decisions),
         )
 
@@ -130,6 +146,56 @@ class Settings:
                 "it must be a Workload or a mapping of columns"
             )
         return requests_under(self.scenario, given, self.split)
+
+
+def _kept(
+    store: TraceStore, tables: Tables, unit_s: float, features: tuple[Feature, ...]
+) -> Singles:
+    """The kept features of a request about to run each cell, ``(cells * features,)``."""
+    layers = np.concatenate([np.full(t.latency_s.size, t.latency_s.shape[1]) for t in store.traces])
+    inputs = [len(trace.train) for trace in store.traces]
+    executed = np.concatenate(
+        [np.tile(np.arange(count), of) for count, of in zip(store.layers, inputs, strict=True)]
+    )
+    cells = len(executed)
+    queue: Queue = blank(Queue, cells)._replace(
+        length=cells,
+        remaining=tables.remaining,
+        next_layer=tables.next_layer,
+        isolated=tables.remaining[np.arange(cells) - executed],
+        correction=tables.correction,
+        executed=executed,
+        layers=layers,
+    )
+    table = np.zeros((len(features), cells), np.float32)
+    _keeper(features)(queue, cells, unit_s, table.ravel())
+    return np.ascontiguousarray(table.T).ravel()
+
+
+@cache
+def _keeper(features: tuple[Feature, ...]) -> Callable[[Queue, int, float, Singles], None]:
+    columns = column_writer(features)
+
+    def keep(queue: Queue, size: int, unit: float, out: Singles) -> None:
+        whole = Whole(0.0, unit, size, 0.0, 0.0, 0, 0, 0, 0, 0, 0, 0.0)
+        columns(queue, size, whole, out, 0)
+
+    signature = types.void(QUEUE_TYPE, types.int64, types.float64, types.float32[::1])
+    function: Callable[[Queue, int, float, Singles], None] = compiled(signature)(keep)
+    return function
+
+
+def takes_settings(env: Env) -> Env:
+    """Give a class whose ``**settings`` are those of `Settings` their signature."""
+    of_env = inspect.signature(env.__init__).parameters.values()
+    of_settings = list(inspect.signature(Settings).parameters.values())
+    own = [each for each in of_env if each.name != "self" and each.kind != each.VAR_KEYWORD]
+    names = {each.name for each in own}
+    both = [*own, *(each for each in of_settings if each.name not in names)]
+    env.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        sorted(both, key=lambda each: each.kind)
+    )
+    return env
 
 
 def at_least_one(field: str, value: Any) -> int:

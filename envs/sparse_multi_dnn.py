@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dysta_gym.compiled.records import Placed
-from dysta_gym.envs.engine import (
+from dysta_gym.envs.episode import (
     EPISODE_TYPE,
     OUTCOME_TYPE,
     episode_of,
@@ -19,16 +19,20 @@ from dysta_gym.envs.engine import (
     start,
     turn,
 )
-from dysta_gym.envs.settings import Settings, checked_options
+from dysta_gym.envs.settings import Settings, checked_options, takes_settings
 from dysta_gym.errors import DystaError
+from dysta_gym.features import DEFAULT, TABLE, page, select
 from dysta_gym.machine.machine import Machine
 from dysta_gym.metrics import measure
 from dysta_gym.policies import Policy, find
-from dysta_gym.workloads import Workload, generate
+from dysta_gym.rewards import page as rewards_page
+from dysta_gym.traces import TraceStore
+from dysta_gym.workloads import Scenario, Workload, generate
 
 
+@takes_settings
 class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
-    r"""Several sparse neural networks share one accelerator; the agent says whose layer runs next.
+    """Several sparse neural networks share one accelerator; the agent says whose layer runs next.
 
     ## Description
 
@@ -42,8 +46,9 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     ``Discrete(slots)``. Slots hold the unfinished requests in order of arrival; those beyond the
     last slot wait behind and move up as requests finish. Choosing an empty slot never raises: it
-    runs the oldest request, and ``info["invalid_action"]`` says so. `action_masks` and
-    ``info["action_mask"]`` tell which slots are taken.
+    runs the oldest request, and ``info["invalid_action"]`` says so. `action_masks` (booleans) and
+    ``info["action_mask"]`` (int8, as ``action_space.sample(mask=...)`` asks) tell which slots are
+    taken; at the end of an episode, the first slot counts as taken.
 
     With ``decisions="layers"`` an action is asked for after every layer. With ``"events"``, the
     request that was chosen runs on until something happens: it finishes, another one enters the
@@ -53,46 +58,28 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     ## Observation Space
 
-    A ``Box`` of float32, shape ``(12 * slots + 6,)``: twelve numbers a slot, slot after slot, then
-    six of the whole system. An empty slot is all zeros. ``R``, ``I``, ``N`` and ``g`` are what
-    ``level`` knows of remaining, isolated and next layer's latency and of the correction; ``S`` is
-    the time to the deadline, ``unit`` the mean isolated latency of the scenario's traces, and
-    ``soft(x) = x / (1 + |x|)``. No feature depends on the unit of time.
+    A ``Box`` of float32, shape ``({width} * slots + {rest},)`` by default: {width} numbers a slot,
+    slot after slot, then {rest} of the queue. An empty slot is all zeros. ``R``, ``I``, ``N`` and
+    ``g`` are what ``level`` knows of remaining, isolated and next layer's latency and of the
+    correction; ``S`` is the time to the deadline, ``unit`` the mean isolated latency of the
+    scenario's traces, ``B`` the sum of ``R`` over the requests with ``S >= R``. Numbers are clipped
+    to their bounds. No feature depends on the unit of time.
 
-    | Num | Of a slot        | Meaning                                       | Min | Max |
-    |-----|------------------|-----------------------------------------------|-----|-----|
-    | 0   | present          | 1 if the slot is taken                        | 0   | 1   |
-    | 1   | remaining        | log10(R / unit) / 3, clipped                  | -1  | 1   |
-    | 2   | isolated         | log10(I / unit) / 3, clipped                  | -1  | 1   |
-    | 3   | priority         | priority over the greatest of the workload    | 0   | 1   |
-    | 4   | progress         | layers run over layers                        | 0   | 1   |
-    | 5   | correction       | log2(g) / 4, clipped                          | -1  | 1   |
-    | 6   | next layer       | N / R                                         | 0   | 1   |
-    | 7   | ran last         | 1 if its layer was the last one to run        | 0   | 1   |
-    | 8   | slack            | soft((S - R) / I)                             | -1  | 1   |
-    | 9   | time to deadline | soft(S / I)                                   | -1  | 1   |
-    | 10  | waited           | soft((now - last run) / I)                    | 0   | 1   |
-    | 11  | age              | soft((now - arrival) / I)                     | 0   | 1   |
+    {default}
 
-    | Num | Of the system    | Meaning                                       | Min | Max |
-    |-----|------------------|-----------------------------------------------|-----|-----|
-    | 0   | queue            | log10(1 + requests in the queue) / 4, clipped | 0   | 1   |
-    | 1   | behind           | log10(1 + unfinished requests without a slot) / 4 | 0 | 1 |
-    | 2   | overdue          | share of the queue past its deadline          | 0   | 1   |
-    | 3   | late             | share of the queue with S < R                 | 0   | 1   |
-    | 4   | backlog          | log10(1 + sum of R / unit) / 4, clipped       | 0   | 1   |
-    | 5   | finished         | requests finished over requests               | 0   | 1   |
+    ``features`` says which are shown, in which order; there are also
+
+    {others}
+
+    and one's own, a `dysta_gym.Feature` in place of a name.
 
     ## Rewards
 
     The return of a finished episode, undiscounted, is
 
-    - ``objective``: ``-(ANTT + penalty * violation rate)``, paid as it accrues: each unfinished
-      request costs its share of ANTT for every second that it is in the system, and its share of
-      the violation rate at the moment when its deadline passes;
-    - ``turnaround``: ``-ANTT``, paid as it accrues;
-    - ``violations``: ``-penalty * violation rate``, paid as it accrues;
-    - ``final``: as ``objective``, but paid in one sum by the last step.
+    {rewards}
+
+    ``reward`` may also be one's own, a `dysta_gym.Reward`.
 
     ## Starting State
 
@@ -130,7 +117,8 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
     | `requests`       | int           | scenario's      | requests an episode                     |
     | `level`          | str           | `"monitored"`   | level of information that is observed   |
     | `slots`          | int           | `128`           | requests that can be chosen from        |
-    | `reward`         | str           | `"objective"`   | see Rewards                             |
+    | `features`       | list          | see above       | names of features, or one's own         |
+    | `reward`         | str or Reward | `"objective"`   | see Rewards                             |
     | `penalty`        | float         | `100.0`         | ANTT that a violation rate of 1 weighs  |
     | `split`          | str           | `"train"`       | inputs that requests are drawn from     |
     | `decisions`      | str           | `"layers"`      | see Action Space                        |
@@ -143,41 +131,50 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012, as Gymnasium declares it
 
     def __init__(
-        self,
-        scenario: str | Mapping[str, Any] = "multi-attnn",
-        *,
-        load: float | str | None = None,
-        rate: float | None = None,
-        slo_multiplier: float | None = None,
-        requests: int | None = None,
-        level: str = "monitored",
-        slots: int = 128,
-        reward: str = "objective",
-        penalty: float = 100.0,
-        split: str = "train",
-        decisions: str = "layers",
+        self, scenario: str | Mapping[str, Any] | Scenario = "multi-attnn", **settings: Any
     ) -> None:
         """Raises `DystaError` if an argument is not allowed."""
-        self.settings = Settings(
-            scenario,
-            load=load,
-            rate=rate,
-            slo_multiplier=slo_multiplier,
-            requests=requests,
-            level=level,
-            slots=slots,
-            reward=reward,
-            penalty=penalty,
-            split=split,
-            decisions=decisions,
-        )
-        self.scenario, self.store = self.settings.scenario, self.settings.store
-        self.level, self.split, self.decisions = level, split, decisions
-        self.slots, self.reward = self.settings.slots, reward
+        self.settings = Settings(scenario, **settings)
         self.action_space = self.settings.action_space()
         self.observation_space = self.settings.observation_space()
         self.machine: Machine | None = None
-        self._outcome = new_outcome(1, self.settings.slots)
+        self._slots = self.settings.slots
+        self._outcome = new_outcome(1, self.settings.slots, self.settings.observed())
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario, at the load asked for."""
+        return self.settings.scenario
+
+    @property
+    def store(self) -> TraceStore:
+        """Its traces."""
+        return self.settings.store
+
+    @property
+    def level(self) -> str:
+        """The level of information that is observed."""
+        return self.settings.level
+
+    @property
+    def slots(self) -> int:
+        """Requests that can be chosen from."""
+        return self.settings.slots
+
+    @property
+    def reward(self) -> str:
+        """Name of the reward."""
+        return self.settings.reward.name
+
+    @property
+    def split(self) -> str:
+        """Inputs that requests are drawn from."""
+        return self.settings.split
+
+    @property
+    def decisions(self) -> str:
+        """When an action is asked for."""
+        return self.settings.decisions
 
     @property
     def penalty(self) -> float:
@@ -198,10 +195,11 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         """
         super().reset(seed=seed)
         workload = self._workload(seed, options)
-        rules = self.settings.rules(workload.store, workload.reference)
-        self.machine = Machine(workload, self.level)
-        self._episode = episode_of(self.machine, rules)
+        terms = self.settings.terms(workload.store, workload.reference)
+        machine = Machine(workload, self.level)
+        self._episode = episode_of(machine, terms)
         self._place()
+        self.machine = machine
         start(self._at.address, self._to.address, 0)
         return self._outcome.observations[0].copy(), self._info()
 
@@ -240,9 +238,9 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
             slot = index(action)
         except TypeError:
             slot = -1
-        if not 0 <= slot < self.slots:
+        if not 0 <= slot < self._slots:
             raise DystaError(
-                f"action: {action!r} is not allowed; it must be a slot, 0 to {self.slots - 1}"
+                f"action: {action!r} is not allowed; it must be a slot, 0 to {self._slots - 1}"
             )
         turn(self._at.address, self._to.address, 0, slot)
         info = self._info()
@@ -252,7 +250,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         return outcome.observations[0].copy(), outcome.rewards.item(), terminated, False, info
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which slots are taken, shape ``(slots,)`` (the name that sb3-contrib looks for)."""
+        """Which slots may be chosen, shape ``(slots,)`` (the name that sb3-contrib looks for)."""
         return self._outcome.masks[0].copy()
 
     def action_of(self, policy: Policy | str) -> int:
@@ -271,6 +269,25 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         return {
             "time_s": outcome.time_s.item(),
             "queue_size": outcome.queue_size.item(),
-            "action_mask": outcome.masks[0].copy(),
+            "action_mask": outcome.masks[0].view(np.int8).copy(),
             "invalid_action": outcome.invalid.item(),
         }
+
+
+def _documented(text: str) -> str:
+    """The page of the environment, with the tables of features and rewards filled in."""
+    shown = select(DEFAULT)
+    others = [each for name, each in TABLE.items() if name not in DEFAULT]
+    parts = {
+        "{default}": page(shown.requests) + "\n\n" + page(shown.queue),
+        "{others}": page(others),
+        "{rewards}": rewards_page(),
+        "{width}": str(len(shown.requests)),
+        "{rest}": str(len(shown.queue)),
+    }
+    for key, part in parts.items():
+        text = text.replace(key, part.replace("\n", "\n    "))
+    return text
+
+
+SparseMultiDNNEnv.__doc__ = _documented(SparseMultiDNNEnv.__doc__ or "")

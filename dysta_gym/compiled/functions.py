@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from numba.core import config
 from numba.core.bytecode import FunctionIdentity
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.errors import TypingError
+from numba.core.errors import NumbaError, TypingError
 from numba.core.registry import CPUDispatcher
 
 from dysta_gym.compiled import cache as caching
@@ -53,6 +53,33 @@ def compiled(
         return _Compiled(function, {}, options, signature, cached=cache)
 
     return decorate
+
+
+def compiled_or_refused(
+    signature: Any, function: Callable[..., Any], what: str, advice: str = ""
+) -> Any:
+    """`compiled`, at once, of code that a user has written a part of.
+
+    Args:
+        signature: As of `compiled`.
+        function: The function.
+        what: How the message calls it, such as ``policy 'mine': its rule``.
+        advice: What the message advises.
+
+    Raises:
+        DystaError: If it cannot be compiled.
+    """
+    made = compiled(signature)(function)
+    try:
+        made.compile()
+    except NumbaError as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        told = next((line for line in lines if not line.startswith("Failed in")), "")
+        reason = told.partition(" of type ")[0][:200]
+        raise DystaError(
+            f"{what} cannot be compiled ({reason})" + (f"; {advice}" if advice else "")
+        ) from error
+    return made
 
 
 def address_of(function: Any) -> int:

@@ -113,6 +113,26 @@ MACHINE_TYPES = (JOBS_TYPE, TABLES_TYPE, STATE_TYPE, QUEUE_TYPE)
 
 
 @compiled(None, inline=True)
+def of_length(queue: Queue, length: int) -> Queue:
+    """The queue with its length, which the machine keeps apart."""
+    return Queue(
+        length,
+        queue.request,
+        queue.arrival,
+        queue.deadline,
+        queue.priority,
+        queue.remaining,
+        queue.next_layer,
+        queue.isolated,
+        queue.correction,
+        queue.last_run,
+        queue.executed,
+        queue.layers,
+        queue.memory,
+    )
+
+
+@compiled(None, inline=True)
 def enter(jobs: Jobs, tables: Tables, queue: Queue, request: int, slot: int) -> None:
     """Write a request that has just arrived into a slot of the queue."""
     cell = jobs.first_cell[request]

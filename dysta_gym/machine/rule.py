@@ -9,7 +9,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from dysta_gym.compiled.functions import compiled
+from dysta_gym.compiled.functions import compiled, compiled_or_refused
 from dysta_gym.compiled.records import (
     FLOATS_TYPE,
     Floats,
@@ -19,14 +19,17 @@ from dysta_gym.compiled.records import (
     part,
     reader,
 )
-from dysta_gym.machine.queue import QUEUE_TYPE, Queue
+from dysta_gym.machine.queue import QUEUE_TYPE, Queue, of_length
+
+Score = Callable[[Any, int, float, NDArray[np.float64], NDArray[np.float64]], None]
+"""``score(queue, size, now, parameters, scores)``, see `dysta_gym.Policy`."""
 
 
 class Rule(Protocol):
     """What the machine asks of a policy; `dysta_gym.Policy` says what its parts mean."""
 
     @property
-    def score(self) -> Callable[[Any, int, float, NDArray[np.float64], NDArray[np.float64]], None]:
+    def score(self) -> Score:
         """The scoring rule, as plain Python."""
 
     @property
@@ -71,39 +74,37 @@ RULE_SIGNATURE = types.void(types.intp, types.int64, types.int64, types.int64, t
 _read_view = reader(types.NamedTuple([QUEUE_TYPE, FLOATS_TYPE, FLOATS_TYPE], View))
 
 
-def compiled_rule(score: Callable[..., None]) -> Any:
+_compiled: dict[Score, Any] = {}
+
+
+def compiled_rule(score: Score, what: str = "rule") -> Any:
     """A rule compiled for the event loops: ``rule(view, length, first, last, now)``.
 
     It scores the entries ``first`` to ``last`` of a queue of ``length`` requests. ``view`` is the
     address of a `View`: handing over its columns one by one would cost more than most decisions.
+
+    Args:
+        score: The rule.
+        what: What an error calls it.
+
+    Raises:
+        DystaError: If it cannot be compiled.
     """
+    if score not in _compiled:
+        _compiled[score] = _compile(score, what)
+    return _compiled[score]
+
+
+def _compile(score: Score, what: str) -> Any:
     inner = compiled(None, inline=True)(score)
 
     def rule(view: int, length: int, first: int, last: int, now: float) -> None:
         seen = _read_view(view)
-        queue = part(_of_length(seen.queue, length), first)
+        queue = part(of_length(seen.queue, length), first)
         inner(queue, last - first, now, seen.parameters, part(seen.scores, first))
 
-    return compiled(RULE_SIGNATURE)(rule)
-
-
-@compiled(None, inline=True)
-def _of_length(queue: Queue, length: int) -> Queue:
-    return Queue(
-        length,
-        queue.request,
-        queue.arrival,
-        queue.deadline,
-        queue.priority,
-        queue.remaining,
-        queue.next_layer,
-        queue.isolated,
-        queue.correction,
-        queue.last_run,
-        queue.executed,
-        queue.layers,
-        queue.memory,
-    )
+    advice = "correct it, or run it as plain Python with interpreted=True"
+    return compiled_or_refused(RULE_SIGNATURE, rule, what, advice)
 
 
 @compiled(None, inline=True)

@@ -14,15 +14,18 @@ from dysta_gym import DystaError, cli, compare, find, load_scenario
 from dysta_gym.agents import Checkpoint, load, load_recipe
 from dysta_gym.agents.checkpoints import FORMAT, SHIPPED, shipped
 from dysta_gym.agents.networks import NETWORKS
+from dysta_gym.features import SCHEDULING, select
 
 AGENTS = ("dqn", "evolved", "ppo")
 RECORD = {"seed": 3, "seconds": 1.5, "versions": {"numpy": "2"}, "history": [{"step": 1}, {}]}
 
 
 def made(kind="tiny", width=2, level="monitored/kalman", **record):
-    weights = np.random.default_rng(width).normal(size=NETWORKS[kind].weights(width))
+    weights = np.random.default_rng(width).normal(
+        size=NETWORKS[kind].weights(width, select(SCHEDULING))
+    )
     weights[:3] = -0.0, 5e-324, 1 / 3
-    return Checkpoint("mine", kind, width, weights, level, {**RECORD, **record})
+    return Checkpoint("mine", kind, width, SCHEDULING, weights, level, {**RECORD, **record})
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def path(tmp_path):
 
 def same(one, other):
     """Whether two checkpoints are equal, their weights to the last bit."""
-    fields = ("name", "network", "width", "level", "record")
+    fields = ("name", "network", "width", "features", "level", "record")
     return one.weights.tobytes() == other.weights.tobytes() and all(
         getattr(one, field) == getattr(other, field) for field in fields
     )
@@ -70,6 +73,10 @@ def test_it_is_a_policy_by_its_path(path):
     [
         ({"network": "huge"}, ["network", "'huge'", "tiny", "pooled"]),
         ({"level": "psychic"}, ["level", "'psychic'", "sized/kalman"]),
+        ({"features": ("size", "colour")}, ["features", "'colour'", "slack"]),
+        ({"features": (*SCHEDULING, "behind")}, ["features", "'behind'", "environment"]),
+        ({"features": ("length",)}, ["features", "request"]),
+        ({"features": [1]}, ["features", "1"]),
         ({"width": -1}, ["width", "-1"]),
         ({"width": 2.0}, ["width", "2.0"]),
         ({"width": 3}, ["weights", "(36,)", "width 3", "50 floats"]),
@@ -81,6 +88,7 @@ def test_it_is_a_policy_by_its_path(path):
 )
 def test_what_cannot_be(refused, fields, words):
     usual = {"name": "mine", "network": "tiny", "width": 2, "level": "static"}
+    usual["features"] = SCHEDULING
     with refused(*words):
         Checkpoint(**{**usual, "weights": np.zeros(36), **fields})
 
@@ -90,7 +98,8 @@ def test_what_cannot_be(refused, fields, words):
 
 def archive(format=FORMAT, weights=None, **record):
     """A file that may be wrong; a field of the record that is ``...`` is left out."""
-    whole = {"name": "mine", "network": "tiny", "width": 2, "level": "static", **RECORD, **record}
+    usual = {"name": "mine", "network": "tiny", "width": 2, "level": "static"}
+    whole = {**usual, "features": list(SCHEDULING), **RECORD, **record}
     text = json.dumps({key: value for key, value in whole.items() if value is not ...})
     weights = np.zeros(36) if weights is None else weights
     file = io.BytesIO()
@@ -140,7 +149,10 @@ BAD = {
     "no format": (without(GOOD, "format"), ["damaged", "format"]),
     "pickled": (archive(weights=np.array([{}] * 36)), ["damaged", "allow_pickle"]),
     "pickled record": (archive(format=np.array({})), ["damaged", "allow_pickle"]),
-    "other format": (archive(format=FORMAT + 1), ["format 2", "reads 1", "train it again"]),
+    "other format": (
+        archive(format=FORMAT + 1),
+        [f"format {FORMAT + 1}", f"reads {FORMAT}", "again"],
+    ),
     "no name": (archive(name=...), ["record", "no 'name'"]),
     "no width": (archive(width=...), ["record", "no 'width'"]),
     "no level": (archive(level=...), ["record", "no 'level'"]),
@@ -228,7 +240,7 @@ def test_a_shipped_agent(name):
     assert checkpoint.name == policy.name == name
     assert policy.level == checkpoint.level
     assert policy.weights == (checkpoint.width, *checkpoint.weights)
-    assert policy.score is NETWORKS[checkpoint.network].rule
+    assert policy.score is NETWORKS[checkpoint.network].rule(checkpoint.seen)
     assert policy.summary and "train" in policy.source
     assert (SHIPPED / f"{name}.npz").stat().st_size < 50_000
 

@@ -1,4 +1,4 @@
-"""Environments of several conditions as one, and rewards that are shaped and scaled."""
+"""Environments of several conditions as one, and rewards that are scaled."""
 
 import copy
 import pickle
@@ -18,7 +18,7 @@ with warnings.catch_warnings():  # what they warn of while they are imported is 
     from stable_baselines3.common.monitor import Monitor
 
     from dysta_gym.agents import MixedVecEnv, ScoringPolicy, SparseMultiDNNVecEnv
-    from dysta_gym.agents.mixing import Priced, potential
+    from dysta_gym.agents.mixing import Scaled
 
 SLOTS, SEED = 5, 40
 SHARED = {"slots": SLOTS, "load": 1.3, "slo_multiplier": 3.0, "decisions": "events"}
@@ -31,7 +31,7 @@ COUNTS = [count for count, _ in PARTS]
 TOTAL = sum(COUNTS)
 FIRST = [sum(COUNTS[:part]) for part in range(len(PARTS))]
 PART = np.repeat(np.arange(len(PARTS)), COUNTS)
-PRICES, REQUESTS, GAMMA = np.array([20.0, 5.0, 60.0]), np.array([6.0, 3.0, 4.0]), 0.9
+PENALTIES, GAMMA = np.array([20.0, 5.0, 60.0]), 0.9
 
 
 def parts():
@@ -148,6 +148,8 @@ def test_mixtures_that_are_refused(refused):
         MixedVecEnv([])
     with refused("parts", "Discrete(5)", "Discrete(6)", "slots"):
         MixedVecEnv([*parts(), SparseMultiDNNVecEnv(1, **{**SHARED, "slots": 6})])
+    with refused("parts", "features"):
+        MixedVecEnv([*parts(), SparseMultiDNNVecEnv(1, **SHARED, features=["size"])])
 
 
 @pytest.mark.parametrize(
@@ -156,89 +158,73 @@ def test_mixtures_that_are_refused(refused):
     ids=["copy", "pickle"],
 )
 def test_a_copy_goes_on(duplicate):
-    env = Priced(MixedVecEnv(parts()), PRICES, REQUESTS, GAMMA)
+    env = Scaled(MixedVecEnv(parts()), PENALTIES, GAMMA)
     env.seed(SEED)
     env.reset()
     for _ in walk(env, 50):
         pass
     twin = duplicate(env)
-    for prices in (PRICES, PRICES * 2):
+    for penalties in (PENALTIES, PENALTIES * 2):
         for each in (env, twin):
-            each.price(prices)
+            each.penalise(penalties)
         for one, other in zip(walk(env, 40), walk(twin, 40), strict=True):
             assert all(map(np.array_equal, one[:3], other[:3]))
             assert all(map(same, one[3], other[3]))
-    env.price(PRICES)  # which is nothing to the twin
+    env.penalise(PENALTIES)  # which is nothing to the twin
     assert twin.get_attr("penalty", 0) == [40.0]
 
 
-# --- prices and rewards --------------------------------------------------------------------------
+# --- penalties and rewards -----------------------------------------------------------------------
 
 
-def owed(observations, prices=PRICES):
-    return potential(observations, SLOTS, prices[PART]) / REQUESTS[PART]
-
-
-def walk_priced(steps):
-    """Rewards of `Priced`, and of a plain mixture that does the same; ends, observations, infos."""
-    env, plain = Priced(MixedVecEnv(parts()), PRICES, REQUESTS, GAMMA), MixedVecEnv(parts())
-    for part, price in zip(plain.parts, PRICES, strict=True):
-        part.penalty = price
+def beside_plain(steps):
+    """Rewards of `Scaled`, and of a plain mixture with its penalties; and where episodes end."""
+    env, plain = Scaled(MixedVecEnv(parts()), PENALTIES, GAMMA), MixedVecEnv(parts())
+    for part, penalty in zip(plain.parts, PENALTIES, strict=True):
+        part.penalty = penalty
     for each in (env, plain):
         each.seed(SEED)
-    first = env.reset()
-    assert np.array_equal(first, plain.reset())
-    taken = list(zip(walk(env, steps), walk(plain, steps), strict=True))
-    for (*one, infos), (*other, others) in taken:
+    assert np.array_equal(env.reset(), plain.reset())
+    scaled, plainly, ends = [], [], []
+    for one, other in zip(walk(env, steps), walk(plain, steps), strict=True):
         assert np.array_equal(one[0], other[0]) and np.array_equal(one[2], other[2])
-        assert all(map(same, infos, others))
-    scaled, plainly = (np.array([each[which][1] for each in taken]) for which in (0, 1))
-    ended = np.array([each[0][2] for each in taken])
-    return first, scaled, plainly, ended, [each[0][0] for each in taken], [t[0][3] for t in taken]
+        assert all(map(same, one[3], other[3]))
+        scaled.append(one[1])
+        plainly.append(other[1])
+        ends.append(one[2])
+    return np.array(scaled), np.array(plainly), np.array(ends)
 
 
-def test_shaped_rewards_sum_to_what_is_paid_and_what_was_owed():
-    first, scaled, plainly, ended, observations, infos = walk_priced(200)
-    # What is expected step by step: reward and change of the potential, over the root of the mean
-    # square of the part's discounted returns so far.
-    before, returns, squares = owed(first), np.zeros(TOTAL), []
-    shaped = np.zeros_like(plainly, np.float64)
-    for step, seen in enumerate(observations):
-        after = owed(seen)
-        shaped[step] = plainly[step] + np.where(ended[step], 0, after) - before
-        returns = GAMMA * returns + shaped[step]
+def test_rewards_are_of_one_size():
+    scaled, plainly, ended = beside_plain(200)
+    # What is expected step by step: the reward over the root of the mean square of the part's
+    # discounted returns so far.
+    returns, squares = np.zeros(TOTAL), []
+    for step, paid in enumerate(plainly):
+        returns = GAMMA * returns + paid
         squares.append([np.mean(of_part**2) for of_part in split(returns)])
         scale = np.sqrt(np.mean(squares, axis=0))[PART]
-        np.testing.assert_allclose(scaled[step] * scale, shaped[step], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(scaled[step] * scale, paid, rtol=1e-4, atol=1e-5)
         returns[ended[step]] = 0
-        before = after
-    # And over an episode: its return, less the potential of its first observation.
-    episodes = 0
-    for env in range(TOTAL):
-        start, begun = 0, owed(first)[env]
-        for end in np.flatnonzero(ended[:, env]):
-            total = shaped[start : end + 1, env].sum()
-            assert total == pytest.approx(infos[end][env]["episode"]["r"] - begun, abs=1e-4)
-            start, begun = end + 1, owed(observations[end])[env]
-            episodes += 1
-    assert episodes > 5 * TOTAL
+    assert ended.sum() > 5 * TOTAL
     # No condition outweighs the others.
     spread = [np.sqrt(np.mean(of_part**2)) for of_part in split(scaled.T)]
     paid = [np.sqrt(np.mean(of_part**2)) for of_part in split(plainly.T)]
     assert max(spread) / min(spread) < 2 < max(paid) / min(paid)
 
 
-def test_prices_reach_the_environments():
-    env, plain = Priced(MixedVecEnv(parts()), PRICES, REQUESTS, GAMMA), MixedVecEnv(parts())
-    assert env.get_attr("penalty") == PRICES[PART].tolist()
+def test_penalties_reach_the_environments():
+    env, plain = Scaled(MixedVecEnv(parts()), PENALTIES, GAMMA), MixedVecEnv(parts())
+    assert env.get_attr("penalty") == PENALTIES[PART].tolist()
     other = np.array([1.0, 90.0, 8.0])
     for each in (env, plain):
         each.seed(SEED)
         each.reset()
-    env.price(other)
-    assert env.get_attr("penalty") == other[PART].tolist() and env.prices.tolist() == other.tolist()
-    for part, price in zip(plain.parts, other, strict=True):
-        part.penalty = price
+    env.penalise(other)
+    assert env.get_attr("penalty") == other[PART].tolist()
+    assert env.penalties.tolist() == other.tolist()
+    for part, penalty in zip(plain.parts, other, strict=True):
+        part.penalty = penalty
     ended = 0
     for (*_, infos), (*_, others) in zip(walk(env, 100), walk(plain, 100), strict=True):
         assert all(map(same, infos, others))
@@ -246,45 +232,10 @@ def test_prices_reach_the_environments():
     assert ended > TOTAL
 
 
-def test_a_change_of_prices_is_no_reward():
-    """The step after it is paid as if the prices had been so before."""
-    steps, other = 30, PRICES * 3
-    envs = [Priced(MixedVecEnv(parts()), PRICES, REQUESTS, GAMMA) for _ in range(2)]
-    for env in envs:
-        env.seed(SEED)
-        observations = env.reset()
-        for observations, *_ in walk(env, steps):  # noqa: B007
-            pass
-    changed, twin = envs
-    before = owed(observations, other)
-    changed.price(other)
-    ((after, rewards, ended, _),) = walk(changed, 1, seed=2)
-    plain = twin.unwrapped
-    for part, price in zip(plain.parts, other, strict=True):
-        part.penalty = price
-    ((_, plainly, _, _),) = walk(plain, 1, seed=2)
-    shaped = plainly + np.where(ended, 0, owed(after, other)) - before
-    scale = [np.median(of_part) for of_part in split(rewards / shaped)]
-    np.testing.assert_allclose(rewards / shaped, np.array(scale)[PART], rtol=1e-3)
-
-
-def test_the_potential_of_a_queue_that_can_be_worked_out():
-    env = SparseMultiDNNVecEnv(3, **SHARED, scenario="multi-attnn", requests=1, level="clairvoyant")
-    env.seed(0)
-    observations = env.reset()  # in each, one request that runs alone from now on
-    owed = [potential(observations, SLOTS, np.full(3, price)) for price in (0.0, 1.0, 50.0)]
-    assert owed[0] == pytest.approx(np.full(3, -1.0), abs=1e-4)
-    # It has three isolated latencies to its deadline, and so is hardly likely to miss it.
-    assert (owed[0] - owed[1] > 0).all() and (owed[0] - owed[1] < 0.05).all()
-    assert owed[0] - owed[2] == pytest.approx(50 * (owed[0] - owed[1]))
-    nothing = potential(np.zeros_like(observations), SLOTS, np.full(3, 50.0))
-    assert nothing.tolist() == [0, 0, 0]
-
-
 def test_maskable_ppo_learns_on_it():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    env = Priced(MixedVecEnv(parts()), PRICES, REQUESTS, GAMMA)
+    env = Scaled(MixedVecEnv(parts()), PENALTIES, GAMMA)
     usual = {"n_steps": 16, "batch_size": 24, "n_epochs": 2, "seed": 0, "device": "cpu"}
     model = contrib.MaskablePPO(ScoringPolicy, env, policy_kwargs={"width": 4}, **usual)
     before = model.policy.scorer.weights()

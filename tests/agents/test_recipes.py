@@ -6,7 +6,6 @@ import pytest
 import yaml
 
 from dysta_gym.agents import load_recipe
-from dysta_gym.agents.features import QUEUE_FEATURES, REQUEST_FEATURES
 from dysta_gym.agents.recipes import shipped_recipes
 from dysta_gym.information import ALL_LEVELS
 
@@ -100,6 +99,12 @@ ALL = {
     "requests": ({"workloads.requests": 0}, ["workloads.requests", "0", "greater than 0"]),
     "validation": ({"workloads.validation": 0}, ["workloads.validation", "0"]),
     "workloads": ({"workloads": 3}, ["workloads", "3"]),
+    "features": ({"features": ["size", "x"]}, ["features", "'x'", "wide_slack"]),
+    "features twice": ({"features": ["size", "size"]}, ["features", "'size'", "once"]),
+    "hidden features": ({"features": ["size", "behind"]}, ["features", "'behind'", "environment"]),
+    "presence": ({"features": ["size", "present"]}, ["features", "'present'"]),
+    "no request": ({"features": ["length"]}, ["features", "request"]),
+    "no feature": ({"features": []}, ["features", "none"]),
     "network": ({"network": "tiny"}, ["network", "'tiny'"]),
     "kind": ({"network.kind": "huge"}, ["network.kind", "'huge'", "'tiny'", "'pooled'"]),
     "negative width": ({"network.width": -1}, ["network.width", "-1"]),
@@ -116,10 +121,8 @@ OF_EVOLUTION = {
     "batch": ({"pool": 4, "batch": 5}, ["batch", "5", "pool", "4"]),
     "population": ({"population": 3}, ["population", "3", "4"]),
     "sigma": ({"sigma": -0.5}, ["sigma", "-0.5"]),
-    "start": ({"start": {"length": 1}}, ["start: ", "'length'", *map(repr, REQUEST_FEATURES)]),
+    "start": ({"start": {"length": 1}}, ["start: ", "'length'", "'slack'", "'progress'"]),
     "endless start": ({"start": {"size": float("nan")}}, ["start.size", "nan"]),
-    "without": ({"without": ["x"]}, ["without", "'x'", *map(repr, QUEUE_FEATURES)]),
-    "nothing left": ({"without": list(REQUEST_FEATURES)}, ["without"]),
     "key of another method": ({"slots": 3}, ["'slots'", "unknown", "population"]),
 }
 
@@ -130,9 +133,9 @@ OF_REINFORCEMENT = {
     "gamma": ({"gamma": 1.0}, ["gamma", "1.0", "less than 1"]),
     "learning_rate": ({"learning_rate": -1e-3}, ["learning_rate", "-0.001"]),
     "no teacher": ({"imitate": {"steps": 3}}, ["'imitate.teacher'", "missing"]),
-    "key of price": ({"price.begin": 3}, ["'price.begin'", "unknown", "start", "most"]),
-    "price": ({"price.rate": -1}, ["price.rate", "-1"]),
-    "no price": ({"price.least": 9.0, "price.most": 3.0}, ["price", "least", "9.0", "3.0"]),
+    "key of penalty": ({"penalty.begin": 3}, ["'penalty.begin'", "unknown", "start", "most"]),
+    "penalty": ({"penalty.rate": -1}, ["penalty.rate", "-1"]),
+    "no penalty": ({"penalty.least": 9.0, "penalty.most": 3.0}, ["penalty", "least", "9.0", "3.0"]),
     "key of another method": ({"population": 8}, ["'population'", "unknown", "slots"]),
 }  # fmt: skip
 

@@ -26,6 +26,7 @@ with warnings.catch_warnings():  # what they warn of while they are imported is 
 
 from dysta_gym.agents import Checkpoint, load, load_recipe, train
 from dysta_gym.agents.networks import NETWORKS
+from dysta_gym.features import SCHEDULING, select
 
 SHORT = {"scenarios": ["multi-attnn", "multi-cnn"], "loads": [1.05], "validation": 3}
 EVOLUTION = {
@@ -345,8 +346,8 @@ def test_arguments_that_are_refused(refused, tmp_path, arguments, words):
 
 @pytest.mark.parametrize("teacher", ["dysta", "nobody", "pooled.npz", "missing.npz"])
 def test_teachers_that_are_refused(refused, tmp_path, teacher):
-    weights = np.zeros(NETWORKS["pooled"].weights(1))
-    Checkpoint("pooled", "pooled", 1, weights, "static").save(tmp_path / "pooled.npz")
+    weights = np.zeros(NETWORKS["pooled"].weights(1, select(SCHEDULING)))
+    Checkpoint("pooled", "pooled", 1, SCHEDULING, weights, "static").save(tmp_path / "pooled.npz")
     given = str(tmp_path / teacher) if teacher.endswith("npz") else teacher
     recipe = {**PPO, "imitate": {"teacher": given, "steps": 10}}
     with refused("imitate.teacher", given):

@@ -201,41 +201,44 @@ class Ledger:
         following = self.tables.next_layer[cells]
         slack = workload.deadline_s[queue] - now
 
+        floor = unit_s / 1000
+        correction = self.tables.correction[cells]
+        margin, size = slack - remaining, isolated * correction
+
         def soft(x):
             return x / (1 + np.abs(x))
 
-        def log(function, x, scale):
-            with np.errstate(divide="ignore"):
-                return np.clip(function(x) / scale, -1, 1)
+        def half_log(time):
+            return np.clip(np.log(np.maximum(time, floor) / unit_s) / 2, -3.5, 3.5)
 
         with np.errstate(invalid="ignore"):
             share = np.nan_to_num(following / remaining)  # nothing of nothing counts as 0
         columns = [
             np.ones(len(queue)),
-            log(np.log10, remaining / unit_s, 3),
-            log(np.log10, isolated / unit_s, 3),
+            half_log(remaining),
+            half_log(size),
             workload.priority[queue] / workload.priority.max(),
             self.executed[queue] / self.layers[queue],
-            log(np.log2, self.tables.correction[cells], 4),
+            np.clip(np.log(correction) / 2, -1.5, 1.5),
             share,
-            np.array([request == self.ran_last for request in queue], float),
-            soft((slack - remaining) / isolated),
-            soft(slack / isolated),
-            soft((now - self.last_run[queue]) / isolated),
-            soft((now - workload.arrival_s[queue]) / isolated),
+            (self.executed[queue] > 0) & (self.last_run[queue] == now),
+            soft(margin / np.maximum(size, floor)),
+            soft(slack / np.maximum(isolated, floor)),
+            soft((now - self.last_run[queue]) / np.maximum(isolated, floor)),
+            soft((now - workload.arrival_s[queue]) / np.maximum(isolated, floor)),
         ]
         requests = np.zeros((slots, 12))
         requests[: len(queue)] = np.transpose(columns)[:slots]
         n = max(1, len(queue))
-        system = [
-            min(1, math.log10(1 + len(queue)) / 4),
-            min(1, math.log10(1 + max(0, len(queue) + self.outside - slots)) / 4),
+        whole = [
+            math.log(1 + len(queue)) / 2,
+            math.log(1 + max(0, len(queue) + self.outside - slots)) / 2,
             (slack < 0).sum() / n,
-            (slack < remaining).sum() / n,
-            min(1, math.log10(1 + remaining.sum() / unit_s) / 4),
+            (slack >= remaining).sum() / n,
+            math.log(1 + remaining.sum() / unit_s) / 2,
             np.isfinite(self.finish).mean(),
         ]
-        return np.concatenate([requests.ravel(), system])
+        return np.concatenate([requests.ravel(), whole])
 
 
 def follow(env, workload, actions, *, features=True):
@@ -250,7 +253,8 @@ def follow(env, workload, actions, *, features=True):
         assert np.isfinite(observation).all()
         assert info["time_s"] == pytest.approx(ledger.now, rel=1e-12, abs=1e-12)
         assert info["queue_size"] == queue
-        taken = [slot < queue for slot in range(env.slots)]
+        taken = [slot < max(1, queue) for slot in range(env.slots)]  # at the end, the first
+        assert info["action_mask"].dtype == np.int8 and env.action_masks().dtype == np.bool_
         assert info["action_mask"].tolist() == env.action_masks().tolist() == taken
         if features:
             np.testing.assert_allclose(
@@ -544,7 +548,7 @@ def test_an_empty_slot_runs_the_oldest_request():
     assert info["invalid_action"] is False
     ended = False
     while not ended:
-        free = np.flatnonzero(~info["action_mask"])
+        free = np.flatnonzero(info["action_mask"] == 0)
         action = int(free[-1]) if len(free) else 0
         observation, reward, ended, _, info = env.step(action)
         assert info["invalid_action"] is bool(len(free))
@@ -562,7 +566,7 @@ def test_step_needs_a_running_episode(refused):
     env.reset(seed=0)
     while not env.step(0)[2]:
         pass
-    assert not env.action_masks().any()
+    assert env.action_masks().tolist() == [True] + [False] * 7  # something must be there to choose
     with refused("step", "reset"):
         env.step(0)
     env.reset()

@@ -416,8 +416,9 @@ def test_a_shallow_copy_that_goes_leaves_the_original_whole():
     copy.copy(twins.many)
     gc.collect()
     # Reading freed memory would not fail for sure.
-    own = [placed.address for placed in twins.many._homes]
-    assert twins.many._batch.homes.tolist() == twins.many._batch.episodes.tolist() == own
+    own = [placed.address for placed in twins.many._batch._homes]
+    shared = twins.many._batch._shared
+    assert shared.homes.tolist() == shared.episodes.tolist() == own
     twins.play(np.random.default_rng(0), 300)
 
 

@@ -1,0 +1,164 @@
+"""Learning to choose as another agent does, before learning by oneself."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.utils import set_random_seed
+from torch import Tensor
+
+from dysta_gym.agents.checkpoints import trained
+from dysta_gym.agents.mixing import MixedVecEnv
+from dysta_gym.agents.networks import hidden_weights
+from dysta_gym.agents.protocol import Bench, costs
+from dysta_gym.agents.randomness import random_state
+from dysta_gym.agents.recipes import Imitation, Reinforcement
+from dysta_gym.agents.runs import Run
+from dysta_gym.agents.scoring import NEVER, Scorer, Seen, Sight
+from dysta_gym.errors import DystaError
+from dysta_gym.features import Selection
+from dysta_gym.policies import Policy, find
+
+
+class Pupil:
+    """A network that learns to choose as a teacher does, in the states that it gets into itself.
+
+    The teacher says what it would have done where the pupil has gone (DAgger: Ross, Gordon and
+    Bagnell, A reduction of imitation learning and structured prediction to no-regret online
+    learning, AISTATS 2011), and how much it minds: its scores over a temperature are the
+    probabilities that the pupil's are compared with.
+
+    Attributes:
+        scorer: The network.
+        steps: Steps that its environments have made.
+    """
+
+    def __init__(
+        self, env: MixedVecEnv, width: int, how: Imitation, tilts: NDArray[np.float64]
+    ) -> None:
+        """Raises `DystaError` if the teacher has no ``tiny`` network.
+
+        Args:
+            env: Environments to walk through.
+            width: Width of the network.
+            how: Whom to imitate and how long.
+            tilts: See `Imitation`, of each part of ``env``.
+        """
+        counts = [part.num_envs for part in env.parts]
+        self.tilts = torch.tensor(np.repeat(tilts, counts), dtype=torch.float32)
+        shown = env.get_attr("features", 0)[0]
+        self.see = Sight((*shown.requests, *shown.queue))
+        self.teacher, self.how = Teacher(how.teacher, self.see.policy), how
+        self.env, self.scorer, self.steps = env, Scorer(width, self.see.policy), 0
+        self.optimiser = torch.optim.Adam(self.scorer.parameters(), lr=how.learning_rate)
+        self.observations: Any = env.reset()
+
+    def learn(self) -> None:
+        """Walk eight steps in every environment, and learn from them."""
+        done = self.steps / self.how.steps
+        shown = []
+        for _ in range(8):
+            seen = self.see(torch.as_tensor(self.observations))
+            shown.append(torch.as_tensor(self.observations))
+            with torch.no_grad():
+                wanted = seen.scores(-self.teacher(seen, self.tilts))
+                mine = seen.scores(self.scorer(seen))
+            followed = torch.rand(len(mine)) >= min(0.8, 2 * done)
+            actions = torch.where(followed, wanted.argmax(1), mine.argmax(1))
+            self.observations = self.env.step(actions.numpy())[0]
+        self.steps += 8 * self.env.num_envs
+        seen = self.see(torch.cat(shown))
+        with torch.no_grad():
+            scores = self.teacher(seen, self.tilts.repeat(len(shown)))
+            wanted = torch.softmax(seen.scores(-scores / self.how.temperature), 1)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.how.learning_rate * max(0.0, 1 - done)
+        for _ in range(3):
+            chances = torch.log_softmax(seen.scores(self.scorer(seen)), 1).clamp_min(NEVER)
+            loss = -(wanted * chances).sum(1).mean()
+            self.optimiser.zero_grad()
+            loss.backward()
+            self.optimiser.step()
+
+
+def pupil_of(
+    recipe: Reinforcement, seed: int, bench: Bench, environment: Callable[[], MixedVecEnv]
+) -> Pupil | None:
+    """The pupil that a recipe asks for, if any, at its beginning."""
+    how = recipe.imitate
+    if how is None:
+        return None
+    teacher = find(how.teacher).at(recipe.level)
+    measured = bench.measure_all([_tilted(teacher, tilt) for tilt in how.tilts])
+    best = costs(measured, bench.reference, how.antt).argmin(axis=0)
+    set_random_seed(seed)
+    return Pupil(environment(), recipe.network.width, how, np.array(how.tilts)[best])
+
+
+def imitate(run: Run, pupil: Pupil) -> None:
+    """Let a pupil learn as long as its recipe says."""
+
+    def state() -> dict[str, Any]:
+        return {"pupil": pickle.dumps(pupil), "random": random_state()}
+
+    while pupil.steps < min(pupil.how.steps, run.steps):
+        pupil.learn()
+        step = min(pupil.steps, pupil.how.steps)
+        run.advance(step, pupil.scorer.weights, state, candidate=False)
+
+
+def _tilted(teacher: Policy, tilt: float) -> Policy:
+    """A ``tiny`` network with other weights of the features that tilts are of."""
+    network = trained(teacher)
+    assert network is not None  # or there would be no pupil to ask
+    weights = np.array(teacher.weights)
+    for at in _tilts_of(network.seen):
+        weights[len(weights) - len(network.seen.requests) + at] += tilt
+    return replace(teacher, weights=tuple(weights.tolist()))
+
+
+def _tilts_of(selection: Selection) -> list[int]:
+    """Places of the features of a request whose weights are tilted."""
+    return [at for at, each in enumerate(selection.requests) if each.name in ("remaining", "size")]
+
+
+class Teacher:
+    """A ``tiny`` network in torch, which sees what its pupil sees.
+
+    Args:
+        name: A policy with such a network.
+        selection: What the pupil sees.
+
+    Raises:
+        DystaError: If it has none, or sees what the pupil does not.
+    """
+
+    def __init__(self, name: str, selection: Selection) -> None:
+        network = trained(find(name))
+        if network is None or network.network != "tiny":
+            raise DystaError(f"{name!r} is no 'tiny' network; choose an evolved agent")
+        seen, row = network.seen, hidden_weights(network.seen)
+        for each in (*seen.requests, *seen.queue):
+            if each not in (*selection.requests, *selection.queue):
+                raise DystaError(f"{name!r} sees {each.name!r}; give it to the pupil, too")
+        self._requests = [selection.requests.index(each) for each in seen.requests]
+        self._queue = [selection.queue.index(each) for each in seen.queue]
+        self._tilted = _tilts_of(seen)
+        weights = torch.tensor(network.weights)
+        hidden = weights[: network.width * row].reshape(network.width, row)
+        of_request, of_both = len(seen.requests), row - 2
+        self.requests, self.queue = hidden[:, :of_request].T, hidden[:, of_request:of_both].T
+        self.bias, self.out, self.line = hidden[:, -2], hidden[:, -1], weights[-of_request:]
+
+    def __call__(self, seen: Seen, tilts: Tensor) -> Tensor:
+        """Scores, the least running first, float32 of shape ``(M,)``, for tilts, shape ``(N,)``."""
+        x, c = seen.requests[:, self._requests].double(), seen.queue[:, self._queue].double()
+        a = x @ self.requests + (c @ self.queue + self.bias)[seen.owner]
+        tilted = tilts[seen.owner] * x[:, self._tilted].sum(1)
+        return ((a / (1 + a.abs())) @ self.out + x @ self.line + tilted).float()

@@ -1,0 +1,100 @@
+"""Training an agent: a recipe, a method, a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from dysta_gym.agents.checkpoints import Checkpoint
+from dysta_gym.agents.recipes import Recipe, load_recipe
+from dysta_gym.agents.runs import Interrupted, Report, Run
+from dysta_gym.errors import DystaError
+
+_METHODS = {
+    "evolution": ("dysta_gym.agents.evolution", "evolve"),
+    "ppo": ("dysta_gym.agents.reinforcement", "ppo"),
+    "dqn": ("dysta_gym.agents.reinforcement", "dqn"),
+}
+"""Where the function is that trains by a method."""
+
+
+def train(
+    recipe: str | Path | Mapping[str, Any],
+    out: str | Path,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    report: Callable[[Report], None] = lambda report: None,
+) -> Checkpoint | None:
+    """Train an agent.
+
+    The folder holds ``recipe.yaml``, ``checkpoint.npz``, the network that did best on the
+    validation workloads, logs for TensorBoard, and ``state.pkl``, which resuming reads; like any
+    pickle, it should be one's own. A run that was interrupted and resumed gives what it would have
+    given otherwise.
+
+    Args:
+        recipe: Name of a recipe in the package, YAML file, or mapping of its fields.
+        out: Folder for the run, empty unless it is resumed.
+        steps: Steps in all; None for the recipe's, or those of the run that is resumed.
+        seed: Seed of the run.
+        resume: Go on with the run in the folder.
+        report: Called with a `Report` after each step.
+
+    Returns:
+        The network that did best on the validation workloads; None if the run was interrupted
+        (SIGINT), which saves its state.
+
+    Raises:
+        DystaError: If an argument is not allowed, a package is missing, or there is nothing to
+            resume.
+    """
+    chosen = load_recipe(recipe)
+    for name, value, least in (("steps", steps, 1), ("seed", seed, 0)):
+        if value is not None and (type(value) is not int or not least <= value < 2**31):
+            raise DystaError(
+                f"{name}: {value!r} is not allowed; it must be a whole number, {least} or more"
+            )
+    method = _method(chosen.method)
+    _check_teacher(chosen)
+    run = Run(chosen, seed, Path(out), steps, resume=resume, report=report)
+    with run.interruptible():
+        try:
+            method(run)
+        except Interrupted:
+            return None
+    return run.close()
+
+
+def _check_teacher(recipe: Recipe) -> None:
+    """Raise a `DystaError` if whom a recipe imitates cannot be imitated."""
+    if recipe.method != "evolution" and recipe.imitate:
+        from dysta_gym.agents.imitation import Teacher
+
+        try:
+            Teacher(recipe.imitate.teacher, recipe.seen)
+        except DystaError as error:
+            raise DystaError(f"imitate.teacher: {error}") from None
+
+
+def _method(name: str) -> Callable[[Run], None]:
+    """The function that trains by a method.
+
+    Raises:
+        DystaError: If a package that it needs is missing.
+    """
+    module, function = _METHODS[name]
+    try:
+        for needed in ("tensorboard", "stable_baselines3.common.logger"):
+            import_module(needed)
+        trainer: Callable[[Run], None] = getattr(import_module(module), function)
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("dysta_gym"):
+            raise
+        raise DystaError(
+            f"train: {error.name} is missing; pip install 'dysta-gym[agents]'"
+        ) from None
+    return trainer

@@ -1,0 +1,555 @@
+"""What is seen of a queue: one table of features, a row each.
+
+Whatever shows a queue follows from these rows: the environment's observation, its bounds and its
+page, what a learned score computes inside the compiled loop, and what its network is trained on in
+torch. So an agent trains on what it decides on, to the last bit of float32.
+
+A row is a `Feature`: a name, what it means, its bounds and a formula. The formulas below stand
+beside their rows; ``R``, ``N``, ``I`` and ``g`` are what the level of information knows of
+remaining, next layer's and isolated latency and of the correction (see `dysta_gym.Queue`), ``S`` is
+the time to the deadline, ``unit`` the mean isolated latency of the networks, ``B`` the work of all
+requests that are on time, that is, of which ``S >= R``. All are ratios, so that one network serves
+milliseconds and seconds, phones and data centres. Times of less than a thousandth of the unit count
+as that where their logarithm is taken or something is divided by them.
+
+A feature of one's own is a `Feature` object, given where a name is asked for, or known by name to
+everyone through the entry-point group ``dysta_gym.features``.
+"""
+
+from __future__ import annotations
+
+import keyword
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dysta_gym.compiled.functions import compiled
+from dysta_gym.errors import DystaError, one_of
+from dysta_gym.machine.queue import Queue
+
+ENTRY_POINTS = "dysta_gym.features"
+"""Entry-point group in which features register: ``name = "module:OBJECT"``."""
+
+LEAST = 1e-3
+"""Times, in units, count as no less where their logarithm is taken or something is divided by
+them."""
+
+
+class Whole(NamedTuple):
+    """The queue as a whole, for formulas; times are in seconds.
+
+    Attributes:
+        now: The time.
+        unit: Mean isolated latency of the workload's networks.
+        length: ``Q``, requests in the queue.
+        backlog: Sum of ``R`` over the queue.
+        backlog_on_time: ``B``, the same over the requests that are on time.
+        on_time: Requests that are on time.
+        overdue: Requests whose deadline has passed.
+        unfinished: Requests that have arrived and are not finished, in the queue or outside it;
+            only environments know it, as the rest.
+        slots: Requests that can be chosen from.
+        finished: Requests that are finished.
+        requests: Requests of the workload.
+        priority_scale: 1 over the greatest priority of the workload.
+    """
+
+    now: float
+    unit: float
+    length: int
+    backlog: float
+    backlog_on_time: float
+    on_time: int
+    overdue: int
+    unfinished: int
+    slots: int
+    finished: int
+    requests: int
+    priority_scale: float
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A row of the table.
+
+    Attributes:
+        name: Its name, as in Python.
+        meaning: What it means, in one line.
+        formula: Of a request, ``formula(queue, i, whole)`` for the request at index ``i`` of a
+            `dysta_gym.Queue`; of the queue, ``formula(queue, whole)``. ``whole`` is a `Whole`. It
+            returns a float, and is compiled: what it calls must be compiled, too.
+        low: Least value; what is below counts as this, as does NaN.
+        high: Greatest value.
+        of_queue: Whether it is of the queue as a whole.
+        kept: A promise about one of a request: it reads nothing but the request's ``remaining``,
+            ``next_layer``, ``isolated``, ``correction``, ``executed`` and ``layers``, and the unit.
+            An environment then computes it once and for all.
+        environment_only: Whether it reads what only an environment knows (see `Whole`), so that a
+            network that is to run as a policy cannot see it.
+
+    Raises:
+        DystaError: If the name is none, or the bounds are not finite and in order.
+    """
+
+    name: str
+    meaning: str
+    formula: Callable[..., float]
+    low: float = 0.0
+    high: float = 1.0
+    of_queue: bool = False
+    kept: bool = False
+    environment_only: bool = False
+
+    def __post_init__(self) -> None:
+        name = self.name
+        if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+            raise DystaError(f"feature: name {name!r} is not allowed; it must be one as in Python")
+        for bound in ("low", "high"):
+            # As float32 holds it, so that what is clipped in float64 lies within the space.
+            object.__setattr__(self, bound, float(np.float32(getattr(self, bound))))
+        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            raise DystaError(
+                f"feature {name!r}: bounds {self.low:g} to {self.high:g} are not allowed; "
+                "they must be finite, the lower one first"
+            )
+        if self.kept and (self.of_queue or self.environment_only):
+            raise DystaError(
+                f"feature {name!r}: kept is True; it is for features of a request that read "
+                "nothing of the queue as a whole"
+            )
+
+
+TABLE: dict[str, Feature] = {}
+"""The features of this package by name, in the order of the page."""
+
+
+def _row(meaning: str, low: float, high: float, **more: bool) -> Callable[..., Any]:
+    def add(formula: Callable[..., float]) -> Callable[..., float]:
+        name = formula.__name__.removeprefix("_")
+        TABLE[name] = Feature(name, meaning, formula, low, high, **more)
+        return formula
+
+    return add
+
+
+# --- of a request --------------------------------------------------------------------------------
+
+
+@compiled(None, inline=True)
+def _half_log(time: float, unit: float) -> float:
+    return 0.5 * math.log(max(time / unit, LEAST))
+
+
+@compiled(None, inline=True)
+def _at_least(time: float, whole: Whole) -> float:
+    return max(time, LEAST * whole.unit)
+
+
+@compiled(None, inline=True)
+def _soft(x: float, width: float) -> float:
+    return x / (width + abs(x))
+
+
+@compiled(None, inline=True)
+def _margin(queue: Queue, i: int, whole: Whole) -> float:
+    return (queue.deadline[i] - whole.now) - queue.remaining[i]
+
+
+@compiled(None, inline=True)
+def _relative_slack(queue: Queue, i: int, whole: Whole) -> float:
+    size = queue.isolated[i] * queue.correction[i]
+    return _margin(queue, i, whole) / _at_least(size, whole)
+
+
+@_row("1: there is a request; an empty slot is all zeros", 0, 1, kept=True)
+def _present(queue: Queue, i: int, whole: Whole) -> float:
+    return 1.0
+
+
+@_row("ln(R / unit) / 2", -3.5, 3.5, kept=True)
+def _remaining(queue: Queue, i: int, whole: Whole) -> float:
+    return _half_log(queue.remaining[i], whole.unit)
+
+
+@_row("ln(I g / unit) / 2", -3.5, 3.5, kept=True)
+def _size(queue: Queue, i: int, whole: Whole) -> float:
+    return _half_log(queue.isolated[i] * queue.correction[i], whole.unit)
+
+
+@_row("priority over the greatest of the workload", 0, 1, environment_only=True)
+def _priority(queue: Queue, i: int, whole: Whole) -> float:
+    return queue.priority[i] * whole.priority_scale
+
+
+@_row("layers run over layers", 0, 1, kept=True)
+def _progress(queue: Queue, i: int, whole: Whole) -> float:
+    return queue.executed[i] / queue.layers[i]
+
+
+@_row("ln(g) / 2", -1.5, 1.5, kept=True)
+def _correction(queue: Queue, i: int, whole: Whole) -> float:
+    return 0.5 * math.log(max(queue.correction[i], LEAST))
+
+
+@_row("N / R", 0, 1, kept=True)
+def _next_layer(queue: Queue, i: int, whole: Whole) -> float:
+    return queue.next_layer[i] / max(queue.remaining[i], 1e-30)
+
+
+@_row("1 if one of its layers has just ended, else 0", 0, 1)
+def _ran_last(queue: Queue, i: int, whole: Whole) -> float:
+    return 1.0 if (queue.executed[i] > 0) & (queue.last_run[i] == whole.now) else 0.0
+
+
+@_row("1 if S < R, else 0", 0, 1)
+def _late(queue: Queue, i: int, whole: Whole) -> float:
+    return 1.0 if _margin(queue, i, whole) < 0.0 else 0.0
+
+
+@_row("s / (1 + abs(s)), s = (S - R) / (I g): sharp around the deadline", -1, 1)
+def _slack(queue: Queue, i: int, whole: Whole) -> float:
+    return _soft(_relative_slack(queue, i, whole), 1.0)
+
+
+@_row("s / (8 + abs(s)): tells far from farther", -1, 1)
+def _wide_slack(queue: Queue, i: int, whole: Whole) -> float:
+    return _soft(_relative_slack(queue, i, whole), 8.0)
+
+
+@_row("m / (abs(m) + B), m = S - R", -1, 1)
+def _slack_over_backlog(queue: Queue, i: int, whole: Whole) -> float:
+    margin = _margin(queue, i, whole)
+    return margin / _at_least(abs(margin) + whole.backlog_on_time, whole)
+
+
+@_row("d / (1 + abs(d)), d = S / I", -1, 1)
+def _time_to_deadline(queue: Queue, i: int, whole: Whole) -> float:
+    slack = queue.deadline[i] - whole.now
+    return _soft(slack / _at_least(queue.isolated[i], whole), 1.0)
+
+
+@_row("w / (1 + w), w = (now - last run) / I", 0, 1)
+def _waited(queue: Queue, i: int, whole: Whole) -> float:
+    waited = whole.now - queue.last_run[i]
+    return _soft(waited / _at_least(queue.isolated[i], whole), 1.0)
+
+
+@_row("a / (1 + a), a = (now - arrival) / I", 0, 1)
+def _age(queue: Queue, i: int, whole: Whole) -> float:
+    age = whole.now - queue.arrival[i]
+    return _soft(age / _at_least(queue.isolated[i], whole), 1.0)
+
+
+# --- of the queue --------------------------------------------------------------------------------
+
+
+@_row("ln(1 + requests in the queue) / 2", 0, 7, of_queue=True)
+def _length(queue: Queue, whole: Whole) -> float:
+    return 0.5 * math.log(1.0 + whole.length)
+
+
+@_row("ln(1 + unfinished requests without a slot) / 2", 0, 7, of_queue=True, environment_only=True)
+def _behind(queue: Queue, whole: Whole) -> float:
+    return 0.5 * math.log(1.0 + max(0, whole.unfinished - whole.slots))
+
+
+@_row("share of the queue past its deadline", 0, 1, of_queue=True)
+def _overdue(queue: Queue, whole: Whole) -> float:
+    return whole.overdue / max(1, whole.length)
+
+
+@_row("share of the queue with S >= R", 0, 1, of_queue=True)
+def _on_time(queue: Queue, whole: Whole) -> float:
+    return whole.on_time / max(1, whole.length)
+
+
+@_row("ln(1 + sum of R / unit) / 2", 0, 7, of_queue=True)
+def _backlog(queue: Queue, whole: Whole) -> float:
+    return 0.5 * math.log(1.0 + whole.backlog / whole.unit)
+
+
+@_row("ln(1 + B / unit) / 2", 0, 7, of_queue=True)
+def _backlog_on_time(queue: Queue, whole: Whole) -> float:
+    return 0.5 * math.log(1.0 + whole.backlog_on_time / whole.unit)
+
+
+@_row("requests finished over requests", 0, 1, of_queue=True, environment_only=True)
+def _finished(queue: Queue, whole: Whole) -> float:
+    return whole.finished / max(1, whole.requests)
+
+
+DEFAULT = (
+    "present", "remaining", "size", "priority", "progress", "correction", "next_layer",
+    "ran_last", "slack", "time_to_deadline", "waited", "age",
+    "length", "behind", "overdue", "on_time", "backlog", "finished",
+)  # fmt: skip
+"""What an environment shows unless it is told otherwise."""
+
+SCHEDULING = (
+    "remaining", "size", "late", "slack", "wide_slack", "ran_last", "slack_over_backlog",
+    "progress", "backlog", "backlog_on_time", "length", "on_time",
+)  # fmt: skip
+"""What the learned schedulers of the package see."""
+
+
+# --- some of them --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Features that are seen together.
+
+    Attributes:
+        requests: Those of a request, in order.
+        queue: Those of the queue, in order.
+    """
+
+    requests: tuple[Feature, ...]
+    queue: tuple[Feature, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all, those of a request first."""
+        return tuple(each.name for each in (*self.requests, *self.queue))
+
+    def size(self, slots: int) -> int:
+        """Numbers in an observation of so many slots."""
+        return len(self.requests) * slots + len(self.queue)
+
+    def without(self, *names: str) -> Selection:
+        """All but these."""
+        return Selection(
+            tuple(each for each in self.requests if each.name not in names),
+            tuple(each for each in self.queue if each.name not in names),
+        )
+
+    def for_policies(self) -> Selection:
+        """All that a policy can see; what is left out, only an environment knows."""
+        return self.without(
+            *(each.name for each in (*self.requests, *self.queue) if each.environment_only)
+        )
+
+
+def known() -> tuple[str, ...]:
+    """Names of all features, those of installed packages last."""
+    return tuple(dict.fromkeys([*TABLE, *_registered()]))
+
+
+@cache
+def _registered() -> dict[str, Any]:
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+
+
+def find(name: str) -> Feature:
+    """The feature of this name.
+
+    Raises:
+        DystaError: If there is none.
+    """
+    if name in TABLE:
+        return TABLE[name]
+    if name not in _registered():
+        raise one_of("features", name, known())
+    feature = _registered()[name].load()
+    if not isinstance(feature, Feature):
+        raise DystaError(
+            f"features: entry point {name!r} gives a {type(feature).__name__}; "
+            "it must be a dysta_gym.Feature"
+        )
+    return feature
+
+
+def select(features: Iterable[str | Feature]) -> Selection:
+    """Features by name, or one's own.
+
+    Raises:
+        DystaError: If one is unknown or given twice, or there is none.
+    """
+    if isinstance(features, str) or not isinstance(features, Iterable):
+        raise DystaError(f"features: {features!r} is not allowed; it must be a list of names")
+    chosen = [each if isinstance(each, Feature) else find(each) for each in features]
+    names = [each.name for each in chosen]
+    for name in names:
+        if names.count(name) > 1:
+            raise DystaError(f"features: {name!r} is given more than once; give it once")
+    if not chosen:
+        raise DystaError("features: there is none; at least one is needed")
+    return Selection(
+        tuple(each for each in chosen if not each.of_queue),
+        tuple(each for each in chosen if each.of_queue),
+    )
+
+
+def page(features: Iterable[Feature], first: int = 0) -> str:
+    """A Markdown table of features as observations hold them: number, name, meaning, bounds."""
+    rows = [("Num", "Feature", "Meaning", "Min", "Max")]
+    rows += [
+        (str(number), f"`{each.name}`", each.meaning, f"{each.low:g}", f"{each.high:g}")
+        for number, each in enumerate(features, first)
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|",
+                      *lines[1:]])  # fmt: skip
+
+
+# --- for compiled code ---------------------------------------------------------------------------
+
+
+@compiled(None, inline=True)
+def whole_of(
+    queue: Queue,
+    size: int,
+    now: float,
+    unit: float,
+    unfinished: int,
+    slots: int,
+    finished: int,
+    requests: int,
+    priority_scale: float,
+) -> Whole:
+    """The queue as a whole; what a rule does not know is given as 0."""
+    backlog = backlog_on_time = 0.0
+    on_time = overdue = 0
+    for i in range(size):
+        remaining, slack = queue.remaining[i], queue.deadline[i] - now
+        makes_it = slack >= remaining
+        backlog += remaining
+        backlog_on_time += remaining if makes_it else 0.0
+        on_time += makes_it
+        overdue += slack < 0.0
+    return Whole(
+        now,
+        unit,
+        size,
+        backlog,
+        backlog_on_time,
+        on_time,
+        overdue,
+        unfinished,
+        slots,
+        finished,
+        requests,
+        priority_scale,
+    )
+
+
+@compiled(None, inline=True)
+def _clipped(value: float, low: float, high: float) -> float:
+    least = value if value > low else low  # NaN, too, counts as the lower bound
+    return least if least < high else high
+
+
+@cache
+def _of_request(feature: Feature) -> Any:
+    """``value(queue, i, whole)`` within the bounds."""
+    formula, low, high = compiled(None, inline=True)(feature.formula), feature.low, feature.high
+
+    def value(queue: Queue, i: int, whole: Whole) -> float:
+        return _clipped(formula(queue, i, whole), low, high)
+
+    return compiled(None, inline=True)(value)
+
+
+@cache
+def _of_queue(feature: Feature) -> Any:
+    """``value(queue, whole)`` within the bounds."""
+    formula, low, high = compiled(None, inline=True)(feature.formula), feature.low, feature.high
+
+    def value(queue: Queue, whole: Whole) -> float:
+        return _clipped(formula(queue, whole), low, high)
+
+    return compiled(None, inline=True)(value)
+
+
+@cache
+def column_writer(features: tuple[Feature, ...]) -> Any:
+    """``write(queue, size, whole, out, at)``: one feature of all requests after the other.
+
+    The values of feature ``f`` go to ``out[at + f * size:]``.
+    """
+    if not features:
+
+        def nothing(queue: Queue, size: int, whole: Whole, out: Any, at: int) -> None:
+            pass
+
+        return compiled(None, inline=True)(nothing)
+    value, rest = _of_request(features[0]), column_writer(features[1:])
+
+    def write(queue: Queue, size: int, whole: Whole, out: Any, at: int) -> None:
+        for i in range(size):  # a loop each: the processor has vectors for most of them
+            out[at + i] = value(queue, i, whole)
+        rest(queue, size, whole, out, at + size)
+
+    return compiled(None, inline=True)(write)
+
+
+@cache
+def row_writer(features: tuple[tuple[int, Feature], ...]) -> Any:
+    """``write(queue, i, whole, out, at)``: features of one request, each to its own column."""
+    if not features:
+
+        def nothing(queue: Queue, i: int, whole: Whole, out: Any, at: int) -> None:
+            pass
+
+        return compiled(None, inline=True)(nothing)
+    (column, feature), rest = features[0], row_writer(features[1:])
+    value = _of_request(feature)
+
+    def write(queue: Queue, i: int, whole: Whole, out: Any, at: int) -> None:
+        out[at + column] = value(queue, i, whole)
+        rest(queue, i, whole, out, at)
+
+    return compiled(None, inline=True)(write)
+
+
+@cache
+def whole_writer(features: tuple[Feature, ...]) -> Any:
+    """``write(queue, whole, out, at)``: features of the queue, one after the other."""
+    if not features:
+
+        def nothing(queue: Queue, whole: Whole, out: Any, at: int) -> None:
+            pass
+
+        return compiled(None, inline=True)(nothing)
+    value, rest = _of_queue(features[0]), whole_writer(features[1:])
+
+    def write(queue: Queue, whole: Whole, out: Any, at: int) -> None:
+        out[at] = value(queue, whole)
+        rest(queue, whole, out, at + 1)
+
+    return compiled(None, inline=True)(write)
+
+
+@cache
+def describer(selection: Selection) -> Any:
+    """``describe(queue, size, now, unit, requests, whole)`` for compiled rules.
+
+    It writes the features of the requests to ``requests``, one feature after the other, float32 of
+    shape ``(features * size,)``, and those of the queue to ``whole``, float32 of shape
+    ``(features,)``.
+
+    Raises:
+        DystaError: If only an environment knows one of them.
+    """
+    for each in (*selection.requests, *selection.queue):
+        if each.environment_only:
+            raise DystaError(
+                f"features: {each.name!r} is known to an environment alone; a policy cannot see it"
+            )
+    columns, of_whole = column_writer(selection.requests), whole_writer(selection.queue)
+
+    def describe(queue: Queue, size: int, now: float, unit: float, requests: Any, out: Any) -> None:
+        whole = whole_of(queue, size, now, unit, 0, 0, 0, 0, 0.0)
+        columns(queue, size, whole, requests, 0)
+        of_whole(queue, whole, out, 0)
+
+    return compiled(None, inline=True)(describe)
