@@ -36,13 +36,14 @@ from dysta_gym.errors import DystaError, one_of
 from dysta_gym.machine.machine import Machine
 from dysta_gym.machine.queue import PREEMPTIONS, Jobs, Queue, State
 from dysta_gym.metrics import measure, names, tally
-from dysta_gym.traces import reference_split
+from dysta_gym.traces import cell_of, reference_split
 from dysta_gym.workloads import (
     PLAN_TYPE,
     REQUESTS_TYPE,
     Plan,
     Requests,
     Workload,
+    deadline,
     draw,
     generate,
     plan,
@@ -138,6 +139,7 @@ _BATCH_TYPE = types.NamedTuple(
 )
 _read_source, _read_batch = reader(_SOURCE_TYPE), reader(_BATCH_TYPE)
 _read_requests = reader(REQUESTS_TYPE)
+_cell_of = compiled(None, inline=True)(cell_of)
 
 
 @compiled(types.void(types.intp, types.intp, types.intp, types.uint64))
@@ -148,8 +150,9 @@ def _draw(source: int, requests: int, home: int, seed: int) -> None:
     for i in range(drawn.arrival.size):
         trace = drawn.trace[i]
         layers = known.layers[trace]
-        cell = known.first_cell[trace] + drawn.row[i] * layers
-        episode.jobs.deadline[i] = drawn.start[i] + known.plan.slo_multiplier * drawn.period[i]
+        cell = _cell_of(known.first_cell[trace], drawn.row[i], layers)
+        due = deadline(drawn.start[i], drawn.period[i], known.plan.slo_multiplier)
+        episode.jobs.deadline[i] = due
         episode.jobs.first_cell[i] = cell
         episode.jobs.layers[i] = layers
         episode.ledger.isolated[i] = known.isolated[cell]
