@@ -13,13 +13,7 @@ from dysta_gym.workloads.arrivals.poisson import Poisson
 from dysta_gym.workloads.arrivals.process import Process
 from dysta_gym.workloads.arrivals.replay import Replay
 
-Arrivals = Annotated[
-    Poisson
-    | MMPP
-    | Frames
-    | Replay,  # a line a process
-    Field(discriminator="process"),
-]  # fmt: skip
+Arrivals = Annotated[Poisson | MMPP | Frames | Replay, Field(discriminator="process")]
 """The part of a scenario that says how requests arrive: of one of these processes."""
 
 PROCESSES: Mapping[str, type[Process]] = {
