@@ -12,6 +12,7 @@ from benchmarks.timing import Side, Timing, core_s, progress, race, spread_of
 from dysta_gym.information import Estimates, estimates
 from dysta_gym.machine.machine import Machine, Schedule
 from dysta_gym.policies import Policy, find
+from dysta_gym.traces import cell_of
 from dysta_gym.workloads import Workload, generate, load_scenario
 
 SCENARIO = "multi-attnn"
@@ -33,7 +34,7 @@ class Request:
         trace = workload.trace[index]
         row = int(workload.row[index])
         store = workload.store
-        first = int(store.first_cell[trace]) + row * int(store.layers[trace])
+        first = int(cell_of(store.first_cell[trace], row, store.layers[trace]))
         cells = slice(first, first + int(store.layers[trace]))
         self.index = index
         self.arrival = float(workload.arrival_s[index])

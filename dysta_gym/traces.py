@@ -164,11 +164,22 @@ class Averages(NamedTuple):
     isolated_s: NDArray[np.float64]
 
 
+def cell_of(first_cell: Any, row: Any, layers: Any) -> Any:
+    """Cell of the first layer of a row, or of each, in a `TraceStore`; compiled code takes it, too.
+
+    Args:
+        first_cell: First cell of the row's trace.
+        row: Row of the trace.
+        layers: Layers of the trace.
+    """
+    return first_cell + row * layers
+
+
 class TraceStore:
     """The traces of one accelerator, flattened for the event loop.
 
     The layers of all inputs of all traces stand one after the other in one row of *cells*: layer
-    ``l`` of row ``i`` of trace ``t`` is cell ``first_cell[t] + i * layers[t] + l``.
+    ``l`` of row ``i`` of trace ``t`` is cell ``cell_of(first_cell[t], i, layers[t]) + l``.
 
     Attributes:
         traces: The traces, in the order given.

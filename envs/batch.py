@@ -33,8 +33,17 @@ from dysta_gym.envs.episode import (
 from dysta_gym.envs.settings import Settings
 from dysta_gym.machine.queue import PREEMPTIONS, Jobs, Queue, State
 from dysta_gym.metrics import names, tally
-from dysta_gym.traces import reference_split
-from dysta_gym.workloads import PLAN_TYPE, REQUESTS_TYPE, Plan, Requests, draw, generate, plan
+from dysta_gym.traces import cell_of, reference_split
+from dysta_gym.workloads import (
+    PLAN_TYPE,
+    REQUESTS_TYPE,
+    Plan,
+    Requests,
+    deadline,
+    draw,
+    generate,
+    plan,
+)
 
 _NEXT_STEP, _SAME_STEP, _DISABLED = range(3)
 _CODES = {
@@ -116,6 +125,7 @@ _SHARED_TYPE = types.NamedTuple(
 )
 _read_source, _read_shared = reader(_SOURCE_TYPE), reader(_SHARED_TYPE)
 _read_requests = reader(REQUESTS_TYPE)
+_cell_of = compiled(None, inline=True)(cell_of)
 
 
 @compiled(types.void(types.intp, types.intp, types.intp, types.uint64))
@@ -126,8 +136,9 @@ def _draw(source: int, requests: int, home: int, seed: int) -> None:
     for i in range(drawn.arrival.size):
         trace = drawn.trace[i]
         layers = known.layers[trace]
-        cell = known.first_cell[trace] + drawn.row[i] * layers
-        episode.jobs.deadline[i] = drawn.start[i] + known.plan.slo_multiplier * drawn.period[i]
+        cell = _cell_of(known.first_cell[trace], drawn.row[i], layers)
+        due = deadline(drawn.start[i], drawn.period[i], known.plan.slo_multiplier)
+        episode.jobs.deadline[i] = due
         episode.jobs.first_cell[i] = cell
         episode.jobs.layers[i] = layers
         episode.ledger.isolated[i] = known.isolated[cell]

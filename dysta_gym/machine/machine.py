@@ -28,6 +28,7 @@ from dysta_gym.machine.queue import (
     execute,
 )
 from dysta_gym.machine.rule import Rule, choose, choose_scored
+from dysta_gym.traces import cell_of
 from dysta_gym.workloads import Workload
 
 
@@ -85,7 +86,7 @@ class Machine:
             arrival=workload.arrival_s,
             deadline=workload.deadline_s,
             priority=workload.priority,
-            first_cell=store.first_cell[workload.trace] + workload.row * layers,
+            first_cell=cell_of(store.first_cell[workload.trace], workload.row, layers),
             layers=layers,
             preemption_cost=float(workload.preemption_cost_s),
             queue_limit=min(total, int(workload.queue_limit or total)),  # of any size

@@ -1,0 +1,203 @@
+"""Descriptions of deployments, from which workloads are drawn.
+
+A scenario names the accelerator, the networks that share it, how requests arrive, how much load
+they offer and how tight their deadlines are. It is a YAML file checked by a schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import pydantic
+from pydantic import BaseModel, Field
+
+from dysta_gym.configs import Positive, Strict, content_of, told
+from dysta_gym.errors import DystaError
+from dysta_gym.traces import (
+    Accelerator,
+    TraceStore,
+    load_trace,
+    read_artifact_trace,
+    shipped_trace,
+)
+from dysta_gym.workloads.arrivals.poisson import Poisson
+from dysta_gym.workloads.arrivals.table import PROCESSES, Arrivals
+
+Weight = Annotated[float, Field(gt=0, le=1e9, strict=True)]
+
+PAPER_PRIORITIES = (1.0, 3.0, 9.0)
+"""Priorities of the published comparison, drawn uniformly (Sparse-DySta, after PREMA)."""
+
+
+LOADS: Mapping[str, float] = {"light": 0.5, "moderate": 0.8, "heavy": 0.95, "overload": 1.05}
+"""Named loads. A load is offered work over capacity, counted on the requests' own isolated
+latencies, so a name means the same share of the accelerator in every scenario and split."""
+
+
+class Scenario(Strict):
+    """A deployment, from which workloads are drawn; `load_scenario` makes one.
+
+    Attributes:
+        name: Its name.
+        description: What it stands for, in a line or two.
+        accelerator: ``sanger`` or ``eyerissv2``.
+        traces: Weight of each trace: requests ask for it in this proportion.
+        trace_dir: Folder of the trace files (npz, or CSVs of the artifact), relative to the
+            scenario file; None for the traces in the package.
+        arrivals: The arrival process, one of `PROCESSES`.
+        load: Offered work over capacity, mean isolated latency times arrival rate: a number, or a
+            name of `LOADS`. Either this ...
+        rate: ... or the arrival rate, in requests a second; frames and recorded requests have one
+            of their own where neither is given.
+        slo_multiplier: Deadline of a request after its arrival, in average isolated latencies; of
+            a frame after its start, in periods.
+        priorities: Priorities, drawn uniformly.
+        requests: Number of requests.
+        speed: How many times faster the accelerator is than the one that was measured, as an ideal
+            array of so many times the size would be: latencies are divided by it.
+        preemption_cost_s: Time in seconds lost whenever an unfinished request is set aside for
+            another one.
+        queue_limit: Requests that the scheduler sees at most; later ones wait outside, in order of
+            arrival, until one in the queue finishes. None for no limit; the scheduler of
+            Sparse-DySta has 64 entries.
+        sources: Where the figures come from.
+    """
+
+    name: str
+    description: str = ""
+    accelerator: Accelerator
+    traces: dict[str, Weight] = Field(min_length=1)
+    trace_dir: str | None = None
+    arrivals: Arrivals = Poisson()
+    load: Positive | None = None
+    rate: Positive | None = None
+    slo_multiplier: Positive = 10.0
+    priorities: tuple[Positive, ...] = Field(PAPER_PRIORITIES, min_length=1)
+    requests: int = Field(1000, gt=0, le=10_000_000, strict=True)
+    speed: Positive = 1.0
+    preemption_cost_s: float = Field(0.0, ge=0, allow_inf_nan=False, strict=True)
+    queue_limit: int | None = Field(None, gt=0, strict=True)
+    sources: tuple[str, ...] = ()
+
+    @pydantic.field_validator("load", mode="before")
+    @classmethod
+    def _named_load(cls, load: object) -> object:
+        if isinstance(load, str):
+            if load not in LOADS:
+                raise ValueError(f"choose a number above 0, or one of: {', '.join(LOADS)}")
+            return LOADS[load]
+        return load
+
+    @pydantic.model_validator(mode="after")
+    def _one_of_load_and_rate(self) -> Scenario:
+        if self.load is not None and self.rate is not None:
+            raise ValueError("load, rate: both are given; give one of the two")
+        if (self.load, self.rate) == (None, None) and not self.arrivals.paced:
+            raise ValueError("load, rate: neither is given; give one of the two")
+        return self
+
+    def varied(
+        self,
+        *,
+        load: float | str | None = None,
+        rate: float | None = None,
+        slo_multiplier: float | None = None,
+        requests: int | None = None,
+    ) -> Scenario:
+        """This scenario with another load or rate, SLO multiplier or number of requests.
+
+        What is None stays. A load replaces the scenario's rate, and a rate its load.
+
+        Raises:
+            DystaError: If a value is not allowed, or both load and rate are given.
+        """
+        given = {"load": load, "rate": rate, "slo_multiplier": slo_multiplier, "requests": requests}
+        changes: dict[str, Any] = {
+            key: value.item() if isinstance(value, np.generic) else value
+            for key, value in given.items()
+            if value is not None
+        }
+        if "load" in changes or "rate" in changes:
+            changes = {"load": None, "rate": None, **changes}
+        return _checked({**self.model_dump(), **changes}, f"scenario {self.name!r}", None)
+
+    def store(self) -> TraceStore:
+        """The traces that this scenario draws from.
+
+        Raises:
+            DystaError: If a trace is absent, damaged or of another accelerator.
+        """
+        return _store(self.accelerator, tuple(self.traces), self.trace_dir, self.speed)
+
+
+@cache
+def _store(
+    accelerator: str, names: tuple[str, ...], trace_dir: str | None, speed: float
+) -> TraceStore:
+    if trace_dir is None:
+        traces = [shipped_trace(name) for name in names]
+    else:
+        folder = Path(trace_dir)
+        traces = []
+        for name in names:
+            npz, csv = folder / f"{name}.npz", folder / f"{name}.csv"
+            if not npz.exists() and not csv.exists():
+                raise DystaError(f"traces: there is neither {str(npz)!r} nor a CSV of that name")
+            traces.append(
+                load_trace(npz) if npz.exists() else read_artifact_trace(csv, accelerator)
+            )
+    for trace in traces:
+        if trace.accelerator != accelerator:
+            raise DystaError(
+                f"traces: {trace.name!r} was measured on {trace.accelerator!r}, "
+                f"but the scenario's accelerator is {accelerator!r}"
+            )
+    if speed != 1:
+        traces = [replace(trace, latency_s=trace.latency_s / speed) for trace in traces]
+    return TraceStore(traces)
+
+
+def shipped_scenarios() -> dict[str, Path]:
+    """Name and file of every scenario in the package, sorted by name."""
+    folder = Path(str(resources.files("dysta_gym"))) / "data" / "scenarios"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_scenario(source: str | Path | Mapping[str, Any] | Scenario) -> Scenario:
+    """A scenario by name, from a YAML file, or from a mapping of its fields.
+
+    Raises:
+        DystaError: If there is none of that name, or a field is missing, unknown or not allowed.
+    """
+    if isinstance(source, Scenario):
+        return source
+    return _checked(*content_of(source, "scenario", shipped_scenarios()))
+
+
+def _checked(content: Mapping[str, Any], where: str, folder: Path | None) -> Scenario:
+    try:
+        scenario = Scenario.model_validate(dict(content))
+    except pydantic.ValidationError as error:
+        raise DystaError(f"{where}: {_first_fault(error)}") from None
+    if folder is not None and scenario.trace_dir is not None:
+        scenario = scenario.model_copy(update={"trace_dir": str(folder / scenario.trace_dir)})
+    if folder is not None:
+        arrivals = scenario.arrivals.beside(folder)
+        scenario = scenario.model_copy(update={"arrivals": arrivals})
+    return scenario
+
+
+def _first_fault(error: pydantic.ValidationError) -> str:
+    """The first fault that pydantic found, as ``field: value is ...; what would be right``."""
+    fault = error.errors()[0]
+    path = [str(part) for part in fault["loc"]]
+    model: type[BaseModel] = Scenario
+    if path[:1] == ["arrivals"] and len(path) > 1:
+        model = PROCESSES[path.pop(1)]  # pydantic puts the process between the two
+    return told(fault, path, model, "arrivals.process", PROCESSES, "{process: poisson}")

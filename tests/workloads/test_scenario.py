@@ -1,0 +1,142 @@
+"""Descriptions of deployments."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dysta_gym import generate, load_scenario, shipped_scenarios
+from dysta_gym.information import LEVELS
+from dysta_gym.simulation import simulate
+from dysta_gym.workloads import LOADS
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+BURSTS = {"process": "mmpp", "intensity": 5.0, "share": 0.1, "length": 40.0}
+FRAMES = {"process": "frames", "jitter": 0.25}
+
+
+def test_scenarios_of_the_paper_are_shipped():
+    assert {"multi-attnn", "multi-cnn"} <= set(shipped_scenarios())
+
+
+@pytest.mark.parametrize("name", shipped_scenarios())
+def test_shipped_scenario_is_sound(name):
+    loaded = load_scenario(name)
+    assert loaded.name == name and loaded.description and loaded.sources
+    assert loaded == load_scenario(shipped_scenarios()[name])
+    workload = generate(loaded, seed=0)
+    assert len(workload) == loaded.requests
+    assert set(workload.trace) == set(range(len(loaded.traces)))
+    assert all(np.isfinite(simulate(workload, f"dysta@{level}").finish_s).all() for level in LEVELS)
+
+
+def test_defaults_are_those_of_the_published_comparison(scenario):
+    assert scenario(requests=None).requests == 1000
+    assert scenario().slo_multiplier == 10
+    assert scenario().priorities == (1, 3, 9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"slo_multiplyer": 5}, ["'slo_multiplyer'", "slo_multiplier"]),
+        ({"arrivals": {"proces": "poisson"}}, ["arrivals.process", "missing", "'poisson'"]),
+        ({"arrivals": {"process": "bursty"}}, ["arrivals.process", "'bursty'", "'poisson'"]),
+        ({"load": None, "rate": -3}, ["rate", "-3", "greater than 0"]),
+        ({"load": 0}, ["load", "0", "greater than 0"]),
+        ({"load": float("nan")}, ["load", "nan", "finite"]),
+        ({"arrivals": {"process": "poisson", "rate": 3}}, ["'arrivals.rate'", "process"]),
+        ({"load": "hefty"}, ["load", "'hefty'", "number", "heavy"]),
+        ({"rate": 3}, ["load, rate", "both", "one of the two"]),
+        ({"load": None}, ["load, rate", "neither", "one of the two"]),
+        ({"traces": {"bert": 1, "gpt2": -2}}, ["traces.gpt2", "-2", "greater than 0"]),
+        ({"traces": {}}, ["traces", "at least 1"]),
+        ({"traces": ["bert"]}, ["traces", "dictionary"]),
+        ({"traces": None}, ["'traces'", "missing"]),
+        ({"name": None}, ["'name'", "missing"]),
+        ({"accelerator": "tpu"}, ["accelerator", "'tpu'", "'sanger'", "'eyerissv2'"]),
+        ({"arrivals": BURSTS | {"share": 0.3}}, ["arrivals", "share", "0.3", "0.2"]),
+        ({"arrivals": BURSTS | {"intensity": 1}}, ["arrivals.intensity", "1", "greater than 1"]),
+        ({"arrivals": FRAMES | {"jitter": 1.0}}, ["arrivals.jitter", "1.0", "less than 1"]),
+        ({"arrivals": {"process": "replay"}}, ["'arrivals.file'", "missing"]),
+        ({"arrivals": BURSTS | {"length": 0.5}}, ["arrivals.length", "0.5", "equal to 1"]),
+        ({"arrivals": "poisson"}, ["arrivals", "'poisson'", "mapping", "process"]),
+        ({"requests": 10**9}, ["requests", "1000000000", "10000000"]),
+        ({"traces": {"bert": 1e300}}, ["traces.bert", "1e+300", "1000000000"]),
+        ({"speed": 0}, ["speed", "0", "greater than 0"]),
+        ({"queue_limit": 0}, ["queue_limit", "0", "greater than 0"]),
+        ({"queue_limit": 2.5}, ["queue_limit", "2.5", "integer"]),
+        ({"preemption_cost_s": -1}, ["preemption_cost_s", "-1", "greater than or equal to 0"]),
+        ({"requests": 0}, ["requests", "0", "greater than 0"]),
+        ({"requests": 1.5}, ["requests", "1.5", "integer"]),
+        ({"slo_multiplier": -1}, ["slo_multiplier", "-1", "greater than 0"]),
+        ({"priorities": []}, ["priorities", "at least 1"]),
+        ({"priorities": [1, -3]}, ["priorities.1", "-3", "greater than 0"]),
+    ],
+)
+def test_scenario_that_does_not_fit(scenario, refused, changes, words):
+    with refused("'tiny'", *words) if "name" not in changes else refused(*words):
+        scenario(**changes)
+
+
+def test_scenario_of_absent_traces(scenario, refused, tmp_path):
+    with refused("traces", "roberta.npz"):
+        scenario(traces={"bert": 1, "roberta": 1}).store()
+    with refused("trace", "'no_such_net'"):
+        scenario(traces={"no_such_net": 1}, trace_dir=None).store()
+    with refused("bert.csv", "'sim_lat'", "missing"):  # a trace of another accelerator
+        scenario(accelerator="eyerissv2").store()
+
+
+def test_scenario_of_another_accelerator(scenario, refused, tmp_path):
+    meta = '{"format": 1, "name": "n", "model": "n", "pattern": "dense", "accelerator": "sanger"}'
+    np.savez(
+        tmp_path / "n.npz",
+        meta=np.array(meta),
+        latency_s=np.ones((2, 1)),
+        sparsity=np.zeros((2, 1)),
+        train=np.array([True, False]),
+        layer_name=np.array(["attention"]),
+    )
+    fields = {"traces": {"n": 1}, "trace_dir": str(tmp_path)}
+    assert scenario(**fields).store().accelerator == "sanger"
+    with refused("traces", "'n'", "'sanger'", "'eyerissv2'"):
+        scenario(**fields, accelerator="eyerissv2").store()
+
+
+def test_scenario_files(tmp_path, refused):
+    path = tmp_path / "mine.yaml"
+    (tmp_path / "traces").symlink_to(GOLDEN / "sanger")
+    path.write_text(
+        "name: mine\naccelerator: sanger\ntrace_dir: traces\ntraces: {bert: 1}\nload: 0.5\n"
+    )
+    for source in (path, str(path)):  # the folder is relative to the file
+        assert load_scenario(source).store().models == ("bert",)
+    assert load_scenario(load_scenario(path)) == load_scenario(path)
+
+    for text, words in (
+        ("- bert\n- gpt2\n", ["list", "mapping"]),
+        ("", ["mapping"]),
+        ("bert", ["str", "mapping"]),
+        ("name: {", ["YAML"]),
+        ("traces: {bert: 1, gpt2: 1, bert: 9}", ["'bert'", "more than once"]),
+        ("[" * 5000, ["nested too deeply"]),
+        ("name: a\n\tload: 1\n", ["YAML"]),
+        ("name: mine\nload: 0.5\n", ["'accelerator'", "missing"]),
+    ):
+        path.write_text(text)
+        with refused("mine.yaml", *words):
+            load_scenario(path)
+    path.write_bytes(b"name: \xff\xfe\n")
+    with refused("mine.yaml"):
+        load_scenario(path)
+    with refused("absent.yaml", "does not exist"):
+        load_scenario(tmp_path / "absent.yaml")
+    with refused("scenario", "'multi-atnn'", "multi-attnn", "YAML"):
+        load_scenario("multi-atnn")
+
+
+def test_named_loads_are_numbers(scenario):
+    assert [scenario(load=name).load for name in LOADS] == sorted(LOADS.values())
+    assert scenario().varied(load="overload").load == 1.05
+    assert scenario(load=None, rate=3).varied(load="heavy").rate is None
