@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.records import Floats
-from dysta_gym.features import Selection, describer
+from dysta_gym.describing import describer
+from dysta_gym.features import Selection
 from dysta_gym.machine.queue import Queue
 
 Singles = NDArray[np.float32]

@@ -25,7 +25,8 @@ from dysta_gym.compiled.records import (
     reader,
 )
 from dysta_gym.compiled.sorting import sort
-from dysta_gym.features import Feature, Selection, row_writer, whole_of, whole_writer
+from dysta_gym.describing import row_writer, whole_of, whole_writer
+from dysta_gym.features import Feature, Selection
 from dysta_gym.machine.machine import Machine
 from dysta_gym.machine.queue import (
     ARRIVED,

@@ -16,9 +16,10 @@ from dysta_gym import features as feature_table
 from dysta_gym import rewards as reward_table
 from dysta_gym.compiled.functions import address_of, compiled
 from dysta_gym.compiled.records import blank
+from dysta_gym.describing import column_writer
 from dysta_gym.envs.episode import DECISIONS, Singles, Terms, kept_of, observer, payer
 from dysta_gym.errors import DystaError, one_of
-from dysta_gym.features import DEFAULT, Feature, Whole, column_writer
+from dysta_gym.features import DEFAULT, Feature, Whole
 from dysta_gym.information import ALL_LEVELS, estimates
 from dysta_gym.machine.queue import QUEUE_TYPE, Queue, Tables
 from dysta_gym.rewards import Reward

@@ -14,7 +14,8 @@ from dysta_gym import Machine, compare, simulate
 from dysta_gym.agents import Checkpoint, evaluate
 from dysta_gym.agents.networks import NETWORKS
 from dysta_gym.compiled.functions import compiled
-from dysta_gym.features import DEFAULT, SCHEDULING, TABLE, describer, select
+from dysta_gym.describing import describer
+from dysta_gym.features import DEFAULT, SCHEDULING, TABLE, select
 from dysta_gym.machine.queue import QUEUE_TYPE
 
 with warnings.catch_warnings():  # what they warn of while they are imported is not ours

@@ -1,0 +1,162 @@
+"""Features for compiled code: what writes a `Selection`, a function made of its formulas."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from dysta_gym.compiled.functions import compiled
+from dysta_gym.errors import DystaError
+from dysta_gym.features import Feature, Selection, Whole
+from dysta_gym.machine.queue import Queue
+
+
+@compiled(None, inline=True)
+def whole_of(
+    queue: Queue,
+    size: int,
+    now: float,
+    unit: float,
+    unfinished: int,
+    slots: int,
+    finished: int,
+    requests: int,
+    priority_scale: float,
+) -> Whole:
+    """The queue as a whole; what a rule does not know is given as 0."""
+    backlog = backlog_on_time = 0.0
+    on_time = overdue = 0
+    for i in range(size):
+        remaining, slack = queue.remaining[i], queue.deadline[i] - now
+        makes_it = slack >= remaining
+        backlog += remaining
+        backlog_on_time += remaining if makes_it else 0.0
+        on_time += makes_it
+        overdue += slack < 0.0
+    return Whole(
+        now,
+        unit,
+        size,
+        backlog,
+        backlog_on_time,
+        on_time,
+        overdue,
+        unfinished,
+        slots,
+        finished,
+        requests,
+        priority_scale,
+    )
+
+
+@compiled(None, inline=True)
+def _clipped(value: float, low: float, high: float) -> float:
+    least = value if value > low else low  # NaN, too, counts as the lower bound
+    return least if least < high else high
+
+
+@cache
+def _of_request(feature: Feature) -> Any:
+    """``value(queue, i, whole)`` within the bounds."""
+    formula, low, high = compiled(None, inline=True)(feature.formula), feature.low, feature.high
+
+    def value(queue: Queue, i: int, whole: Whole) -> float:
+        return _clipped(formula(queue, i, whole), low, high)
+
+    return compiled(None, inline=True)(value)
+
+
+@cache
+def _of_queue(feature: Feature) -> Any:
+    """``value(queue, whole)`` within the bounds."""
+    formula, low, high = compiled(None, inline=True)(feature.formula), feature.low, feature.high
+
+    def value(queue: Queue, whole: Whole) -> float:
+        return _clipped(formula(queue, whole), low, high)
+
+    return compiled(None, inline=True)(value)
+
+
+@cache
+def column_writer(features: tuple[Feature, ...]) -> Any:
+    """``write(queue, size, whole, out, at)``: one feature of all requests after the other.
+
+    The values of feature ``f`` go to ``out[at + f * size:]``.
+    """
+    if not features:
+
+        def nothing(queue: Queue, size: int, whole: Whole, out: Any, at: int) -> None:
+            pass
+
+        return compiled(None, inline=True)(nothing)
+    value, rest = _of_request(features[0]), column_writer(features[1:])
+
+    def write(queue: Queue, size: int, whole: Whole, out: Any, at: int) -> None:
+        for i in range(size):  # a loop each: the processor has vectors for most of them
+            out[at + i] = value(queue, i, whole)
+        rest(queue, size, whole, out, at + size)
+
+    return compiled(None, inline=True)(write)
+
+
+@cache
+def row_writer(features: tuple[tuple[int, Feature], ...]) -> Any:
+    """``write(queue, i, whole, out, at)``: features of one request, each to its own column."""
+    if not features:
+
+        def nothing(queue: Queue, i: int, whole: Whole, out: Any, at: int) -> None:
+            pass
+
+        return compiled(None, inline=True)(nothing)
+    (column, feature), rest = features[0], row_writer(features[1:])
+    value = _of_request(feature)
+
+    def write(queue: Queue, i: int, whole: Whole, out: Any, at: int) -> None:
+        out[at + column] = value(queue, i, whole)
+        rest(queue, i, whole, out, at)
+
+    return compiled(None, inline=True)(write)
+
+
+@cache
+def whole_writer(features: tuple[Feature, ...]) -> Any:
+    """``write(queue, whole, out, at)``: features of the queue, one after the other."""
+    if not features:
+
+        def nothing(queue: Queue, whole: Whole, out: Any, at: int) -> None:
+            pass
+
+        return compiled(None, inline=True)(nothing)
+    value, rest = _of_queue(features[0]), whole_writer(features[1:])
+
+    def write(queue: Queue, whole: Whole, out: Any, at: int) -> None:
+        out[at] = value(queue, whole)
+        rest(queue, whole, out, at + 1)
+
+    return compiled(None, inline=True)(write)
+
+
+@cache
+def describer(selection: Selection) -> Any:
+    """``describe(queue, size, now, unit, requests, whole)`` for compiled rules.
+
+    It writes the features of the requests to ``requests``, one feature after the other, float32 of
+    shape ``(features * size,)``, and those of the queue to ``whole``, float32 of shape
+    ``(features,)``.
+
+    Raises:
+        DystaError: If only an environment knows one of them.
+    """
+    for each in (*selection.requests, *selection.queue):
+        if each.environment_only:
+            raise DystaError(
+                f"features: {each.name!r} is known to an environment alone; a policy cannot see it"
+            )
+    columns, of_whole = column_writer(selection.requests), whole_writer(selection.queue)
+
+    def describe(queue: Queue, size: int, now: float, unit: float, requests: Any, out: Any) -> None:
+        whole = whole_of(queue, size, now, unit, 0, 0, 0, 0, 0.0)
+        columns(queue, size, whole, requests, 0)
+        of_whole(queue, whole, out, 0)
+
+    return compiled(None, inline=True)(describe)

@@ -1,0 +1,223 @@
+"""The table of features: its rows in plain Python, compiled, and shown; and rows of one's own."""
+
+import copy
+import math
+import pickle
+from dataclasses import replace
+
+import gymnasium as gym
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from numba import types
+
+from dysta_gym import DystaError, Feature, Machine, compare
+from dysta_gym.agents.networks import NETWORKS
+from dysta_gym.compiled.functions import compiled
+from dysta_gym.describing import column_writer, whole_of, whole_writer
+from dysta_gym.envs import SparseMultiDNNEnv
+from dysta_gym.features import DEFAULT, SCHEDULING, TABLE, known, select
+from dysta_gym.machine.queue import QUEUE_TYPE
+
+ID = "SparseMultiDNN-v0"
+LEVELS = ("static", "sized/kalman", "monitored", "clairvoyant")
+PLAIN = {name: each for name, each in TABLE.items() if not each.environment_only}
+OF_REQUEST = tuple(each for each in PLAIN.values() if not each.of_queue)
+OF_QUEUE = tuple(each for each in PLAIN.values() if each.of_queue)
+
+
+def half_log(x):
+    return math.log(max(x, 1e-3)) / 2
+
+
+def expected(queue, i, now, unit):
+    """The features of a request as the page of the environment says, written a second time."""
+    remaining, isolated, g = queue.remaining[i], queue.isolated[i], queue.correction[i]
+    due = queue.deadline[i] - now
+    on_time = sum(
+        queue.remaining[k]
+        for k in range(queue.length)
+        if queue.deadline[k] - now >= queue.remaining[k]
+    )
+    margin, floor = due - remaining, unit / 1000
+    s, d = margin / max(isolated * g, floor), due / max(isolated, floor)
+    waited = (now - queue.last_run[i]) / max(isolated, floor)
+    age = (now - queue.arrival[i]) / max(isolated, floor)
+    return {
+        "present": 1,
+        "remaining": half_log(remaining / unit),
+        "size": half_log(isolated * g / unit),
+        "progress": queue.executed[i] / queue.layers[i],
+        "correction": math.log(max(g, 1e-3)) / 2,
+        "next_layer": queue.next_layer[i] / remaining if remaining else 0,
+        "ran_last": queue.executed[i] > 0 and queue.last_run[i] == now,
+        "late": margin < 0,
+        "slack": s / (1 + abs(s)),
+        "wide_slack": s / (8 + abs(s)),
+        "slack_over_backlog": margin / max(abs(margin) + on_time, floor),
+        "time_to_deadline": d / (1 + abs(d)),
+        "waited": waited / (1 + waited),
+        "age": age / (1 + age),
+    }
+
+
+@compiled(types.void(QUEUE_TYPE, *(types.float64,) * 2, *(types.float32[::1],) * 2), cache=False)
+def written(queue, now, unit, requests, whole):
+    """All that a policy can see, compiled."""
+    size = queue.length
+    seen = whole_of(queue, size, now, unit, 0, 0, 0, 0, 0.0)
+    COLUMNS(queue, size, seen, requests, 0)
+    WHOLE(queue, seen, whole, 0)
+
+
+COLUMNS, WHOLE = column_writer(OF_REQUEST), whole_writer(OF_QUEUE)
+
+
+@settings(max_examples=60)
+@given(data=st.data(), level=st.sampled_from(LEVELS), seed=st.integers(0, 2**31))
+def test_formulas_are_those_of_the_page(workloads, data, level, seed):
+    machine = Machine(data.draw(workloads(idle_layers=True, limits=True)), level)
+    rng = np.random.default_rng(seed)
+    while not machine.done:
+        queue, now, unit, size = machine.queue, machine.now, machine.mean_isolated_s, machine.size
+        requests = np.full(len(OF_REQUEST) * size, np.nan, np.float32)
+        whole = np.full(len(OF_QUEUE), np.nan, np.float32)
+        written(queue, now, unit, requests, whole)
+        shown = requests.reshape(len(OF_REQUEST), size)
+        seen = whole_of(queue, size, now, unit, 0, 0, 0, 0, 0.0)
+        for i in range(size):
+            wanted = expected(queue, i, now, unit)
+            for feature, value in zip(OF_REQUEST, shown[:, i], strict=True):
+                plain = np.clip(feature.formula(queue, i, seen), feature.low, feature.high)
+                want = np.clip(wanted[feature.name], feature.low, feature.high)
+                assert value == np.float32(plain), feature.name
+                assert value == pytest.approx(want, rel=1e-6, abs=1e-6), feature.name
+        for feature, value in zip(OF_QUEUE, whole, strict=True):
+            assert value == np.float32(feature.formula(queue, seen)), feature.name
+        machine.step(int(rng.integers(size)))
+
+
+def test_the_page_shows_the_table():
+    page = SparseMultiDNNEnv.__doc__
+    for name, feature in TABLE.items():
+        assert f"`{name}`" in page and feature.meaning in page
+    space = gym.make(ID, slots=2).observation_space
+    shown = select(DEFAULT)
+    low = [min(0, each.low) for each in shown.requests] * 2 + [each.low for each in shown.queue]
+    assert space.low.tolist() == np.array(low, np.float32).tolist()
+
+
+# --- some of them, and one's own -----------------------------------------------------------------
+
+
+def _hurry(queue, i, whole):
+    return queue.priority[i] * (whole.now - queue.arrival[i]) / whole.unit
+
+
+def _crowd(queue, whole):
+    total = 0.0
+    for i in range(whole.length):
+        total += queue.priority[i]
+    return total / (10.0 + total)
+
+
+def _broken(queue, i, whole):
+    return queue.colour[i]
+
+
+def _undefined(queue, i, whole):
+    return math.nan if i % 2 else math.inf
+
+
+HURRY = Feature("hurry", "time since arrival, times priority", _hurry, 0, 5)
+CROWD = Feature("crowd", "sum of priorities", _crowd, of_queue=True)
+ODD = Feature("odd", "NaN or infinite", _undefined, -2, 3)
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_an_environment_shows_what_it_is_asked_for(number):
+    features = ("length", HURRY, "remaining", ODD, CROWD, "finished")
+    usual = {"features": features, "slots": 4, "requests": 20, "load": 1.3}
+    envs = gym.make_vec(ID, num_envs=number, vectorization_mode="vector_entry_point", **usual)
+    env = gym.make(ID, **usual).unwrapped
+    many, _ = envs.reset(seed=3)
+    one, info = env.reset(seed=3)
+    assert one.shape == (3 * 4 + 3,) and many.shape == (number, 15)
+    for step in range(1000):
+        assert np.array_equal(many[0], one) and env.observation_space.contains(one)
+        queue, now, size = env.machine.queue, env.machine.now, min(4, env.machine.size)
+        unit = env.store.mean_isolated_s("train")
+        rows, whole = one[:12].reshape(4, 3), one[12:]
+        for i in range(size):
+            hurry = queue.priority[i] * (now - queue.arrival[i]) / unit
+            assert rows[i].tolist() == [
+                np.float32(min(hurry, 5)),
+                np.float32(half_log(queue.remaining[i] / unit)),
+                -2 if i % 2 else 3,
+            ]
+        assert not rows[size:].any()
+        total = queue.priority[: env.machine.size].sum()
+        assert whole.tolist() == pytest.approx(
+            [math.log1p(env.machine.size) / 2, total / (10 + total), whole[2]], rel=1e-6
+        )
+        action = step % max(1, size)
+        many, *_ = envs.step(np.full(number, action))
+        one, _, ended, _, info = env.step(action)
+        if ended:
+            break
+    assert ended and info["metrics"] and one[-1] == 1
+    for twin in (copy.deepcopy(env), pickle.loads(pickle.dumps(gym.make(ID, features=["size"])))):
+        twin.reset(seed=0)
+
+
+def test_a_network_sees_features_of_ones_own():
+    selection = select([HURRY, "remaining", CROWD])
+    rule = NETWORKS["tiny"].rule(selection)
+    assert rule is NETWORKS["tiny"].rule(select([HURRY, "remaining", CROWD]))
+    from dysta_gym import Policy
+
+    policy = Policy("mine", rule, level="monitored", weights=(1.0, 0.0, 1.0, 2.0, 0.1, -0.2, 0, 1))
+    plain = replace(policy, name="plain", interpreted=True)
+    frame = compare(["multi-attnn"], [policy, plain], requests=40, seeds=[0])
+    assert frame["antt"].nunique() == 1
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        (["remaining", "colour"], ["features", "'colour'", "slack", "backlog"]),
+        (["size", "size"], ["features", "'size'", "once"]),
+        ([], ["features", "none"]),
+        ("size", ["features", "'size'", "list"]),
+        (3, ["features", "3", "list"]),
+        ([None], ["features", "None"]),
+        ([Feature("mine", "", _broken)], ["mine", "formula", "cannot be compiled"]),
+    ],
+    ids=str,
+)
+def test_features_that_are_refused(refused, features, words):
+    with refused(*words):
+        SparseMultiDNNEnv(features=features)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"name": "no name"}, ["name", "'no name'"]),
+        ({"name": "class"}, ["name", "'class'"]),
+        ({"low": 2.0}, ["bounds", "2 to 1"]),
+        ({"high": math.inf}, ["bounds", "inf"]),
+        ({"of_queue": True, "kept": True}, ["kept"]),
+    ],
+    ids=str,
+)
+def test_rows_that_cannot_be(refused, fields, words):
+    with refused(*words):
+        Feature(**{"name": "mine", "meaning": "", "formula": _hurry, **fields})
+
+
+def test_what_only_an_environment_knows_is_not_for_policies():
+    with pytest.raises(DystaError, match=r"'behind'.*environment"):
+        NETWORKS["tiny"].rule(select([*SCHEDULING, "behind"]))
+    assert set(known()) >= set(TABLE)
