@@ -21,6 +21,7 @@ from dysta_gym.reproduction import (
     prediction,
     scale,
     scheduling,
+    worth,
 )
 from dysta_gym.reproduction.context import ACCELERATOR, Context, Item, Result
 from dysta_gym.reproduction.page import write_page
@@ -31,7 +32,7 @@ _ORDER = (
 )  # fmt: skip
 _ITEMS = {
     item.name: item
-    for part in (characterisation, departures, hardware, prediction, scale, scheduling)
+    for part in (characterisation, departures, hardware, prediction, scale, scheduling, worth)
     for item in part.ITEMS
 }
 

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from dysta_gym.accelerators import SANGER_TILE
 from dysta_gym.figures import COLOURS
-from dysta_gym.reproduction.context import Context, Item, Kind, Result
+from dysta_gym.reproduction.context import Context, Findings, Item, Kind, Result
+from dysta_gym.reproduction.formats import fixed, percent
 from dysta_gym.traces import Trace
 
 QUANTILES = {"min": 0, "p5": 5, "p25": 25, "median": 50, "p75": 75, "p95": 95, "max": 100}
@@ -105,6 +106,16 @@ def _equal_length(trace: Trace, values: NDArray[np.float64]) -> NDArray[np.float
     """``values``, shape ``(inputs, ...)``, less what the text's charged length explains."""
     assert trace.length is not None
     return _without_group_means(values, -(-trace.length // SANGER_TILE))
+
+
+def _section2(found: Findings, made: Mapping[str, Findings]) -> dict[str, Any]:
+    """The networks, and the share of each one's variance that the input's length explains."""
+    explained = {
+        network: 1 - (each["spread_at_equal_length"] / each["spread"]) ** 2
+        for network, each in found.items()
+        if each["spread_at_equal_length"] is not None and each["spread"] > 0
+    }
+    return {"networks": found, "explained": explained}
 
 
 def _draw_figure2(frame: pd.DataFrame) -> Figure:
@@ -193,6 +204,16 @@ def _figure3(context: Context) -> Result:
     return Result(frame, partial(_draw_figure3, frame), findings)
 
 
+def _section3(found: Findings, made: Mapping[str, Findings]) -> dict[str, Any]:
+    """The networks, and by how many points dark pictures change each one's sparsity."""
+    darker = {
+        network: 100 * each["low_light_minus_normal"]
+        for network, each in found.items()
+        if each["low_light_minus_normal"] is not None
+    }
+    return {"networks": found, "darker": darker}
+
+
 def _draw_figure3(frame: pd.DataFrame) -> Figure:
     networks = list(frame.groupby("network", sort=False))
     figure, axes = plt.subplots(
@@ -279,6 +300,21 @@ def _table2(context: Context) -> Result:
         for row in drawn[drawn["inputs"] == "all"].to_dict("records")
     }
     return Result(frame, partial(_draw_table2, drawn), findings)
+
+
+def _section_table2(found: Findings, made: Mapping[str, Findings]) -> dict[str, Any]:
+    """Each network's ranges, the widest in latency, and the patterns where not all are dense."""
+    patterns = {network: each["pattern"] for network, each in found.items()}
+    widest = max(found, key=lambda network: found[network]["latency"])
+    return {
+        "patterns": {} if set(patterns.values()) == {"dense"} else patterns,
+        "rows": [
+            [network, *("" if np.isnan(each[name]) else percent(each[name]) for name in RANGES)]
+            for network, each in found.items()
+        ],
+        "widest": widest,
+        "range": found[widest]["latency"],
+    }
 
 
 def _dense_of(context: Context) -> set[tuple[str, str]]:
@@ -395,6 +431,24 @@ def _patterns_beside(rows: Sequence[Mapping[Any, Any]]) -> dict[str, Any]:
     }
 
 
+def _section4(found: Findings, made: Mapping[str, Findings]) -> dict[str, Any]:
+    """The patterns beside one another in latency, network by network."""
+    return {
+        "rows": [
+            [
+                network,
+                measure,
+                f"{each['greatest_pattern']} / {each['least_pattern']}",
+                fixed(each["greatest_over_least"]),
+                percent(each["greatest_range_over_inputs"]),
+            ]
+            for network, measures in found.items()
+            for measure, each in measures.items()
+            if measure.startswith("latency")
+        ]
+    }
+
+
 def _draw_figure4(frame: pd.DataFrame) -> Figure:
     networks = list(dict.fromkeys(frame["network"]))
     names = [name for name in PATTERN_MEASURES if name in set(frame["measure"])]
@@ -489,6 +543,19 @@ def _correlation_findings(matrix: NDArray[np.float64]) -> dict[str, float]:
     }
 
 
+def _section9(found: Findings, made: Mapping[str, Findings]) -> dict[str, Any]:
+    """Each network's mean correlations, and whether any has inputs of several lengths."""
+    lengths = any("at equal length" in each for each in found.values())
+    rows = []
+    for network, each in found.items():
+        row = [network, *(fixed(each["all inputs"][pairs]) for pairs in ("mean", "mean_adjacent"))]
+        if lengths:
+            equal = each.get("at equal length")
+            row.append(fixed(equal["mean"]) if equal else "")
+        rows.append(row)
+    return {"rows": rows, "lengths": lengths}
+
+
 def _draw_figure9(frame: pd.DataFrame) -> Figure:
     panels = list(frame.groupby(["network", "inputs"], sort=False))
     columns = min(4, len(panels))
@@ -528,6 +595,7 @@ ITEMS = (
         "varies widely from input to input.",
         _figure2,
         "attention",
+        section=_section2,
     ),
     Item(
         "figure3",
@@ -536,6 +604,7 @@ ITEMS = (
         "over data sets with normal and with low light.",
         _figure3,
         "cnn",
+        section=_section3,
     ),
     Item(
         "table2",
@@ -544,6 +613,7 @@ ITEMS = (
         "(max - min) / mean, over these pictures.",
         _table2,
         "cnn",
+        section=_section_table2,
     ),
     Item(
         "figure4",
@@ -552,6 +622,7 @@ ITEMS = (
         "distributions of valid operations.",
         _figure4,
         "cnn",
+        section=_section4,
     ),
     Item(
         "figure9",
@@ -559,5 +630,6 @@ ITEMS = (
         "The sparsities of an attention network's layers are highly correlated, "
         "so that those of past layers tell those of future ones.",
         _figure9,
+        section=_section9,
     ),
 )
