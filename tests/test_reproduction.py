@@ -25,9 +25,9 @@ from dysta_gym.information import ALL_LEVELS, LEVELS
 from dysta_gym.policies import Policy, find
 from dysta_gym.predictors import predict
 from dysta_gym.reproduction import FIGURES, context, reproduce
+from dysta_gym.reproduction.artifact import DEPARTURES, full_length
 from dysta_gym.reproduction.claims import judge
 from dysta_gym.reproduction.context import Context, Result
-from dysta_gym.reproduction.departures import DEPARTURES, full_length
 from dysta_gym.reproduction.scheduling import paired
 from dysta_gym.traces import TraceStore
 from dysta_gym.workloads import Workload

@@ -29,6 +29,9 @@ TABLE5_METRICS = (*METRICS, "throughput")
 DYSTA = "dysta"
 ORACLE = "dysta_oracle"
 
+PUBLISHED = "monitored"
+"""The level of the published monitor, which the other options are compared with."""
+
 EVEN = 0.005
 """Share within which two values are called level."""
 

@@ -7,8 +7,7 @@ from typing import Any
 
 from dysta_gym.reproduction.claims import OTHERS, widest_lead
 from dysta_gym.reproduction.context import Findings, Result
-from dysta_gym.reproduction.scheduling import DYSTA
-from dysta_gym.reproduction.worth import PUBLISHED
+from dysta_gym.reproduction.scheduling import DYSTA, PUBLISHED
 from dysta_gym.statistics import ALPHA
 
 
