@@ -437,6 +437,14 @@ def test_the_page_has_every_figure_and_judges_every_claim(made, numbers):
     assert "nan" not in page and "{" not in page
 
 
+def test_each_paragraph_and_row_of_the_page_is_a_line(made):
+    page = (made / "reproduction.md").read_text()
+    for paragraph in page.removesuffix("\n").split("\n\n"):
+        lines = paragraph.split("\n")
+        assert len(lines) == 1 or {line[:2] for line in lines} in ({"- "}, {"| "})
+        assert all(line and line == line.strip() and ";." not in line for line in lines)
+
+
 def test_the_page_may_lie_elsewhere(tmp_path):
     reproduce(["table5"], tmp_path / "pictures", page=tmp_path / "notes.md", fast=True)
     assert "](pictures/table5.png)" in (tmp_path / "notes.md").read_text()

@@ -245,6 +245,7 @@ def _section(found: Findings, made: Mapping[str, Findings]) -> dict[str, Any]:
             for scenario, each in found.items()
         ],
         "published_beta": PUBLISHED_BETA,
+        "apart": APART - 1,
         "sweeps": {scenario: _extremes(each) for scenario, each in found.items()},
         **_oracle(found),
     }

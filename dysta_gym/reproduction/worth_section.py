@@ -17,7 +17,7 @@ MONITORS = ("monitored/linear", "monitored/kalman", "monitored/length")
 MONITOR_OPTIONS = ("monitored/last_n", "monitored/last", *MONITORS)
 """All options that only monitor, but the published one."""
 
-ORDERED_BY = ("monitored", "monitored/length")
+ORDERED_BY = (PUBLISHED, "monitored/length")
 """Levels at which the order of the requests is compared: of predictors average and length."""
 
 SAME_ORDER = 0.01
@@ -133,13 +133,13 @@ def _changes(found: Findings) -> dict[str, Any]:
 
 
 def _over(
-    found: Findings, metric: str, levels: Sequence[str], rules: Sequence[str] = ()
+    found: Findings, metric: str, levels: Sequence[str], rules: Sequence[str] | None = None
 ) -> list[Mapping[str, float]]:
     """What levels change of a metric beside the published monitor: of some rules, or of all."""
     return [
         mine[rule][metric]["over_monitored"][level]
         for mine in found.values()
-        for rule in rules or mine
+        for rule in (mine if rules is None else rules)
         for level in levels
         if level in mine[rule][metric]["over_monitored"]
     ]
