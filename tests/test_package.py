@@ -14,6 +14,7 @@ import pytest
 import dysta_gym
 from dysta_gym import shipped_scenarios, shipped_traces
 from dysta_gym.agents.recipes import shipped_recipes
+from dysta_gym.reproduction import FIGURES
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {
@@ -104,14 +105,17 @@ def test_wheel_holds_the_package_and_its_data(wheel):
         for folder, package in FOLDERS.items()
         for path in (ROOT / folder).rglob("*.py")
     }
+    templates = (ROOT / "dysta_gym" / "reproduction" / "templates").rglob("*.md.j2")
     data = {
         "dysta_gym/py.typed",
+        *(path.relative_to(ROOT).as_posix() for path in templates),
         *(f"dysta_gym/data/traces/{path.name}" for path in shipped_traces().values()),
         *(f"dysta_gym/data/scenarios/{path.name}" for path in shipped_scenarios().values()),
         *(f"dysta_gym/agents/recipes/{path.name}" for path in shipped_recipes().values()),
         *(f"dysta_gym/agents/checkpoints/{name}.npz" for name in ("evolved", "ppo", "dqn")),
     }
     assert len(data) > 2
+    assert {f"dysta_gym/reproduction/templates/{name}.md.j2" for name in FIGURES} < data
     mine = {name for name in content if name.startswith("dysta_gym/")}
     assert mine == modules | data
     for name in data:
@@ -149,6 +153,24 @@ print(json.dumps([
     ]
     assert {"fcfs", "dysta", "dysta_oracle", "evolved"} <= set(policies)
     assert min(learned) > 100
+
+
+def test_wheel_writes_the_page_where_the_repository_is_not(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path)
+    home, page = python(
+        """
+import json, sys
+sys.path.insert(0, ".")
+from pathlib import Path
+from dysta_gym import reproduction
+reproduction.reproduce(["figure2"], "out", page="page.md", fast=True)
+print(json.dumps([reproduction.__file__, Path("page.md").read_text()]))
+""",
+        cwd=tmp_path,
+    )
+    assert Path(home).resolve().is_relative_to(tmp_path.resolve())
+    assert "The last layer's latency runs, over inputs, minilm from" in page
 
 
 def git(*arguments):

@@ -25,9 +25,9 @@ from dysta_gym.information import ALL_LEVELS, LEVELS
 from dysta_gym.policies import Policy, find
 from dysta_gym.predictors import predict
 from dysta_gym.reproduction import FIGURES, context, reproduce
+from dysta_gym.reproduction.artifact import DEPARTURES, full_length
 from dysta_gym.reproduction.claims import judge
 from dysta_gym.reproduction.context import Context, Result
-from dysta_gym.reproduction.departures import DEPARTURES, full_length
 from dysta_gym.reproduction.scheduling import paired
 from dysta_gym.traces import TraceStore
 from dysta_gym.workloads import Workload
@@ -435,6 +435,14 @@ def test_the_page_has_every_figure_and_judges_every_claim(made, numbers):
     ]
     assert sum(verdicts) == 5
     assert "nan" not in page and "{" not in page
+
+
+def test_each_paragraph_and_row_of_the_page_is_a_line(made):
+    page = (made / "reproduction.md").read_text()
+    for paragraph in page.removesuffix("\n").split("\n\n"):
+        lines = paragraph.split("\n")
+        assert len(lines) == 1 or {line[:2] for line in lines} in ({"- "}, {"| "})
+        assert all(line and line == line.strip() and ";." not in line for line in lines)
 
 
 def test_the_page_may_lie_elsewhere(tmp_path):

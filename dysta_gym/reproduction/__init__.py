@@ -16,11 +16,14 @@ from dysta_gym.errors import DystaError, one_of
 from dysta_gym.files import check_folder, replacing
 from dysta_gym.reproduction import (
     characterisation,
+    correlation,
     departures,
     hardware,
+    patterns,
     prediction,
     scale,
     scheduling,
+    worth,
 )
 from dysta_gym.reproduction.context import ACCELERATOR, Context, Item, Result
 from dysta_gym.reproduction.page import write_page
@@ -29,11 +32,11 @@ _ORDER = (
     "figure2", "figure3", "table2", "figure4", "figure9", "figure12", "figure13", "table4",
     "predictors", "table5", "figure14", "figure15", "precision", "scale", "departures",
 )  # fmt: skip
-_ITEMS = {
-    item.name: item
-    for part in (characterisation, departures, hardware, prediction, scale, scheduling)
-    for item in part.ITEMS
-}
+_PARTS = (
+    characterisation, patterns, correlation, scheduling, prediction, worth, hardware, scale,
+    departures,
+)  # fmt: skip
+_ITEMS = {item.name: item for part in _PARTS for item in part.ITEMS}
 
 FIGURES: Mapping[str, Item] = {name: _ITEMS[name] for name in _ORDER}
 """What can be made, by its name: in the paper's order, and then what the paper lacks."""

@@ -1,4 +1,4 @@
-"""The paper's claims, each judged by a criterion that is stated beside it."""
+"""The paper's claims, each judged by a criterion of numbers; the words stand in templates."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any, Literal, NamedTuple
 import pandas as pd
 
 from dysta_gym.comparison import CELL, PAPER_POLICIES
-from dysta_gym.reproduction.context import METRICS, Result
-from dysta_gym.reproduction.scheduling import ORACLE
+from dysta_gym.reproduction.context import METRICS, Findings, Result
+from dysta_gym.reproduction.scheduling import DYSTA, ORACLE
+from dysta_gym.statistics import ALPHA
 
 Verdict = Literal["holds", "holds in part", "does not hold"]
 
-DYSTA = "dysta"
 OTHERS = tuple(policy for policy in PAPER_POLICIES if policy not in (DYSTA, ORACLE))
 RIVALS = ("prema", "planaria", "sdrm3")
-STATE_OF_THE_ART = "prema, planaria and sdrm3"
 """The state of the art that the paper compares with; `OTHERS` has FCFS and shortest first too."""
 
 POINTS, FACTOR = 0.10, 4.0
@@ -30,23 +29,22 @@ NEAR_POINTS, NEAR_FACTOR = 0.01, 1.10
 
 
 class Claim(NamedTuple):
-    """A claim of the paper beside what is found.
+    """A claim of the paper, judged.
 
     Attributes:
-        paper: What the paper says.
-        here: What is found, in numbers.
+        name: Of its template, ``templates/claims/NAME.md.j2``: what the paper says, what is found
+            and what decides.
         verdict: Whether it holds.
-        criterion: What decides that.
+        numbers: What is found and, under ``limits``, what decides.
     """
 
-    paper: str
-    here: str
+    name: str
     verdict: Verdict
-    criterion: str
+    numbers: Mapping[str, Any]
 
 
-SIGNIFICANT = 0.05
-"""Greatest p-value of the paired test that counts as a difference."""
+Point = tuple[float, str]
+"""A number, and where it is found."""
 
 
 def judge(made: Mapping[str, Result]) -> list[Claim]:
@@ -77,63 +75,54 @@ def _points(frame: pd.DataFrame, metric: str) -> Iterator[tuple[str, Mapping[str
         yield where, dict(zip(group["policy"], group[metric], strict=True))
 
 
+def _extremes(values: Iterable[Point]) -> tuple[Point, Point]:
+    """The least and the greatest, and where they are."""
+    ordered = sorted(values)
+    return ordered[0], ordered[-1]
+
+
 def _violations(frame: pd.DataFrame) -> Claim:
     points = list(_points(frame, "violation_rate"))
-    (lag, behind), (lead, there) = _extremes(
+    (lag, behind), lead = _extremes(
         (min(at[p] for p in OTHERS) - at[DYSTA], where) for where, at in points
     )
-    _, (ahead, elsewhere) = _extremes(
-        (min(at[p] for p in RIVALS) - at[DYSTA], where) for where, at in points
-    )
-    most, rival = max((at[p] - at[DYSTA], p) for _, at in points for p in RIVALS)
+    _, ahead = _extremes((min(at[p] for p in RIVALS) - at[DYSTA], where) for where, at in points)
     verdict: Verdict = (
-        "holds" if lead >= POINTS and lag >= -BEHIND_POINTS
-        else "holds in part" if ahead >= POINTS
+        "holds" if lead[0] >= POINTS and lag >= -BEHIND_POINTS
+        else "holds in part" if ahead[0] >= POINTS
         else "does not hold"
     )  # fmt: skip
-    here = (
-        f"Against the best of {STATE_OF_THE_ART} at each point: up to {100 * ahead:.1f} points "
-        f"lower ({elsewhere}). Against the best of all five others: up to {100 * lead:.1f} points "
-        f"lower ({there}), and {_behind(-100 * lag, 'points higher', behind)}. Against one alone: "
-        f"up to {100 * most:.1f} points ({rival})."
-    )
-    criterion = (
-        f"Holds if Dysta's violations are {100 * POINTS:g} points below those of the best of the "
-        f"five others at some point of Figures 14 and 15, and nowhere more than "
-        f"{100 * BEHIND_POINTS:g} point above; in part if they are {100 * POINTS:g} points below "
-        f"those of the best of {STATE_OF_THE_ART}."
-    )
-    return Claim("Dysta lowers violations by up to 10 points against the state of the art.",
-                 here, verdict, criterion)  # fmt: skip
+    numbers = {
+        "rivals": RIVALS,
+        "ahead_of_rivals": ahead,
+        "ahead_of_others": lead,
+        "behind": (-lag, behind),
+        "ahead_of_one": max((at[p] - at[DYSTA], p) for _, at in points for p in RIVALS),
+        "limits": {"points": 100 * POINTS, "behind": 100 * BEHIND_POINTS},
+    }
+    return Claim("violations", verdict, numbers)
 
 
 def _turnaround(frame: pd.DataFrame) -> Claim:
     points = list(_points(frame, "antt"))
-    (lag, behind), (lead, there) = _extremes(
+    (lag, behind), lead = _extremes(
         (min(at[p] for p in OTHERS) / at[DYSTA], where) for where, at in points
     )
-    _, (ahead, elsewhere) = _extremes(
-        (min(at[p] for p in RIVALS) / at[DYSTA], where) for where, at in points
-    )
-    most, rival = max((at[p] / at[DYSTA], p) for _, at in points for p in RIVALS)
+    _, ahead = _extremes((min(at[p] for p in RIVALS) / at[DYSTA], where) for where, at in points)
     verdict: Verdict = (
-        "holds" if lead >= FACTOR and lag >= 1 / BEHIND_FACTOR
-        else "holds in part" if ahead >= FACTOR
+        "holds" if lead[0] >= FACTOR and lag >= 1 / BEHIND_FACTOR
+        else "holds in part" if ahead[0] >= FACTOR
         else "does not hold"
     )  # fmt: skip
-    here = (
-        f"Against the best of {STATE_OF_THE_ART} at each point: up to {ahead:.2f} times lower "
-        f"({elsewhere}). Against the best of all five others: up to {lead:.2f} times lower "
-        f"({there}), and {_behind(1 / lag, 'times as high', behind, 1.0)}. Against one alone: up "
-        f"to {most:.1f} times ({rival})."
-    )
-    criterion = (
-        f"Holds if Dysta's ANTT is {FACTOR:g} times below that of the best of the five others at "
-        f"some point of Figures 14 and 15, and nowhere more than {100 * (BEHIND_FACTOR - 1):.0f} % "
-        f"above; in part if it is {FACTOR:g} times below that of the best of {STATE_OF_THE_ART}."
-    )
-    return Claim("Dysta lowers ANTT by up to 4x against the state of the art.",
-                 here, verdict, criterion)  # fmt: skip
+    numbers = {
+        "rivals": RIVALS,
+        "ahead_of_rivals": ahead,
+        "ahead_of_others": lead,
+        "behind": (1 / lag, behind),
+        "ahead_of_one": max((at[p] / at[DYSTA], p) for _, at in points for p in RIVALS),
+        "limits": {"factor": FACTOR, "behind": BEHIND_FACTOR - 1},
+    }
+    return Claim("turnaround", verdict, numbers)
 
 
 def widest_lead(frame: pd.DataFrame) -> tuple[str, Mapping[str, float], float]:
@@ -145,18 +134,8 @@ def widest_lead(frame: pd.DataFrame) -> tuple[str, Mapping[str, float], float]:
     return where, at, bounds[where][DYSTA]
 
 
-def _extremes(values: Iterable[tuple[float, str]]) -> tuple[tuple[float, str], tuple[float, str]]:
-    """The least and the greatest, and where they are."""
-    ordered = sorted(values)
-    return ordered[0], ordered[-1]
-
-
-def _behind(value: float, unit: str, where: str, even: float = 0.0) -> str:
-    return f"at worst {value:.2f} {unit} ({where})" if value > even else "nowhere higher"
-
-
 def _everywhere(frame: pd.DataFrame) -> Claim:
-    parts, shares = [], []
+    won: dict[str, Any] = {}
     for scenario, mine in frame.groupby("scenario", sort=False):
         ahead = {
             metric: [
@@ -164,91 +143,58 @@ def _everywhere(frame: pd.DataFrame) -> Claim:
             ]
             for metric in METRICS
         }  # fmt: skip
-        total = len(ahead["antt"])
-        parts.append(
-            f"`{scenario}`: least violations at {sum(ahead['violation_rate'])} and least ANTT at "
-            f"{sum(ahead['antt'])} of {total} points"
-        )
-        shares += [sum(won) / total for won in ahead.values()]
+        won[str(scenario)] = {metric: sum(each) for metric, each in ahead.items()}
+        won[str(scenario)]["points"] = len(ahead["antt"])
+    shares = [each[metric] / each["points"] for each in won.values() for metric in METRICS]
     verdict: Verdict = (
         "holds" if min(shares) == 1 else "holds in part" if max(shares) >= 0.5 else "does not hold"
     )
-    return Claim(
-        "Dysta is the best scheduler but for its Oracle, from tight to loose deadlines and from "
-        "low to high arrival rates.",
-        "; ".join(parts) + ".",
-        verdict,
-        "Holds if it is the best, or level, at every point of Figures 14 and 15 in both metrics; "
-        "in part if at half of them in one metric of one workload.",
-    )
+    return Claim("everywhere", verdict, {"won": won})
 
 
 def _near_oracle(frame: pd.DataFrame) -> Claim:
-    parts, near = [], []
+    found: dict[str, Any] = {}
+    near: list[bool] = []
     for scenario, mine in frame.groupby("scenario", sort=False):
-        violations = dict(_points(mine, "violation_rate"))
-        points, factors = [], []
-        for where, antt in _points(mine, "antt"):
-            short = where.partition(" at ")[2]
-            points.append((violations[where][DYSTA] - violations[where][ORACLE], short))
-            factors.append((antt[DYSTA] / antt[ORACLE], short))
+        differences, ratios = _beside_oracle(mine)
         close = [
-            abs(difference) <= NEAR_POINTS and 1 / NEAR_FACTOR <= factor <= NEAR_FACTOR
-            for (difference, _), (factor, _) in zip(points, factors, strict=True)
+            abs(difference) <= NEAR_POINTS and 1 / NEAR_FACTOR <= ratio <= NEAR_FACTOR
+            for (difference, _), (ratio, _) in zip(differences, ratios, strict=True)
         ]
         near += close
-        (less, first), (more, second) = _extremes(points)
-        (least, third), (most, fourth) = _extremes(factors)
-        parts.append(
-            f"`{scenario}`: near at {sum(close)} of {len(close)} points; violations from "
-            f"{signed(100 * less)} points ({first}) to {signed(100 * more)} ({second}), ANTT from "
-            f"{signed(100 * (least - 1))} % ({third}) to {signed(100 * (most - 1))} % ({fourth})"
-        )
+        found[str(scenario)] = {
+            "near": sum(close),
+            "points": len(close),
+            "differences": _extremes(differences),
+            "ratios": _extremes(ratios),
+        }
     verdict: Verdict = (
         "holds" if all(near) else "holds in part" if 2 * sum(near) >= len(near) else "does not hold"
     )
-    return Claim(
-        "Dysta is near its Oracle.",
-        "Dysta over its Oracle: " + "; ".join(parts) + ".",
-        verdict,
-        f"Holds if it is within {100 * NEAR_POINTS:g} point of violations and "
-        f"{100 * (NEAR_FACTOR - 1):.0f} % of ANTT, to either side, at every point of Figures 12, "
-        "14 and 15; in part if at half of them.",
-    )
+    limits = {"points": 100 * NEAR_POINTS, "share": NEAR_FACTOR - 1}
+    return Claim("near_oracle", verdict, {"beside": found, "limits": limits})
 
 
-def _monitoring(findings: Mapping[str, Any]) -> Claim:
-    parts, better, best = [], [], []
-    for where, rules in findings.items():
-        gains = rules[DYSTA]["monitored_less"]["static"]
-        beyond = rules[DYSTA]["monitored_less"]["pattern"]
-        better.append(_lower(gains))
-        best.append(_lower(gains) and _lower(beyond))
-        scenario, _, rest = where.partition(", ")
-        parts.append(
-            f"`{scenario}`, {rest}: violations {signed(100 * gains['violation_rate']['change'])} "
-            f"points, ANTT {signed(gains['antt']['change'], 2)}, of which beyond knowing the "
-            f"pattern {signed(100 * beyond['violation_rate']['change'])} and "
-            f"{signed(beyond['antt']['change'], 2)}"
-        )
+def _beside_oracle(frame: pd.DataFrame) -> tuple[list[Point], list[Point]]:
+    """Of one scenario at every point: Dysta's violations less its Oracle's, and ANTT over its."""
+    violations = dict(_points(frame, "violation_rate"))
+    differences, ratios = [], []
+    for where, antt in _points(frame, "antt"):
+        short = where.partition(" at ")[2]
+        differences.append((violations[where][DYSTA] - violations[where][ORACLE], short))
+        ratios.append((antt[DYSTA] / antt[ORACLE], short))
+    return differences, ratios
+
+
+def _monitoring(findings: Findings) -> Claim:
+    less = {where: rules[DYSTA]["monitored_less"] for where, rules in findings.items()}
+    better = [_lower(each["static"]) for each in less.values()]
+    best = [_lower(each["static"]) and _lower(each["pattern"]) for each in less.values()]
     verdict: Verdict = "holds" if all(best) else "holds in part" if any(better) else "does not hold"
-    return Claim(
-        "The monitored level adds to the static one.",
-        "Dysta monitored less static: " + "; ".join(parts) + ".",
-        verdict,
-        "Holds if on every workload of Figure 13 monitoring is better than the static level, and "
-        "than knowing the pattern alone: one metric significantly lower, and none higher; in part "
-        "if it is better than the static level on one.",
-    )
+    return Claim("monitoring", verdict, {"less": less})
 
 
 def _lower(gains: Mapping[str, Any]) -> bool:
     """Whether one metric is significantly lower and none significantly higher."""
-    changes = [gain["change"] for gain in gains.values() if gain["p"] < SIGNIFICANT]
+    changes = [gain["change"] for gain in gains.values() if gain["p"] < ALPHA]
     return bool(changes) and max(changes) < 0
-
-
-def signed(value: float, digits: int = 1) -> str:
-    """With its sign, or 0 without one."""
-    rounded = round(value, digits)
-    return f"{rounded:+.{digits}f}" if rounded else "0"

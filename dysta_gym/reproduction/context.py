@@ -42,6 +42,10 @@ PAPER_MAIN_RATES: Mapping[Kind, tuple[float, float]] = {
 """Requests a second in the artifact's scripts (dysta_scheduler/script)."""
 
 
+Findings = Mapping[str, Any]
+"""What a figure says, in numbers; its own module knows what stands where."""
+
+
 @dataclass(frozen=True)
 class Result:
     """One figure or table, made.
@@ -54,7 +58,7 @@ class Result:
 
     frame: pd.DataFrame
     draw: Callable[[], Figure]
-    findings: Mapping[str, Any]
+    findings: Findings
 
 
 @dataclass(frozen=True)
@@ -248,6 +252,10 @@ class Item:
         make: Makes it.
         kind: Traces that it cannot do without, None for either.
         runs: Simulations that it will ask for.
+        section: What its template, ``templates/NAME.md.j2``, is filled with: from its findings, and
+            from those of all that was made, by name.
+        heading: What its section of the page is called, None for its name: short, so that links to
+            it last.
     """
 
     name: str
@@ -256,6 +264,10 @@ class Item:
     make: Callable[[Context], Result]
     kind: Kind | None = None
     runs: Callable[[Context], Sequence[Runs]] = field(default=lambda context: ())
+    section: Callable[[Findings, Mapping[str, Findings]], Mapping[str, Any]] = field(
+        default=lambda found, made: {"found": found}
+    )
+    heading: str | None = None
 
 
 # --- where traces come from ----------------------------------------------------------------------

@@ -25,12 +25,14 @@ from dysta_gym.reproduction.context import (
     METRICS,
     Context,
     Deployment,
+    Findings,
     Item,
     Result,
     Runs,
     Setting,
 )
-from dysta_gym.reproduction.scheduling import PAPER_SLO
+from dysta_gym.reproduction.formats import pair
+from dysta_gym.reproduction.scheduling import DYSTA, PAPER_SLO
 from dysta_gym.statistics import summarise
 from dysta_gym.traces import reference_split
 
@@ -195,6 +197,39 @@ def _by_depth(group: pd.DataFrame) -> tuple[list[tuple[str, pd.DataFrame]], Sequ
     return [(rule, group[group["policy"] == rule]) for rule in DEPTH_RULES], ticks
 
 
+# --- the section of the page ---------------------------------------------------------------------
+
+
+def _section(found: Findings, made: Mapping[str, Findings]) -> dict[str, Any]:
+    """Dysta in each format, and with the queue of the paper beside one without limit."""
+    formats = [DOUBLE, *FORMATS]
+    studied = [
+        (where, unit, by_format)
+        for where, studies in found.items()
+        for unit, by_format in studies["precision"].items()
+    ]
+    half = [(by_format["fp16"], by_format[DOUBLE]) for _, _, by_format in studied]
+    worst = max(
+        (by_format[name]["antt"] / by_format[DOUBLE]["antt"], name, unit, where)
+        for where, unit, by_format in studied
+        for name in FORMATS
+    )
+    depths = {where: studies["queue depth"][DYSTA] for where, studies in found.items()}
+    return {
+        "formats": formats,
+        "rows": [
+            [where, unit, *(pair(by_format[name]) for name in formats)]
+            for where, unit, by_format in studied
+        ],
+        "half_rate": max(abs(a["violation_rate"] - b["violation_rate"]) for a, b in half),
+        "half_antt": max(abs(a["antt"] / b["antt"] - 1) for a, b in half),
+        "worst": dict(zip(("ratio", "format", "unit", "where"), worst, strict=True)),
+        "unit_free": UNITS[1],
+        "depth": PAPER_DEPTH,
+        "depths": {where: (at[PAPER_DEPTH], at[None]) for where, at in depths.items()},
+    }
+
+
 ITEMS = (
     Item(
         "precision",
@@ -202,5 +237,7 @@ ITEMS = (
         "The scheduler computes in half precision and has 64 entries.",
         _precision,
         runs=_runs,
+        section=_section,
+        heading="Precision and queue depth",
     ),
 )

@@ -19,12 +19,14 @@ from dysta_gym.reproduction.context import (
     METRICS,
     Context,
     Deployment,
+    Findings,
     Item,
     Kind,
     Result,
     Runs,
     Setting,
 )
+from dysta_gym.reproduction.formats import pair, time
 from dysta_gym.reproduction.scheduling import PAPER_SLO
 from dysta_gym.statistics import summarise
 from dysta_gym.traces import reference_split
@@ -228,6 +230,58 @@ def _axes(axis: Axes, study: str, metric: str) -> None:
     axis.grid(alpha=0.25, linewidth=0.6)
 
 
+# --- the section of the page ---------------------------------------------------------------------
+
+APART = 1.02
+"""Factor of ANTT from which the Oracle counts as behind Dysta, or ahead of it."""
+
+
+def _section(found: Findings, made: Mapping[str, Findings]) -> dict[str, Any]:
+    """The policies beside one another, each sweep in its extremes, and where the Oracle stands."""
+    return {
+        "rows": [
+            [f"`{scenario}`", time(each["mean_isolated_s"])]
+            + [pair(each["beside"][name]) for name in BESIDE]
+            for scenario, each in found.items()
+        ],
+        "published_beta": PUBLISHED_BETA,
+        "apart": APART - 1,
+        "sweeps": {scenario: _extremes(each) for scenario, each in found.items()},
+        **_oracle(found),
+    }
+
+
+def _extremes(each: Mapping[str, Any]) -> dict[str, Any]:
+    """Where each sweep of a scenario is at its least, and its greatest."""
+    betas, units, speeds = each["beta"]["seconds"], each["time_unit"]["dysta"], each["speed"]
+    rate, antt = (min(betas, key=lambda beta: (betas[beta][metric], beta)) for metric in METRICS)
+    best, worst = (choose(units, key=lambda unit: units[unit]["antt"]) for choose in (min, max))
+    return {
+        "best_rate": (rate, betas[rate]),
+        "best_antt": (antt, betas[antt]),
+        "best_unit": (best, units[best]["antt"]),
+        "worst_unit": (worst, units[worst]["antt"]),
+        "means_s": [1e-3 * end(speeds["dysta"]) for end in (min, max)],
+        "antts": {
+            name: [end(at["antt"] for at in speeds[name].values()) for end in (min, max)]
+            for name in AT_SPEEDS
+        },
+    }
+
+
+def _oracle(found: Findings) -> dict[str, list[tuple[float, str]]]:
+    """Where the Oracle is behind Dysta, and where ahead of it: mean latencies and scenarios."""
+    places: dict[str, list[tuple[float, str]]] = {"behind": [], "ahead": []}
+    for scenario, each in found.items():
+        for mean_ms, at in sorted(each["speed"]["dysta_oracle"].items()):
+            ratio = at["antt"] / each["speed"]["dysta"][mean_ms]["antt"]
+            if ratio > APART:
+                places["behind"].append((1e-3 * mean_ms, scenario))
+            elif ratio < 1 / APART:
+                places["ahead"].append((1e-3 * mean_ms, scenario))
+    return places
+
+
 ITEMS = (
     Item(
         "scale",
@@ -235,5 +289,7 @@ ITEMS = (
         "One weight, 0.01, for networks of tens to hundreds of milliseconds.",
         _scale,
         runs=_runs,
+        section=_section,
+        heading="The scale of Dysta",
     ),
 )

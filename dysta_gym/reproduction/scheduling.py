@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from dysta_gym import figures
 from dysta_gym.comparison import CELL, PAPER_POLICIES
 from dysta_gym.information import LEVELS
-from dysta_gym.reproduction.context import METRICS, Context, Item, Result, Runs
+from dysta_gym.reproduction.context import METRICS, Context, Findings, Item, Result, Runs
+from dysta_gym.reproduction.formats import METRIC_NAMES, of_metric
 from dysta_gym.statistics import summarise
 
 PAPER_SLO = 10.0
@@ -25,7 +26,14 @@ ESTIMATING_RULES = ("sjf", "prema", "sdrm3", "dysta")
 TABLE5_METRICS = (*METRICS, "throughput")
 """Table 5's columns; the artifact calls the throughput STP."""
 
+DYSTA = "dysta"
 ORACLE = "dysta_oracle"
+
+PUBLISHED = "monitored"
+"""The level of the published monitor, which the other options are compared with."""
+
+EVEN = 0.005
+"""Share within which two values are called level."""
 
 
 def _main(context: Context, points: int) -> list[Runs]:
@@ -120,6 +128,22 @@ def _dysta_beside(group: pd.DataFrame) -> dict[str, Any]:
     return found
 
 
+def _section_standing(found: Findings, made: Mapping[str, Findings]) -> dict[str, Any]:
+    """Dysta, its Oracle and the best of the others at each point."""
+    rows = []
+    for where, each in found.items():
+        for metric in METRICS:
+            at = each[metric]
+            dysta, oracle, best = (
+                of_metric(metric, at[which]) for which in ("dysta", "oracle", "best_other")
+            )
+            among = "yes" if at["dysta_among_best"] else "no"
+            best = f"{best} ({at['best_other_policy']})"
+            rows.append([where, METRIC_NAMES[metric], dysta, oracle, best, among])
+    ahead = sum(each["dysta_is_best_in_both"] for each in found.values())
+    return {"rows": rows, "ahead": ahead, "points": len(found)}
+
+
 def paired(
     results: pd.DataFrame, policy: str, reference: str
 ) -> dict[str, dict[str, dict[str, float]]]:
@@ -178,6 +202,38 @@ def _per_level(results: pd.DataFrame, summary: pd.DataFrame) -> dict[str, Any]:
             for key, changes in beside.items():
                 found[key][rule].setdefault("monitored_less", {})[level] = changes
     return found
+
+
+def _section13(found: Findings, made: Mapping[str, Findings]) -> dict[str, Any]:
+    """Each rule at each level, and what Dysta is worth where everything is known."""
+    rows = [
+        [
+            where, rule, METRIC_NAMES[metric],
+            *(of_metric(metric, value) for value in rules[rule][metric].values()),
+        ]
+        for where, rules in found.items()
+        for rule in ESTIMATING_RULES
+        for metric in METRICS
+    ]  # fmt: skip
+    return {
+        "levels": list(LEVELS),
+        "rows": rows,
+        "even": EVEN,
+        "beyond": [_beside_least(where, rules[DYSTA]["antt"]) for where, rules in found.items()],
+    }
+
+
+def _beside_least(where: str, antt: Mapping[str, float]) -> dict[str, Any]:
+    """ANTT where everything is known, beside the level at which it is the least."""
+    least = min(antt, key=lambda level: antt[level])
+    return {
+        "where": where,
+        "antt": antt["clairvoyant"],
+        "least": antt[least],
+        "least_at": least,
+        "is_least": least == "clairvoyant",
+        "is_even": antt["clairvoyant"] / antt[least] - 1 < EVEN,
+    }
 
 
 # --- Figures 14 and 15 ---------------------------------------------------------------------------
@@ -257,6 +313,7 @@ ITEMS = (
         "Dysta is better than the other schedulers in violations and turnaround at once.",
         _figure12,
         runs=partial(_main, points=2),
+        section=_section_standing,
     ),
     Item(
         "figure13",
@@ -264,6 +321,7 @@ ITEMS = (
         "Knowing the pattern, then monitoring the sparsity, lowers violations and turnaround.",
         _figure13,
         runs=_levels,
+        section=_section13,
     ),
     Item(
         "table5",
@@ -272,6 +330,7 @@ ITEMS = (
         "its Oracle; throughput is about equal.",
         _table5,
         runs=partial(_main, points=1),
+        section=_section_standing,
     ),
     Item(
         "figure14",
