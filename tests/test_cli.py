@@ -29,7 +29,7 @@ from dysta_gym import (
 )
 from dysta_gym.comparison import DEFAULT_POLICIES, compare
 from dysta_gym.information import LEVELS
-from dysta_gym.metrics import DESCRIPTIONS
+from dysta_gym.metrics import METRICS
 from dysta_gym.policies import names
 from dysta_gym.statistics import aggregate, summarise
 
@@ -125,8 +125,8 @@ def test_compare_writes_one_row_per_combination(comparison):
     assert set(files(folder)) == {Path("results.csv"), Path("results.md"), Path("trade-off.png")}
     frame = read(folder / "results.csv")
     assert list(frame.columns[:6]) == CONDITION
-    assert list(frame.columns[6 : 6 + len(DESCRIPTIONS)]) == list(DESCRIPTIONS)
-    assert frame[[*CONDITION, *DESCRIPTIONS]].notna().all(axis=None)
+    assert list(frame.columns[6 : 6 + len(METRICS)]) == list(METRICS)
+    assert frame[[*CONDITION, *METRICS]].notna().all(axis=None)
     assert len(frame) == 2 * 3 * 2 * 2 * len(POLICIES)
     assert not frame.duplicated(CONDITION).any()
     assert set(frame["policy"]) == set(POLICIES)
