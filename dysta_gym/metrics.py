@@ -53,7 +53,7 @@ A metric is a line here, and its formula in `tally`.
 """
 
 _OVERALL = len(METRICS)
-_AT: Any = namedtuple("_At", METRICS)(*range(_OVERALL))  # type: ignore[misc]
+_AT: Any = namedtuple("_At", METRICS)(*range(_OVERALL))
 """Where `tally` writes each of them."""
 
 
