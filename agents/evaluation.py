@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dysta_gym.comparison import DEFAULT_SCENARIOS, Cell, Rows, cells_of, table
 from dysta_gym.errors import DystaError
 from dysta_gym.features import DEFAULT, Feature
+from dysta_gym.signatures import takes
 from dysta_gym.workloads import Scenario
 
 Choice = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.int64]]
@@ -24,16 +25,11 @@ Choice = Callable[[NDArray[np.float32], NDArray[np.bool_]], NDArray[np.int64]]
 action masks, shape ``(environments, slots)``."""
 
 
+@takes(cells_of)
 def evaluate(
     agent: Any,
     scenarios: Sequence[str | Path | Mapping[str, Any] | Scenario] = DEFAULT_SCENARIOS,
     *,
-    loads: Sequence[float | str] = (),
-    rates: Sequence[float] = (),
-    slos: Sequence[float] = (),
-    seeds: Iterable[int] = range(5),
-    requests: int | None = None,
-    split: str = "test",
     level: str = "monitored",
     slots: int = 128,
     features: Sequence[str | Feature] = DEFAULT,
@@ -41,6 +37,7 @@ def evaluate(
     name: str | None = None,
     batch: int = 256,
     progress: Callable[[int, int], None] | None = None,
+    **workloads: Any,
 ) -> pd.DataFrame:
     """Run an agent on the workloads of `dysta_gym.compare`, many at a time.
 
@@ -60,13 +57,7 @@ def evaluate(
             masks, shape ``(environments, slots)``; it may neither change nor keep them. Where a
             workload is finished before others, its row goes on with another one, which does not
             count.
-        scenarios: As `compare` takes them, and so the next six.
-        loads: See there.
-        rates: See there.
-        slos: See there.
-        seeds: See there.
-        requests: See there.
-        split: See there.
+        scenarios: As `dysta_gym.compare` takes them.
         level: What the agent knows, a level of ``SparseMultiDNN-v0``.
         slots: Requests that it can choose from.
         features: What it observes, as of ``SparseMultiDNN-v0``.
@@ -76,6 +67,7 @@ def evaluate(
         batch: Workloads run at a time, at most. The result does not depend on it if an action does
             not depend on other rows, not even by rounding.
         progress: Called with workloads done and workloads in all, after each.
+        **workloads: Which workloads, see `dysta_gym.compare`.
 
     Returns:
         A row per workload, with the columns of `compare`.
@@ -85,9 +77,7 @@ def evaluate(
     """
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         raise DystaError(f"batch: {batch!r} is not allowed; it must be a whole number above 0")
-    cells = cells_of(
-        scenarios, loads=loads, rates=rates, slos=slos, seeds=seeds, requests=requests, split=split
-    )
+    cells = cells_of(scenarios, **workloads)
     parts: list[Rows] = []
     for _, group in groupby(cells, lambda cell: cell.scenario.name):
         for together in _chunks(list(group), batch):
@@ -102,7 +92,7 @@ def evaluate(
                 slots=slots,
                 features=features,
                 decisions=decisions,
-                split=split,
+                split=cells[0].split,
                 copy=False,
             )
             played: dict[int, Rows] = {}

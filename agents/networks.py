@@ -10,7 +10,8 @@ request, ``c`` those of the queue, the least score running first:
   ``-(s x + o + w max(0, D e + P mean(e) + d))``, where the mean is over the queue: every request is
   scored in the light of the others (Zaheer et al., Deep Sets, NeurIPS 2017).
 
-Features are float32, as environments show them; all else is float64, here and in torch. A rule
+Features are what environments show, which float32 holds; all is computed in float64, here and in
+torch. A rule
 reads ``time_unit``, the width, then the weights, a matrix row after row.
 """
 
@@ -18,10 +19,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.records import Floats
@@ -29,7 +29,6 @@ from dysta_gym.describing import describer
 from dysta_gym.features import Selection
 from dysta_gym.machine.queue import Queue
 
-Singles = NDArray[np.float32]
 Score = Callable[[Queue, int, float, Floats, Floats], None]
 
 UNIT, WIDTH, FIRST = range(3)
@@ -37,7 +36,7 @@ UNIT, WIDTH, FIRST = range(3)
 
 
 @compiled(None)
-def _add_rows(line: Floats, weights: Floats, rows: Floats | Singles) -> None:
+def _add_rows(line: Floats, weights: Floats, rows: Floats) -> None:
     """Add each row of ``rows``, one after the other, times its weight to ``line``."""
     size, count = line.size, weights.size
     whole = count - count % 4
@@ -54,36 +53,59 @@ def _add_rows(line: Floats, weights: Floats, rows: Floats | Singles) -> None:
             line[i] += weight * row[i]
 
 
+@cache
+def _dot(count: int) -> tuple[Any, Any]:
+    """What takes so many weights out of an array, and their product with a column of ``rows``.
+
+    ``taken(weights, at)`` gives a tuple, which stays in the processor's registers through a loop;
+    ``dot(taken, rows, size, i)`` is with entry ``i`` of each row of ``size`` entries.
+    """
+    if count == 1:
+
+        def only(weights: Floats, at: int) -> tuple[float, ...]:
+            return (weights[at],)
+
+        def product(taken: tuple[float, ...], rows: Floats, size: int, i: int) -> float:
+            return taken[0] * rows[i]
+
+        return compiled(None, inline=True)(only), compiled(None, inline=True)(product)
+    first, (take_rest, dot_rest) = _dot(1)[0], _dot(count - 1)
+
+    def take(weights: Floats, at: int) -> tuple[float, ...]:
+        return first(weights, at) + take_rest(weights, at + 1)
+
+    def dot(taken: tuple[float, ...], rows: Floats, size: int, i: int) -> float:
+        return taken[0] * rows[i] + dot_rest(taken[1:], rows, size, i + size)
+
+    return compiled(None, inline=True)(take), compiled(None, inline=True)(dot)
+
+
 def _tiny(selection: Selection) -> Score:
     """Least ``u x + v f(A x + B c + b)``.
 
     For each hidden unit there are its weights of ``x``, those of ``c``, ``b`` and ``v``; the last
     weights are ``u``.
     """
-    describe = describer(selection)
+    describe, taken, dot = describer(selection), *_dot(len(selection.requests))
     of_request, of_queue = len(selection.requests), len(selection.queue)
     hidden = hidden_weights(selection)
 
     def tiny(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
         width = int(parameters[WIDTH])
-        x, c = np.empty(of_request * size, np.float32), np.empty(of_queue, np.float32)
+        x, c = np.empty(of_request * size), np.empty(of_queue)
         describe(queue, size, now, parameters[UNIT], x, c)
-        line = FIRST + width * hidden
-        out, a = scores[:size], np.empty(size)
+        line = taken(parameters, FIRST + width * hidden)
         for i in range(size):
-            out[i] = 0.0
-        _add_rows(out, parameters[line : line + of_request], x)
+            scores[i] = dot(line, x, size, i)
         for h in range(width):
             at = FIRST + h * hidden
-            bias = parameters[at + of_request + of_queue]
+            weights, bias = taken(parameters, at), parameters[at + of_request + of_queue]
             for k in range(of_queue):
                 bias += parameters[at + of_request + k] * c[k]
+            out = parameters[at + hidden - 1]
             for i in range(size):
-                a[i] = bias
-            _add_rows(a, parameters[at : at + of_request], x)
-            weight = parameters[at + hidden - 1]
-            for i in range(size):
-                out[i] += weight * (a[i] / (1.0 + abs(a[i])))
+                a = bias + dot(weights, x, size, i)
+                scores[i] += out * (a / (1.0 + abs(a)))
 
     return tiny
 
@@ -99,7 +121,7 @@ def _pooled(selection: Selection) -> Score:
 
     def pooled(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
         width = int(parameters[WIDTH])
-        x, c = np.empty(of_request * size, np.float32), np.empty(of_queue, np.float32)
+        x, c = np.empty(of_request * size), np.empty(of_queue)
         describe(queue, size, now, parameters[UNIT], x, c)
         e, mean, line = np.empty(width * size), np.empty(width), np.empty(size)
         biases = FIRST + width * of_both

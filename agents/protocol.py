@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from dysta_gym.agents.recipes import Workloads
 from dysta_gym.cores import cores
 from dysta_gym.machine.machine import Machine
+from dysta_gym.metrics import violations_and_antt
 from dysta_gym.policies import Policy, find
 from dysta_gym.workloads import Scenario, Workload, generate, load_scenario
 
@@ -110,10 +111,9 @@ def _prepared(scenario: Scenario, seed: int) -> Workload:
 def _outcome(policy: Policy, workload: Workload) -> tuple[float, float]:
     machine = Machine(workload, policy.level)
     machine.run(policy)
-    finish_s = machine.state.finish
-    late = np.count_nonzero(finish_s > workload.deadline_s)
-    turnaround = (finish_s - workload.arrival_s) / workload.isolated_s
-    return late / len(workload), float(turnaround.mean())
+    return violations_and_antt(
+        workload.arrival_s, workload.isolated_s, workload.deadline_s, machine.state.finish
+    )
 
 
 def _in_parallel(work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:

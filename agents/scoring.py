@@ -122,12 +122,12 @@ class Scorer(nn.Module):
     def __init__(self, width: int, selection: Selection) -> None:
         super().__init__()
         of_request, of_queue = len(selection.requests), len(selection.queue)
-        exact = {"dtype": torch.float64}
-        self.embed = nn.Linear(of_request + of_queue, width, **exact)
-        self.inner = nn.Linear(width, width, **exact)
-        self.pool = nn.Linear(width, width, bias=False, **exact)
-        self.out = nn.Linear(width, 1, **exact)
-        self.skip = nn.Linear(of_request, 1, bias=False, **exact)
+        self.embed = nn.Linear(of_request + of_queue, width)
+        self.inner = nn.Linear(width, width)
+        self.pool = nn.Linear(width, width, bias=False)
+        self.out = nn.Linear(width, 1)
+        self.skip = nn.Linear(of_request, 1, bias=False)
+        self.double()
 
     def forward(self, seen: Seen) -> Tensor:
         """Scores of the requests, float32 of shape ``(M,)``."""

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.leaderboard import METRICS, counting, over_dysta, pair
-from benchmarks.page import table
 from benchmarks.readme import between
 from dysta_gym import figures
 from dysta_gym.agents.checkpoints import Checkpoint
@@ -29,6 +28,7 @@ from dysta_gym.comparison import compare
 from dysta_gym.features import SCHEDULING, select
 from dysta_gym.machine.machine import Machine
 from dysta_gym.policies import Policy, find
+from dysta_gym.tables import markdown
 from dysta_gym.workloads import Workload, generate, load_scenario, shipped_scenarios
 
 plt = figures.plt
@@ -244,7 +244,7 @@ def degradation_table(frames: Mapping[str, pd.DataFrame]) -> str:
         for value in frame[key].unique():
             cells = [pair(mean.loc[(value, policy)]) for policy in JUDGED]
             rows.append([f"{AXES[key].partition(' (')[0]} {value:g}", *cells])
-    return table(["", *JUDGED], rows)
+    return markdown(["", *JUDGED], rows)
 
 
 # --- the page ------------------------------------------------------------------------------------
@@ -262,7 +262,7 @@ def ablation_table(runs: Path) -> str:
         weights = int(np.count_nonzero(found.weights))  # those that are left out are 0
         rows.append([name, weights, f"{record['objective']:.3f}", f"{rate:.3f}", f"{antt:.3f}"])
     head = ["", "weights", "objective", "violations over Dysta's", "ANTT over Dysta's"]
-    return table(head, rows)
+    return markdown(head, rows)
 
 
 def transfer_table(runs: Path) -> str:
@@ -301,7 +301,7 @@ def transfer_table(runs: Path) -> str:
         "trained", "attention: violations over Dysta's", "ANTT over Dysta's",
         "convolutional: violations", "ANTT",
     ]  # fmt: skip
-    return table(head, rows)
+    return markdown(head, rows)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dysta_gym  # noqa: F401, registers the environment
-from benchmarks.page import Goal, Section, short, table
+from benchmarks.page import Goal, Section, short
 from benchmarks.timing import (
     Side,
     Timing,
@@ -23,6 +23,7 @@ from benchmarks.timing import (
     spread_of,
 )
 from dysta_gym.cores import cores
+from dysta_gym.tables import markdown
 
 OURS, CARTPOLE = "SparseMultiDNN-v0", "CartPole-v1"
 MANY = (1, 64, 256, 1024)
@@ -112,7 +113,9 @@ def _single(quick: bool) -> Section:
         "1,542 numbers observed), running the oldest request or any at random, beside as many "
         "steps of CartPole under random pushes. Actions are drawn beforehand; neither resets nor "
         "waiting for the core count. " + spread_of(timings.values()),
-        table(["made by", "what steps", "mean queue", "steps/s", "over CartPole"], rows, words=2),
+        markdown(
+            ["made by", "what steps", "mean queue", "steps/s", "over CartPole"], rows, words=2
+        ),
     ]
     return Section("One environment", text, goals)
 
@@ -212,7 +215,7 @@ def _vector(quick: bool) -> Section:
         "takes fewer steps, with shorter queues, which favours it; it copies its observations, "
         "which does not). Ratios are the better of the columns of cores over the other side. "
         + spread_of(timings),
-        table(head, rows),
+        markdown(head, rows),
     ]
     return Section("Many environments", text, goals)
 
@@ -241,7 +244,7 @@ def _memory(quick: bool) -> Section:
         f"requests and 128 slots, after {steps:,} steps each, the oldest request running"
         + ("" if quick else ", which is more than an episode")
         + ".",
-        table(
+        markdown(
             ["environments", "memory (MiB)"],
             [[f"{number:,}", f"{bytes_ / 2**20:,.0f}"] for number, bytes_ in seen.items()],
         ),

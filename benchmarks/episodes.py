@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.page import Goal, Section, short, table
+from benchmarks.page import Goal, Section, short
 from benchmarks.timing import Side, Timing, core_s, progress, race, spread_of
 from dysta_gym.information import Estimates, estimates
 from dysta_gym.machine.machine import Machine, Schedule
 from dysta_gym.policies import Policy, find
+from dysta_gym.tables import markdown
 from dysta_gym.traces import cell_of
 from dysta_gym.workloads import Workload, generate, load_scenario
 
@@ -237,7 +238,7 @@ def measure(quick: bool, _: Path) -> list[Section]:
         "Both run the same workload, and must end with the same schedule to a relative 1e-9. "
         "A decision runs one layer of one request. Time is what the core worked; waiting for it "
         "does not count. " + spread_of(timings),
-        table(head, rows),
+        markdown(head, rows),
         "The plain loop is left out where it would take minutes, and for the rules that it does "
         "not know: variants of dysta, and learned ones. These are asked only at events, so that "
         "most layers cost them no decision.",

@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.episodes import SCENARIO, Compiled
-from benchmarks.page import Goal, Section, duration, short, table
+from benchmarks.page import Goal, Section, duration, short
 from benchmarks.timing import Timing, fresh, memory, progress, race, spread_of
 from dysta_gym.machine.machine import Schedule
 from dysta_gym.metrics import measure as metrics_of
 from dysta_gym.policies import find
 from dysta_gym.simulation import simulate
+from dysta_gym.tables import markdown
 from dysta_gym.workloads import Workload, generate, load_scenario
 
 POLICIES = (
@@ -100,7 +101,7 @@ def _queue(limits: tuple[int, ...], quick: bool, folder: Path) -> Section:
         f"the first one's, to be compared with {limits[-1] / limits[0]:,.0f} for a rule that looks "
         "at every request; the exponent is that of a power of the mean queue, fitted to the "
         "columns. Time is what the core worked. " + spread_of(timings),
-        table(head, rows),
+        markdown(head, rows),
         f"![Cost of a decision by the queue's length]({folder.name}/{picture.name})",
     ]
     return Section("Growth with the queue", text, goals)
@@ -187,6 +188,6 @@ def _requests(quick: bool) -> Section:
         f"One episode of {SCENARIO} at load 0.95 from the scenario to its metrics, each in a fresh "
         "process that has run ten requests before. The peak is the whole process's, with Python "
         "and the compiled code; bytes a request are what the episode added to it.",
-        table(head, rows),
+        markdown(head, rows),
     ]
     return Section("Growth with the number of requests", text, [goal])

@@ -16,17 +16,17 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.page import Goal, Section, goals, table, wrapped
+from benchmarks.page import Goal, Section, goals, wrapped
 from benchmarks.readme import between
 from dysta_gym.agents import checkpoints
 from dysta_gym.agents.checkpoints import policy_of_file, shipped
 from dysta_gym.agents.protocol import LEAST_RATE, REPORT
-from dysta_gym.cli import interval
 from dysta_gym.comparison import CELL, compare
 from dysta_gym.files import replacing
 from dysta_gym.information import ALL_LEVELS
 from dysta_gym.policies import Policy, find
 from dysta_gym.statistics import aggregate, summarise
+from dysta_gym.tables import interval, markdown
 from dysta_gym.workloads import shipped_scenarios
 
 LOADS = (0.8, 0.95, 1.05)
@@ -131,7 +131,7 @@ def summary_table(mean: pd.DataFrame) -> str:
                 f"{part['antt_lower_bound'].iloc[0]:.2f}",
             ]
         )
-    return table(head, rows)
+    return markdown(head, rows)
 
 
 def beaten(mean: pd.DataFrame, agent: str, others: Sequence[str]) -> list[str]:
@@ -218,7 +218,7 @@ def trained() -> str:
             ]
         )
     head = ["agent", "command", "network, weights", "steps", "minutes", "best at", "objective"]
-    return table(head, rows, words=4)
+    return markdown(head, rows, words=4)
 
 
 def spread(mean: pd.DataFrame) -> str:
@@ -252,7 +252,7 @@ def spread(mean: pd.DataFrame) -> str:
         "ANTT over Dysta's", "halved", "ANTT not above", "better on both at 1.05",
     ]  # fmt: skip
     order = [each for agent in AGENTS for each in (agent, f"{agent}@monitored")]
-    return table(head, sorted(rows, key=lambda row: (order.index(row[0]), row[1])), words=1)
+    return markdown(head, sorted(rows, key=lambda row: (order.index(row[0]), row[1])), words=1)
 
 
 def overall(results: pd.DataFrame) -> str:
@@ -268,7 +268,7 @@ def overall(results: pd.DataFrame) -> str:
         ]
         for row in by_cost(frame)
     ]
-    return table(["policy", "violations (%)", "wins (%)", "ANTT / bound", "wins (%)"], rows)
+    return markdown(["policy", "violations (%)", "wins (%)", "ANTT / bound", "wins (%)"], rows)
 
 
 def condition_tables(results: pd.DataFrame) -> list[str]:
@@ -288,7 +288,7 @@ def condition_tables(results: pd.DataFrame) -> list[str]:
             for row in by_cost(panel)
         ]
         head = ["policy", "violations (%)", "to Oracle", "ANTT", "/ Oracle", "/ bound"]
-        parts += [f"### {scenario}, load {load:g} ({rate:.4g} requests/s)", table(head, rows)]
+        parts += [f"### {scenario}, load {load:g} ({rate:.4g} requests/s)", markdown(head, rows)]
     return parts
 
 

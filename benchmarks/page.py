@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+from dysta_gym.tables import markdown
 
 
 @dataclass(frozen=True)
@@ -45,15 +47,9 @@ def wrapped(paragraph: str) -> str:
     return paragraph if paragraph.startswith(("|", "![")) else textwrap.fill(paragraph, 100)
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, words: int = 1) -> str:
-    """A Markdown table, the first ``words`` columns of it words, the others numbers."""
-    lines = [head, ["---" if i < words else "---:" for i in range(len(head))], *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
 def goals(sections: Iterable[Section]) -> str:
     """The table of goals."""
-    return table(
+    return markdown(
         ["goal", "measured", "met"],
         (
             [each.goal, each.measured, "yes" if each.met else "**no**"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from benchmarks.page import Goal, Section, duration, table
+from benchmarks.page import Goal, Section, duration
 from benchmarks.timing import fresh, progress
+from dysta_gym.tables import markdown
 
 IMPORTS = ("numpy", "gymnasium", "numba", "dysta_gym", "dysta_gym.simulation", "dysta_gym.envs")
 _CLOCK = "import time; start, spent = time.perf_counter(), time.process_time()\n"
@@ -78,7 +79,7 @@ def _imports(repeats: int) -> Section:
     text = [
         f"Seconds until a fresh process has imported a module, the fastest of {repeats}. What is "
         "below includes what it needs: `dysta_gym` needs Gymnasium and NumPy, its simulator Numba.",
-        table(["module", "import"], [[f"`{m}`", duration(s)] for m, s in fastest.items()]),
+        markdown(["module", "import"], [[f"`{m}`", duration(s)] for m, s in fastest.items()]),
     ]
     return Section("Import", text)
 
@@ -103,6 +104,6 @@ def _first_calls(quick: bool) -> Section:
         "with an empty cache of compiled code, once, beside what of it the processor computed for "
         "this process (less where others had the cores); and with a cache that has what is needed, "
         "the fastest of two.",
-        table(["until", "cold", "computed", "warm"], rows),
+        markdown(["until", "cold", "computed", "warm"], rows),
     ]
     return Section("First calls", text, goals)

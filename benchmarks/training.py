@@ -14,8 +14,9 @@ import gymnasium as gym
 
 import dysta_gym  # noqa: F401, registers the environment
 from benchmarks.environments import OURS
-from benchmarks.page import Goal, Section, short, table
+from benchmarks.page import Goal, Section, short
 from benchmarks.timing import Timing, progress, race, spread_of
+from dysta_gym.tables import markdown
 
 ROLLOUT = 8192
 SETTINGS = {"batch_size": 1024, "n_epochs": 4, "seed": 0, "device": "cpu"}
@@ -174,10 +175,10 @@ def measure(quick: bool, _: Path) -> list[Section]:
         f"sb3-contrib's MaskablePPO with its default net, {steps:,} steps in rollouts of "
         f"{ROLLOUT:,}, {SETTINGS['n_epochs']} epochs of minibatches of {SETTINGS['batch_size']:,}, "
         "torch and the environments on one thread each. " + spread_of(timings.values()),
-        table(["environments", "steps/s", "over `DummyVecEnv` of as many"], rows),
+        markdown(["environments", "steps/s", "over `DummyVecEnv` of as many"], rows),
         "Where the wall time went, in percent of the same runs; the rest is SB3's own Python and "
         "NumPy: rollout buffers, advantages, minibatches.",
-        table(["environments", *PARTS, "the rest"], profiles),
+        markdown(["environments", *PARTS, "the rest"], profiles),
         judged,
     ]
     return [Section(title, text, goals)]

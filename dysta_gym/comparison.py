@@ -25,6 +25,7 @@ from dysta_gym.errors import DystaError
 from dysta_gym.information import estimates
 from dysta_gym.metrics import measured, names, occurring
 from dysta_gym.policies import Policy, find
+from dysta_gym.signatures import takes
 from dysta_gym.simulation import simulate
 from dysta_gym.traces import reference_split
 from dysta_gym.workloads import (
@@ -84,9 +85,14 @@ class Cell:
         """The scenario, under the cell's condition."""
         return self.condition.scenario
 
+    @property
+    def split(self) -> str:
+        """Inputs that its requests are drawn from."""
+        return self.condition.split
+
     def workload(self) -> Workload:
         """The workload."""
-        return generate(self.scenario, self.seed, split=self.condition.split)
+        return generate(self.scenario, self.seed, split=self.split)
 
     def rows(self, policies: Iterable[Policy], stop: Event) -> Rows:
         """Run every policy, unless ``stop`` is set meanwhile, for then nobody waits for it."""
@@ -119,9 +125,8 @@ def table(cells: Sequence[Cell], policies: Sequence[str], parts: Sequence[Rows])
     return pd.concat([where, metrics], axis=1)
 
 
-def compare(
+def cells_of(
     scenarios: Sequence[str | Path | Mapping[str, Any] | Scenario] = DEFAULT_SCENARIOS,
-    policies: Sequence[str | Policy] = DEFAULT_POLICIES,
     *,
     loads: Sequence[float | str] = (),
     rates: Sequence[float] = (),
@@ -129,14 +134,11 @@ def compare(
     seeds: Iterable[int] = range(5),
     requests: int | None = None,
     split: str = "test",
-    jobs: int | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> pd.DataFrame:
-    """Run every policy on the same workloads of every scenario, load or rate, SLO and seed.
+) -> list[Cell]:
+    """The workloads of every scenario, load or rate, SLO multiplier and seed, in this order.
 
     Args:
         scenarios: Names, YAML files, mappings or `Scenario` objects.
-        policies: Policies by name, or `Policy` objects, which are called by their ``spec``.
         loads: Loads to run each scenario at, numbers or names of `dysta_gym.workloads.LOADS`;
             without loads and rates, the scenario's own.
         rates: Arrival rates in requests a second to run each scenario at.
@@ -144,61 +146,6 @@ def compare(
         seeds: Seeds of the workloads.
         requests: Requests a workload; None for the scenario's own number.
         split: Inputs that requests are drawn from, ``train``, ``test`` or ``all``.
-        jobs: Workloads run at a time, None for one a core. The result does not depend on it.
-        progress: Called with workloads done and workloads in all, after each.
-
-    Returns:
-        A row per scenario, load or rate, SLO multiplier, seed and policy, with the columns
-        ``scenario``, ``load``, ``rate``, ``slo``, ``policy``, ``seed`` and one a metric (see
-        `dysta_gym.metrics.measure`). Load and rate both say at what load the row was measured.
-
-    Raises:
-        DystaError: If an argument is not usable.
-    """
-    cells = cells_of(
-        scenarios, loads=loads, rates=rates, slos=slos, seeds=seeds, requests=requests, split=split
-    )
-    _lists(policies=policies)
-    named = [(p.spec, p) if isinstance(p, Policy) else (p, find(p)) for p in policies]
-    _some("policy", named)
-    _unique("policy", [name for name, _ in named])
-    if jobs is not None and jobs < 1:
-        raise DystaError(f"jobs: {jobs} is not allowed; it must be 1 or more")
-    by_name = dict(named)
-    stores = {cell.scenario.name: cell.scenario.store() for cell in cells}
-    for store, policy in product(stores.values(), by_name.values()):
-        # Made once, before the workers share it.
-        policy.compiled()
-        estimates(store, policy.level, reference_split(split))
-    parts: list[Rows] = []
-    stop = Event()
-    workers = jobs or cores()
-    with ThreadPoolExecutor(workers) as pool:
-        # A single worker is this thread: handing over costs more than a small workload does.
-        each = pool.map if workers > 1 else map
-        try:
-            for part in each(lambda cell: cell.rows(by_name.values(), stop), cells):
-                parts.append(part)
-                if progress:
-                    progress(len(parts), len(cells))
-        except BaseException:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise
-    return table(cells, list(by_name), parts)
-
-
-def cells_of(
-    scenarios: Sequence[str | Path | Mapping[str, Any] | Scenario],
-    *,
-    loads: Sequence[float | str],
-    rates: Sequence[float],
-    slos: Sequence[float],
-    seeds: Iterable[int],
-    requests: int | None,
-    split: str,
-) -> list[Cell]:
-    """The workloads that `compare` runs for these arguments of it, scenario after scenario.
 
     Raises:
         DystaError: If an argument is not usable.
@@ -228,6 +175,64 @@ def cells_of(
         for scenario, offer, slo in product(chosen, offered or [{}], multipliers)
     ]
     return [Cell(condition, seed) for condition, seed in product(conditions, seeds)]
+
+
+@takes(cells_of)
+def compare(
+    scenarios: Sequence[str | Path | Mapping[str, Any] | Scenario] = DEFAULT_SCENARIOS,
+    policies: Sequence[str | Policy] = DEFAULT_POLICIES,
+    *,
+    jobs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **workloads: Any,
+) -> pd.DataFrame:
+    """Run every policy on the same workloads of every scenario, load or rate, SLO and seed.
+
+    Args:
+        scenarios: Names, YAML files, mappings or `Scenario` objects.
+        policies: Policies by name, or `Policy` objects, which are called by their ``spec``.
+        jobs: Workloads run at a time, None for one a core. The result does not depend on it.
+        progress: Called with workloads done and workloads in all, after each.
+        **workloads: ``loads``, ``rates``, ``slos``, ``seeds``, ``requests`` and ``split``: which
+            workloads, see `cells_of`.
+
+    Returns:
+        A row per scenario, load or rate, SLO multiplier, seed and policy, with the columns
+        ``scenario``, ``load``, ``rate``, ``slo``, ``policy``, ``seed`` and one a metric (see
+        `dysta_gym.metrics.measure`). Load and rate both say at what load the row was measured.
+
+    Raises:
+        DystaError: If an argument is not usable.
+    """
+    cells = cells_of(scenarios, **workloads)
+    _lists(policies=policies)
+    named = [(p.spec, p) if isinstance(p, Policy) else (p, find(p)) for p in policies]
+    _some("policy", named)
+    _unique("policy", [name for name, _ in named])
+    if jobs is not None and jobs < 1:
+        raise DystaError(f"jobs: {jobs} is not allowed; it must be 1 or more")
+    by_name = dict(named)
+    stores = {cell.scenario.name: cell.scenario.store() for cell in cells}
+    for store, policy in product(stores.values(), by_name.values()):
+        # Made once, before the workers share it.
+        policy.compiled()
+        estimates(store, policy.level, reference_split(cells[0].split))
+    parts: list[Rows] = []
+    stop = Event()
+    workers = jobs or cores()
+    with ThreadPoolExecutor(workers) as pool:
+        # A single worker is this thread: handing over costs more than a small workload does.
+        each = pool.map if workers > 1 else map
+        try:
+            for part in each(lambda cell: cell.rows(by_name.values(), stop), cells):
+                parts.append(part)
+                if progress:
+                    progress(len(parts), len(cells))
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return table(cells, list(by_name), parts)
 
 
 def _lists(**arguments: object) -> None:

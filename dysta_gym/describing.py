@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.errors import DystaError
 from dysta_gym.features import Feature, Selection, Whole
@@ -52,7 +54,7 @@ def whole_of(
 @compiled(None, inline=True)
 def _clipped(value: float, low: float, high: float) -> float:
     least = value if value > low else low  # NaN, too, counts as the lower bound
-    return least if least < high else high
+    return float(np.float32(least if least < high else high))
 
 
 @cache
@@ -78,42 +80,43 @@ def _of_queue(feature: Feature) -> Any:
 
 
 @cache
-def column_writer(features: tuple[Feature, ...]) -> Any:
-    """``write(queue, size, whole, out, at)``: one feature of all requests after the other.
+def row_writer(features: tuple[tuple[int, Feature], ...]) -> Any:
+    """``write(queue, i, whole, out, at, stride)``: features of one request, each to its column.
 
-    The values of feature ``f`` go to ``out[at + f * size:]``.
+    The value of a feature with column ``c`` goes to ``out[at + c * stride]``.
     """
     if not features:
 
-        def nothing(queue: Queue, size: int, whole: Whole, out: Any, at: int) -> None:
-            pass
-
-        return compiled(None, inline=True)(nothing)
-    value, rest = _of_request(features[0]), column_writer(features[1:])
-
-    def write(queue: Queue, size: int, whole: Whole, out: Any, at: int) -> None:
-        for i in range(size):  # a loop each: the processor has vectors for most of them
-            out[at + i] = value(queue, i, whole)
-        rest(queue, size, whole, out, at + size)
-
-    return compiled(None, inline=True)(write)
-
-
-@cache
-def row_writer(features: tuple[tuple[int, Feature], ...]) -> Any:
-    """``write(queue, i, whole, out, at)``: features of one request, each to its own column."""
-    if not features:
-
-        def nothing(queue: Queue, i: int, whole: Whole, out: Any, at: int) -> None:
+        def nothing(queue: Queue, i: int, whole: Whole, out: Any, at: int, stride: int) -> None:
             pass
 
         return compiled(None, inline=True)(nothing)
     (column, feature), rest = features[0], row_writer(features[1:])
     value = _of_request(feature)
 
-    def write(queue: Queue, i: int, whole: Whole, out: Any, at: int) -> None:
-        out[at + column] = value(queue, i, whole)
-        rest(queue, i, whole, out, at)
+    def write(queue: Queue, i: int, whole: Whole, out: Any, at: int, stride: int) -> None:
+        out[at + column * stride] = value(queue, i, whole)
+        rest(queue, i, whole, out, at, stride)
+
+    return compiled(None, inline=True)(write)
+
+
+@cache
+def column_writer(features: tuple[Feature, ...]) -> Any:
+    """``write(queue, size, whole, out)``: one feature of all requests after the other.
+
+    The values of feature ``f`` go to ``out[f * size:]``.
+    """
+    columns = tuple(enumerate(features))
+    # Kept ones have logarithms, for which the processor has no vectors; a loop for the rest.
+    write_kept = row_writer(tuple((column, each) for column, each in columns if each.kept))
+    write_live = row_writer(tuple((column, each) for column, each in columns if not each.kept))
+
+    def write(queue: Queue, size: int, whole: Whole, out: Any) -> None:
+        for i in range(size):
+            write_kept(queue, i, whole, out, i, size)
+        for i in range(size):
+            write_live(queue, i, whole, out, i, size)
 
     return compiled(None, inline=True)(write)
 
@@ -140,9 +143,9 @@ def whole_writer(features: tuple[Feature, ...]) -> Any:
 def describer(selection: Selection) -> Any:
     """``describe(queue, size, now, unit, requests, whole)`` for compiled rules.
 
-    It writes the features of the requests to ``requests``, one feature after the other, float32 of
-    shape ``(features * size,)``, and those of the queue to ``whole``, float32 of shape
-    ``(features,)``.
+    It writes the features of the requests to ``requests``, one feature after the other, shape
+    ``(features * size,)``, and those of the queue to ``whole``, shape ``(features,)``: the numbers
+    that environments show, which float32 holds, in arrays of any float.
 
     Raises:
         DystaError: If only an environment knows one of them.
@@ -156,7 +159,7 @@ def describer(selection: Selection) -> Any:
 
     def describe(queue: Queue, size: int, now: float, unit: float, requests: Any, out: Any) -> None:
         whole = whole_of(queue, size, now, unit, 0, 0, 0, 0, 0.0)
-        columns(queue, size, whole, requests, 0)
+        columns(queue, size, whole, requests)
         of_whole(queue, whole, out, 0)
 
     return compiled(None, inline=True)(describe)

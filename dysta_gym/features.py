@@ -22,18 +22,14 @@ import keyword
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dysta_gym.compiled.functions import compiled
-from dysta_gym.errors import DystaError, one_of
+from dysta_gym.errors import DystaError
 from dysta_gym.machine.queue import Queue
-
-ENTRY_POINTS = "dysta_gym.features"
-"""Entry-point group in which features register: ``name = "module:OBJECT"``."""
+from dysta_gym.plugins import OpenTable
 
 LEAST = 1e-3
 """Times, in units, count as no less where their logarithm is taken or something is divided by
@@ -124,14 +120,14 @@ class Feature:
             )
 
 
-TABLE: dict[str, Feature] = {}
-"""The features of this package by name, in the order of the page."""
+TABLE = OpenTable("features", "dysta_gym.features", Feature)
+"""The features by name, those of this package in the order of the page."""
 
 
 def _row(meaning: str, low: float, high: float, **more: bool) -> Callable[..., Any]:
     def add(formula: Callable[..., float]) -> Callable[..., float]:
         name = formula.__name__.removeprefix("_")
-        TABLE[name] = Feature(name, meaning, formula, low, high, **more)
+        TABLE.own[name] = Feature(name, meaning, formula, low, high, **more)
         return formula
 
     return add
@@ -335,35 +331,6 @@ class Selection:
         )
 
 
-def known() -> tuple[str, ...]:
-    """Names of all features, those of installed packages last."""
-    return tuple(dict.fromkeys([*TABLE, *_registered()]))
-
-
-@cache
-def _registered() -> dict[str, Any]:
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
-
-
-def find(name: str) -> Feature:
-    """The feature of this name.
-
-    Raises:
-        DystaError: If there is none.
-    """
-    if name in TABLE:
-        return TABLE[name]
-    if name not in _registered():
-        raise one_of("features", name, known())
-    feature = _registered()[name].load()
-    if not isinstance(feature, Feature):
-        raise DystaError(
-            f"features: entry point {name!r} gives a {type(feature).__name__}; "
-            "it must be a dysta_gym.Feature"
-        )
-    return feature
-
-
 def select(features: Iterable[str | Feature]) -> Selection:
     """Features by name, or one's own.
 
@@ -372,7 +339,7 @@ def select(features: Iterable[str | Feature]) -> Selection:
     """
     if isinstance(features, str) or not isinstance(features, Iterable):
         raise DystaError(f"features: {features!r} is not allowed; it must be a list of names")
-    chosen = [each if isinstance(each, Feature) else find(each) for each in features]
+    chosen = [TABLE.find(each) for each in features]
     names = [each.name for each in chosen]
     for name in names:
         if names.count(name) > 1:

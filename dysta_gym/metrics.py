@@ -8,7 +8,9 @@ multiprogram workloads, IEEE Micro 28, 2008).
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
@@ -18,36 +20,41 @@ from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, borrow
 from dysta_gym.machine.machine import Schedule
 
-DESCRIPTIONS = {
-    "violation_rate": "share of requests that finish after their deadline",
-    "antt": "average normalised turnaround time",
-    "antt_lower_bound": "what no schedule of these requests can beat (dysta_gym.bounds)",
-    "throughput": "requests finished a second, from the first arrival to the last finish",
-    "system_throughput": "sum of the requests' normalised progress (STP of Eyerman and Eeckhout)",
-    "ntt_p50": "median of normalised turnaround",
-    "ntt_p95": "95th percentile of normalised turnaround",
-    "ntt_p99": "99th percentile of normalised turnaround",
-    "fairness": "Jain's index of the requests' normalised progress, 1 when all are alike",
-    "preemptions": "times that an unfinished request was set aside for another one",
+
+class Metric(NamedTuple):
+    """What a metric means.
+
+    Attributes:
+        description: In one line.
+        more_is_better: Whether more of it is better, rather than less.
+    """
+
+    description: str
+    more_is_better: bool = False
+
+
+METRICS = {
+    "violation_rate": Metric("share of requests that finish after their deadline"),
+    "antt": Metric("average normalised turnaround time"),
+    "antt_lower_bound": Metric("what no schedule of these requests can beat (dysta_gym.bounds)"),
+    "throughput": Metric("requests finished a second, from first arrival to last finish", True),
+    "system_throughput": Metric(
+        "sum of the requests' normalised progress (STP of Eyerman and Eeckhout)", True
+    ),
+    "ntt_p50": Metric("median of normalised turnaround"),
+    "ntt_p95": Metric("95th percentile of normalised turnaround"),
+    "ntt_p99": Metric("99th percentile of normalised turnaround"),
+    "fairness": Metric("Jain's index of normalised progress, 1 when all requests are alike", True),
+    "preemptions": Metric("times that an unfinished request was set aside for another one"),
 }
-"""Every metric of `measure` but those per priority and per model, in one line each."""
+"""Every metric of `measure` but the violation rates per priority and per model.
 
-HIGHER_IS_BETTER = frozenset({"throughput", "system_throughput", "fairness"})
-"""Metrics of which more is better; of all others, less is."""
+A metric is a line here, and its formula in `tally`.
+"""
 
-(
-    _VIOLATION_RATE,
-    _ANTT,
-    _BOUND,
-    _THROUGHPUT,
-    _SYSTEM_THROUGHPUT,
-    _P50,
-    _P95,
-    _P99,
-    _FAIRNESS,
-    _PREEMPTIONS,
-) = range(len(DESCRIPTIONS))
-_OVERALL = len(DESCRIPTIONS)
+_OVERALL = len(METRICS)
+_AT: Any = namedtuple("_At", METRICS)(*range(_OVERALL))
+"""Where `tally` writes each of them."""
 
 
 @compiled(types.void(FLOATS_TYPE, types.int64, types.int64))
@@ -142,7 +149,7 @@ def tally(
         bound: The ANTT's lower bound; NaN to compute it.
         priorities: Priorities to report on, distinct and sorted, shape ``(priorities,)``.
         out: Where the metrics go, in the order of `names`, shape
-            ``(len(DESCRIPTIONS) + priorities + models,)``. A priority or a model that does not
+            ``(len(METRICS) + priorities + models,)``. A priority or a model that does not
             occur gets NaN.
     """
     total = arrival_s.size
@@ -170,24 +177,45 @@ def tally(
         if rank >= 0:
             members[rank] += 1
             out[_OVERALL + rank] += late
-    out[_VIOLATION_RATE] = violated / total
-    out[_ANTT] = turnaround / total
-    out[_BOUND] = relaxation(arrival_s, isolated_s) if np.isnan(bound) else bound
-    out[_THROUGHPUT] = total / (last - arrival_s[0])
-    out[_SYSTEM_THROUGHPUT] = progress
-    out[_P50] = _quantile(slowdown, 0.5, 0)
-    out[_P95] = _quantile(slowdown, 0.95, int((total - 1) * 0.5))
-    out[_P99] = _quantile(slowdown, 0.99, int((total - 1) * 0.95))
-    out[_FAIRNESS] = progress * progress / (total * squares)
-    out[_PREEMPTIONS] = preemptions
+    out[_AT.violation_rate] = violated / total
+    out[_AT.antt] = turnaround / total
+    out[_AT.antt_lower_bound] = relaxation(arrival_s, isolated_s) if np.isnan(bound) else bound
+    out[_AT.throughput] = total / (last - arrival_s[0])
+    out[_AT.system_throughput] = progress
+    out[_AT.ntt_p50] = _quantile(slowdown, 0.5, 0)
+    out[_AT.ntt_p95] = _quantile(slowdown, 0.95, int((total - 1) * 0.5))
+    out[_AT.ntt_p99] = _quantile(slowdown, 0.99, int((total - 1) * 0.95))
+    out[_AT.fairness] = progress * progress / (total * squares)
+    out[_AT.preemptions] = preemptions
     for i in range(members.size):
         out[_OVERALL + i] /= members[i]
+
+
+@compiled(types.UniTuple(types.float64, 2)(FLOATS_TYPE, FLOATS_TYPE, FLOATS_TYPE, FLOATS_TYPE))
+def violations_and_antt(
+    arrival_s: Floats, isolated_s: Floats, deadline_s: Floats, finish_s: Floats
+) -> tuple[float, float]:
+    """Violation rate and ANTT alone, what `tally` makes of them to the last bit.
+
+    Args:
+        arrival_s: Of the `Workload`, shape ``(requests,)``, as all of the next three.
+        isolated_s: Of the `Workload`.
+        deadline_s: Of the `Workload`.
+        finish_s: Of the `Schedule`, none of it NaN.
+    """
+    total = arrival_s.size
+    violated = 0
+    turnaround = 0.0
+    for i in range(total):
+        turnaround += (finish_s[i] - arrival_s[i]) / isolated_s[i]
+        violated += finish_s[i] > deadline_s[i]
+    return violated / total, turnaround / total
 
 
 def names(priorities: Iterable[float], models: Sequence[str]) -> tuple[str, ...]:
     """Names of what `tally` writes, in its order."""
     return (
-        *DESCRIPTIONS,
+        *METRICS,
         *(f"violation_rate_priority_{priority:g}" for priority in priorities),
         *(f"violation_rate_model_{model}" for model in models),
     )
@@ -223,7 +251,7 @@ def measure(schedule: Schedule) -> dict[str, float]:
     """The metrics of a schedule in which every request is finished.
 
     Returns:
-        The metrics of `DESCRIPTIONS`, then ``violation_rate_priority_P`` for each priority and
+        The metrics of `METRICS`, then ``violation_rate_priority_P`` for each priority and
         ``violation_rate_model_M`` for each model that occurs.
     """
     workload = schedule.workload

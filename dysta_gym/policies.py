@@ -16,8 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import PurePath
 from typing import Any
 
@@ -26,6 +24,7 @@ from numpy.typing import NDArray
 
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.information import ALL_LEVELS, LEVELS
+from dysta_gym.plugins import described, entries, load
 
 ENTRY_POINTS = "dysta_gym.policies"
 """Entry-point group in which policies register: ``name = "module:OBJECT"``."""
@@ -188,19 +187,9 @@ class Policy:
         return compiled_rule(self.score, f"policy {self.name!r}: its rule")
 
 
-@cache
-def _registered() -> Mapping[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
-
-
-@cache
-def _readers() -> Mapping[str, EntryPoint]:
-    return {f".{entry.name}": entry for entry in entry_points(group=FILE_ENTRY_POINTS)}
-
-
 def names() -> list[str]:
     """Names of all installed policies and aliases, sorted."""
-    return sorted(_registered())
+    return sorted(entries(ENTRY_POINTS))
 
 
 def expand(spec: str) -> list[str]:
@@ -248,16 +237,18 @@ def find(spec: str) -> Policy:
 
 def _named(name: str) -> Policy:
     """The policy of this name, or in this file."""
-    registered, reader = _registered(), _readers().get(PurePath(name).suffix)
-    if name in registered:
-        policy, origin = registered[name].load(), registered[name].value
+    registered = entries(ENTRY_POINTS)
+    entry = registered.get(name)
+    reader = entries(FILE_ENTRY_POINTS).get(PurePath(name).suffix.removeprefix("."))
+    if entry is not None:
+        policy, origin = load(entry), entry
     elif reader is not None:
-        policy, origin = reader.load()(name), reader.value
+        policy, origin = load(reader)(name), reader
     else:
         raise one_of("policy", name, sorted(registered))
     if not isinstance(policy, Policy):
         raise DystaError(
-            f"policy {name!r}: entry point {origin!r} gives a {type(policy).__name__}; "
+            f"policy {name!r}: {described(origin)} gives a {type(policy).__name__}; "
             "it must be a dysta_gym.policies.Policy"
         )
     return policy

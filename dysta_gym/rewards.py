@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,11 +18,9 @@ import numpy as np
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.records import Floats
 from dysta_gym.compiled.sorting import sort
-from dysta_gym.errors import DystaError, one_of
+from dysta_gym.errors import DystaError
 from dysta_gym.machine.queue import Queue
-
-ENTRY_POINTS = "dysta_gym.rewards"
-"""Entry-point group in which rewards register: ``name = "module:OBJECT"``."""
+from dysta_gym.plugins import OpenTable
 
 MEMORY = 8
 """Numbers that a reward may remember from step to step."""
@@ -78,14 +74,14 @@ class Reward:
             raise DystaError(f"reward: name {self.name!r} is not allowed; it must be text")
 
 
-TABLE: dict[str, Reward] = {}
-"""The rewards of this package by name, in the order of the page."""
+TABLE = OpenTable("reward", "dysta_gym.rewards", Reward)
+"""The rewards by name, those of this package in the order of the page."""
 
 
 def _row(meaning: str) -> Callable[..., Any]:
     def add(formula: Callable[..., float]) -> Callable[..., float]:
         name = formula.__name__.removeprefix("_")
-        TABLE[name] = Reward(name, meaning, formula)
+        TABLE.own[name] = Reward(name, meaning, formula)
         return formula
 
     return add
@@ -162,37 +158,6 @@ def _owed(queue: Queue, now: float, unit: float, requests: int) -> tuple[float, 
     return turnaround / requests, violations / requests
 
 
-def known() -> tuple[str, ...]:
-    """Names of all rewards, those of installed packages last."""
-    return tuple(dict.fromkeys([*TABLE, *_registered()]))
-
-
-@cache
-def _registered() -> dict[str, Any]:
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
-
-
-def find(reward: str | Reward) -> Reward:
-    """The reward of this name, or one's own.
-
-    Raises:
-        DystaError: If there is none.
-    """
-    if isinstance(reward, Reward):
-        return reward
-    if isinstance(reward, str) and reward in TABLE:
-        return TABLE[reward]
-    if not isinstance(reward, str) or reward not in _registered():
-        raise one_of("reward", reward, known())
-    found = _registered()[reward].load()
-    if not isinstance(found, Reward):
-        raise DystaError(
-            f"reward: entry point {reward!r} gives a {type(found).__name__}; "
-            "it must be a dysta_gym.Reward"
-        )
-    return found
-
-
 def page() -> str:
     """The rewards as a Markdown list."""
-    return "\n".join(f"- ``{name}``: {reward.meaning}" for name, reward in TABLE.items())
+    return "\n".join(f"- ``{name}``: {reward.meaning}" for name, reward in TABLE.own.items())

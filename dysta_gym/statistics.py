@@ -41,7 +41,7 @@ from scipy.special import stdtr
 
 from dysta_gym.comparison import CELL
 from dysta_gym.errors import DystaError, one_of
-from dysta_gym.metrics import HIGHER_IS_BETTER
+from dysta_gym.metrics import METRICS
 
 ALPHA = 0.05
 """Level of the tests; intervals are of ``1 - ALPHA``."""
@@ -223,7 +223,7 @@ def _wins(scores: Floats, metric: str, base: int) -> dict[str, Any]:
 
 def _sign(metric: str) -> int:
     """1 if less of the metric is better, else -1."""
-    return -1 if metric in HIGHER_IS_BETTER else 1
+    return -1 if metric in METRICS and METRICS[metric].more_is_better else 1
 
 
 def _with_interval(name: str, average: Floats, drawn: Floats) -> dict[str, Floats]:

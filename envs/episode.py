@@ -290,7 +290,7 @@ def observer(selection: Selection) -> Any:
         )
         for slot in range(taken):
             copy(episode.rows, slot * kept, out, slot * width)
-            write(queue, slot, whole, out, slot * width)
+            write(queue, slot, whole, out, slot * width, 1)
         for entry in range(taken * width, filled * width):
             out[entry] = 0.0
         write_whole(queue, whole, out, slots * width)

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numba import types
 
-from dysta_gym import features as feature_table
-from dysta_gym import rewards as reward_table
 from dysta_gym.compiled.functions import address_of, compiled
 from dysta_gym.compiled.records import blank
 from dysta_gym.describing import column_writer
 from dysta_gym.envs.episode import DECISIONS, Singles, Terms, kept_of, observer, payer
 from dysta_gym.errors import DystaError, one_of
-from dysta_gym.features import DEFAULT, Feature, Whole
+from dysta_gym.features import DEFAULT, Feature, Whole, select
 from dysta_gym.information import ALL_LEVELS, estimates
 from dysta_gym.machine.queue import QUEUE_TYPE, Queue, Tables
+from dysta_gym.rewards import TABLE as REWARDS
 from dysta_gym.rewards import Reward
 from dysta_gym.traces import SPLITS, TraceStore, reference_split
 from dysta_gym.workloads import Scenario, Workload, load_scenario, requests_under
-
-Env = TypeVar("Env", bound=type)
 
 
 class Settings:
@@ -75,8 +71,8 @@ class Settings:
         )
         self.store: TraceStore = self.scenario.store()
         self.level, self.slots, self.split = level, at_least_one("slots", slots), split
-        self.features = feature_table.select(features)
-        self.reward, self.decisions = reward_table.find(reward), decisions
+        self.features = select(features)
+        self.reward, self.decisions = REWARDS.find(reward), decisions
         self._penalty = np.zeros(1)
         self.penalty = penalty
         self._pay, self._observe = payer(self.reward), observer(self.features)
@@ -179,24 +175,11 @@ def _keeper(features: tuple[Feature, ...]) -> Callable[[Queue, int, float, Singl
 
     def keep(queue: Queue, size: int, unit: float, out: Singles) -> None:
         whole = Whole(0.0, unit, size, 0.0, 0.0, 0, 0, 0, 0, 0, 0, 0.0)
-        columns(queue, size, whole, out, 0)
+        columns(queue, size, whole, out)
 
     signature = types.void(QUEUE_TYPE, types.int64, types.float64, types.float32[::1])
     function: Callable[[Queue, int, float, Singles], None] = compiled(signature)(keep)
     return function
-
-
-def takes_settings(env: Env) -> Env:
-    """Give a class whose ``**settings`` are those of `Settings` their signature."""
-    of_env = inspect.signature(env.__init__).parameters.values()
-    of_settings = list(inspect.signature(Settings).parameters.values())
-    own = [each for each in of_env if each.name != "self" and each.kind != each.VAR_KEYWORD]
-    names = {each.name for each in own}
-    both = [*own, *(each for each in of_settings if each.name not in names)]
-    env.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        sorted(both, key=lambda each: each.kind)
-    )
-    return env
 
 
 def at_least_one(field: str, value: Any) -> int:

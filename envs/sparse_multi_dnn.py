@@ -19,18 +19,19 @@ from dysta_gym.envs.episode import (
     start,
     turn,
 )
-from dysta_gym.envs.settings import Settings, checked_options, takes_settings
+from dysta_gym.envs.settings import Settings, checked_options
 from dysta_gym.errors import DystaError
 from dysta_gym.features import DEFAULT, TABLE, page, select
 from dysta_gym.machine.machine import Machine
 from dysta_gym.metrics import measure
 from dysta_gym.policies import Policy, find
 from dysta_gym.rewards import page as rewards_page
+from dysta_gym.signatures import takes
 from dysta_gym.traces import TraceStore
 from dysta_gym.workloads import Scenario, Workload, generate
 
 
-@takes_settings
+@takes(Settings)
 class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
     """Several sparse neural networks share one accelerator; the agent says whose layer runs next.
 
@@ -277,7 +278,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
 def _documented(text: str) -> str:
     """The page of the environment, with the tables of features and rewards filled in."""
     shown = select(DEFAULT)
-    others = [each for name, each in TABLE.items() if name not in DEFAULT]
+    others = [each for name, each in TABLE.own.items() if name not in DEFAULT]
     parts = {
         "{default}": page(shown.requests) + "\n\n" + page(shown.queue),
         "{others}": page(others),

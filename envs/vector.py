@@ -16,10 +16,11 @@ from dysta_gym.compiled.records import Floats, Ints
 from dysta_gym.cores import cores
 from dysta_gym.envs.batch import Batch
 from dysta_gym.envs.episode import Bools, Episode, Outcome, episode_of
-from dysta_gym.envs.settings import Settings, at_least_one, checked_options, takes_settings
+from dysta_gym.envs.settings import Settings, at_least_one, checked_options
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.machine.machine import Machine
 from dysta_gym.metrics import measure
+from dysta_gym.signatures import takes
 from dysta_gym.workloads import Scenario, Workload
 
 _MODES = {mode.value: mode for mode in AutoresetMode}
@@ -27,7 +28,7 @@ _WORTH_THREADS = 128
 """From so many environments on, a step gains more from a second core than calling for it costs."""
 
 
-@takes_settings
+@takes(Settings)
 class SparseMultiDNNVectorEnv(
     gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]
 ):

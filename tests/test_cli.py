@@ -17,6 +17,7 @@ import yaml
 from matplotlib import image
 from rich.console import Console
 
+import dysta_gym
 from dysta_gym import (
     cli,
     generate,
@@ -28,7 +29,7 @@ from dysta_gym import (
 )
 from dysta_gym.comparison import DEFAULT_POLICIES, compare
 from dysta_gym.information import LEVELS
-from dysta_gym.metrics import DESCRIPTIONS
+from dysta_gym.metrics import METRICS
 from dysta_gym.policies import names
 from dysta_gym.statistics import aggregate, summarise
 
@@ -124,8 +125,8 @@ def test_compare_writes_one_row_per_combination(comparison):
     assert set(files(folder)) == {Path("results.csv"), Path("results.md"), Path("trade-off.png")}
     frame = read(folder / "results.csv")
     assert list(frame.columns[:6]) == CONDITION
-    assert list(frame.columns[6 : 6 + len(DESCRIPTIONS)]) == list(DESCRIPTIONS)
-    assert frame[[*CONDITION, *DESCRIPTIONS]].notna().all(axis=None)
+    assert list(frame.columns[6 : 6 + len(METRICS)]) == list(METRICS)
+    assert frame[[*CONDITION, *METRICS]].notna().all(axis=None)
     assert len(frame) == 2 * 3 * 2 * 2 * len(POLICIES)
     assert not frame.duplicated(CONDITION).any()
     assert set(frame["policy"]) == set(POLICIES)
@@ -249,7 +250,7 @@ def test_compare_fits_a_terminal_and_takes_a_statistic(run, monkeypatch):
     robust = run(*arguments, "--statistic", "iqm")[1]
     assert "Mean over 4 seeds" in wide and "Interquartile mean over 4 seeds" in robust
     assert wide.splitlines()[4:10] != robust.splitlines()[4:10]
-    monkeypatch.setattr("dysta_gym.cli._console", lambda **_: Console(width=100))
+    monkeypatch.setattr("dysta_gym.cli.terminal.console", lambda **_: Console(width=100))
     narrow = run(*arguments)[1]
     assert max(map(len, narrow.splitlines())) <= 100 < max(map(len, wide.splitlines()))
     assert len(narrow.splitlines()) == len(wide.splitlines())  # no cell is broken
@@ -472,14 +473,46 @@ OPTIONS = {
 
 
 def test_help(run):
-    for arguments in ((), ("--help",)):
+    for arguments in ((), ("--help",), ("-h",)):
         status, text, errors = run(*arguments)
         assert (status, errors) == (0, "")
         assert all(f"  {command} " in text for command in OPTIONS)
+        assert max(map(len, text.splitlines())) <= 80
     for command, options in OPTIONS.items():
         status, text, errors = run(command, "--help")
         assert (status, errors) == (0, "")
         assert all(f"  {option} " in text for option in options)
+        assert run(command, "-h") == (status, text, errors)
+
+
+def test_version(run, tmp_path):
+    expected = (0, f"dysta-gym {dysta_gym.__version__}\n", "")
+    assert run("--version") == expected
+    assert shell("--version", cwd=tmp_path) == expected
+    done = subprocess.run(
+        [sys.executable, "-m", "dysta_gym", "--version"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == expected
+
+
+def test_shell_completion(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    status, script, errors = shell("--show-completion", "bash", cwd=tmp_path)
+    assert (status, errors) == (0, "") and "complete" in script
+    assert shell("--install-completion", "bash", cwd=tmp_path)[0] == 0
+    (installed,) = (path for path in tmp_path.rglob("*") if path.name == "dysta-gym.sh")
+    assert installed.read_text().strip() == script.strip()
+    for words, found in (
+        ("dysta-gym re", ["replay", "reproduce"]),
+        ("dysta-gym tra", ["traces", "train"]),  # of dysta_gym.agents
+        ("dysta-gym policies --j", ["--json"]),
+    ):
+        monkeypatch.setenv("_DYSTA_GYM_COMPLETE", "complete_bash")
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+        status, output, errors = shell(cwd=tmp_path)
+        assert (status, output.split(), errors) == (0, found, "")
 
 
 # --- bad input -----------------------------------------------------------------------------------

@@ -17,12 +17,12 @@ from dysta_gym.agents.networks import NETWORKS
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.describing import column_writer, whole_of, whole_writer
 from dysta_gym.envs import SparseMultiDNNEnv
-from dysta_gym.features import DEFAULT, SCHEDULING, TABLE, known, select
+from dysta_gym.features import DEFAULT, SCHEDULING, TABLE, select
 from dysta_gym.machine.queue import QUEUE_TYPE
 
 ID = "SparseMultiDNN-v0"
 LEVELS = ("static", "sized/kalman", "monitored", "clairvoyant")
-PLAIN = {name: each for name, each in TABLE.items() if not each.environment_only}
+PLAIN = {name: each for name, each in TABLE.own.items() if not each.environment_only}
 OF_REQUEST = tuple(each for each in PLAIN.values() if not each.of_queue)
 OF_QUEUE = tuple(each for each in PLAIN.values() if each.of_queue)
 
@@ -67,7 +67,7 @@ def written(queue, now, unit, requests, whole):
     """All that a policy can see, compiled."""
     size = queue.length
     seen = whole_of(queue, size, now, unit, 0, 0, 0, 0, 0.0)
-    COLUMNS(queue, size, seen, requests, 0)
+    COLUMNS(queue, size, seen, requests)
     WHOLE(queue, seen, whole, 0)
 
 
@@ -100,7 +100,7 @@ def test_formulas_are_those_of_the_page(workloads, data, level, seed):
 
 def test_the_page_shows_the_table():
     page = SparseMultiDNNEnv.__doc__
-    for name, feature in TABLE.items():
+    for name, feature in TABLE.own.items():
         assert f"`{name}`" in page and feature.meaning in page
     space = gym.make(ID, slots=2).observation_space
     shown = select(DEFAULT)
@@ -220,4 +220,4 @@ def test_rows_that_cannot_be(refused, fields, words):
 def test_what_only_an_environment_knows_is_not_for_policies():
     with pytest.raises(DystaError, match=r"'behind'.*environment"):
         NETWORKS["tiny"].rule(select([*SCHEDULING, "behind"]))
-    assert set(known()) >= set(TABLE)
+    assert set(TABLE.names()) >= set(TABLE.own)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dysta_gym import TraceStore, Workload, antt_lower_bound, measure, simulate
-from dysta_gym.metrics import DESCRIPTIONS, names, tally
+from dysta_gym.metrics import METRICS, names, tally, violations_and_antt
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_by_hand(three):
     }
     metrics = measure(schedule)
     assert metrics == pytest.approx(expected, rel=1e-12)
-    assert list(metrics)[: len(DESCRIPTIONS)] == list(DESCRIPTIONS)
+    assert list(metrics)[: len(METRICS)] == list(METRICS)
     assert all(type(value) is float for value in metrics.values())
 
 
@@ -109,6 +109,9 @@ def test_any_schedule(workloads, data):
     expected, metrics = expected_metrics(schedule), measure(schedule)
     assert list(metrics) == list(expected)
     assert metrics == pytest.approx(expected, rel=1e-12, abs=0)
+    w = workload
+    both = violations_and_antt(w.arrival_s, w.isolated_s, w.deadline_s, schedule.finish_s)
+    assert both == (metrics["violation_rate"], metrics["antt"])
 
 
 @pytest.mark.parametrize("total", [500, 1999, 3000])
@@ -121,7 +124,7 @@ def test_many_requests(make_trace, total):
     schedule = simulate(workload, "sjf@clairvoyant")
     expected, metrics = expected_metrics(schedule), measure(schedule)
     assert metrics == pytest.approx(expected, rel=1e-12, abs=0)
-    assert len(metrics) == len(DESCRIPTIONS) + len(set(row)) + 1
+    assert len(metrics) == len(METRICS) + len(set(row)) + 1
     assert 0.1 < metrics["violation_rate"] < 0.9
 
 

@@ -5,11 +5,13 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pytest
+import yaml
 
 import dysta_gym
 from dysta_gym import shipped_scenarios, shipped_traces
@@ -68,8 +70,43 @@ def test_public_names():
     assert set(dysta_gym.__all__) <= set(namespace)
 
 
-def test_version():
-    assert dysta_gym.__version__ == version("dysta-gym")
+def read_yaml(path):
+    return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+
+
+def test_version_is_the_same_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "version" not in project["project"]
+    assert project["tool"]["setuptools"]["dynamic"] == {
+        "version": {"attr": "dysta_gym.__version__"}
+    }
+    citation = read_yaml("CITATION.cff")
+    assert dysta_gym.__version__ == version("dysta-gym") == str(citation["version"])
+    assert citation["license"] == project["project"]["license"]
+    assert citation["authors"] == project["project"]["authors"]
+
+
+def test_ci_runs_what_contributors_run_on_every_python_that_is_named():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (job,) = read_yaml(".github/workflows/ci.yml")["jobs"].values()
+    assert job["steps"][-1] == {"run": ".ci/run"} and (ROOT / ".ci" / "run").is_file()
+    pythons = job["strategy"]["matrix"]["python"]
+    assert project["requires-python"] == f">={pythons[0]}"
+    named = [each.rpartition(" :: ")[2] for each in project["classifiers"] if " :: 3." in each]
+    assert named == pythons
+
+
+def test_the_forms_parse():
+    hooks = read_yaml(".pre-commit-config.yaml")["repos"][0]["hooks"]
+    assert {"ruff-check", "ruff-format", "lint"} == {hook["id"] for hook in hooks}
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    assert {"bug.yml", "config.yml", "scheduler.yml"} == {path.name for path in forms}
+    for path in forms:
+        form = read_yaml(path)
+        if path.name != "config.yml":
+            assert form["name"] and form["description"]
+            fields = [field["id"] for field in form["body"]]
+            assert fields and len(set(fields)) == len(fields)
 
 
 @pytest.fixture(scope="module")

@@ -132,16 +132,17 @@ def test_formulas_run_as_plain_python():
     queue = SparseMultiDNNEnv(**USUAL)
     queue.reset(seed=0)
     paid = {
-        name: reward.formula(accrued, queue.machine.queue, memory) for name, reward in TABLE.items()
+        name: reward.formula(accrued, queue.machine.queue, memory)
+        for name, reward in TABLE.own.items()
     }
     assert paid["objective"] == paid["final"] == -2.5
     assert (paid["turnaround"], paid["violations"]) == (-0.5, -2.0)
 
 
 def test_rewards_that_are_refused(refused):
-    with refused("reward", "'sum'", *TABLE):
+    with refused("reward", "'sum'", *TABLE.own):
         SparseMultiDNNEnv(reward="sum")
-    with refused("reward", "3", *TABLE):
+    with refused("reward", "3", *TABLE.own):
         SparseMultiDNNEnv(reward=3)
     with refused("reward 'mine'", "formula", "cannot be compiled"):
         SparseMultiDNNEnv(reward=Reward("mine", "", _broken))

@@ -13,8 +13,9 @@ from dysta_gym.files import replacing
 from dysta_gym.reproduction import charges
 from dysta_gym.reproduction.claims import Claim, judge
 from dysta_gym.reproduction.context import Context, Deployment, Findings, Item, Result
-from dysta_gym.reproduction.formats import FILTERS, markdown, unwrapped
+from dysta_gym.reproduction.formats import FILTERS, unwrapped
 from dysta_gym.reproduction.why import why
+from dysta_gym.tables import markdown
 
 
 def write_page(
@@ -56,7 +57,7 @@ def _templates() -> Environment:
         keep_trailing_newline=True,  # or text after an include would go on its last line
     )
     templates.filters.update({each.__name__: each for each in FILTERS})
-    templates.globals["markdown"] = markdown
+    templates.globals["markdown"] = lambda head, rows: markdown(head, rows, words=len(head))
     return templates
 
 

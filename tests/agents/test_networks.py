@@ -30,7 +30,7 @@ with warnings.catch_warnings():  # what they warn of while they are imported is 
 
 SEEN_OF_A_REQUEST, SEEN_OF_THE_QUEUE = 8, 4
 LEAST = 1e-3
-ALL = tuple(name for name, each in TABLE.items() if not each.environment_only)
+ALL = tuple(name for name, each in TABLE.own.items() if not each.environment_only)
 SHOWN = ("present", *SCHEDULING)
 LEVELS = ("static", "sized/kalman", "monitored", "monitored/kalman", "clairvoyant")
 

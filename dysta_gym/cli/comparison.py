@@ -1,0 +1,117 @@
+"""The command ``dysta-gym compare``: policies on common workloads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dysta_gym.cli import terminal
+from dysta_gym.errors import DystaError
+
+Scenarios = Annotated[
+    list[str] | None,
+    typer.Option("--scenario", metavar="NAME_OR_FILE", help="Scenario; may be repeated."),
+]
+Policies = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--policy",
+        metavar="NAME[@LEVEL][:key=value]",
+        help="Policy; may be repeated. NAME@* runs it at every level of information.",
+    ),
+]
+
+
+def compare(
+    scenario: Scenarios = None,
+    policy: Policies = None,
+    load: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LOAD",
+            help="Offered work over capacity: a number, light, moderate, heavy or overload; "
+            "may be repeated.",
+        ),
+    ] = None,
+    rate: Annotated[
+        list[float] | None, typer.Option(help="Requests a second; may be repeated.")
+    ] = None,
+    slo: Annotated[
+        list[float] | None, typer.Option(help="SLO multiplier; may be repeated.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 5,
+    first_seed: Annotated[int, typer.Option(help="First seed.")] = 0,
+    requests: Annotated[int | None, typer.Option(help="Requests a workload.")] = None,
+    split: Annotated[str, typer.Option(help="Inputs to draw from: train, test or all.")] = "test",
+    jobs: Annotated[int | None, typer.Option(help="Workloads at a time [one a core].")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Policy to take differences to [dysta, else the first].")
+    ] = None,
+    statistic: Annotated[
+        str, typer.Option(help="Average over seeds: mean, or iqm for the interquartile mean.")
+    ] = "mean",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for results.csv, results.md and trade-off.png.")
+    ] = None,
+) -> None:
+    """Compare policies on the same workloads: a table, its numbers and a picture."""
+    from dysta_gym import comparison
+    from dysta_gym.cli.results import caption, condition_tables, fitted, overall_table
+    from dysta_gym.files import check_folder, replacing
+    from dysta_gym.policies import expand
+    from dysta_gym.statistics import share_cut
+
+    if out is not None:
+        check_folder(out)
+    if seeds < 1:
+        raise DystaError(f"seeds: {seeds} is not allowed; it must be 1 or more")
+    share_cut(statistic)
+    policies = [name for spec in policy or comparison.DEFAULT_POLICIES for name in expand(spec)]
+    if reference is None:
+        reference = "dysta" if "dysta" in policies else policies[0]
+    if reference not in policies:
+        raise DystaError(
+            f"reference: {reference!r} is not run; choose one of: {', '.join(policies)}"
+        )
+    results = terminal.with_progress(
+        "workloads",
+        lambda progress: comparison.compare(
+            scenario or comparison.DEFAULT_SCENARIOS,
+            policies,
+            loads=[_number_or_name(each) for each in load or ()],
+            rates=rate or (),
+            slos=slo or (),
+            seeds=range(first_seed, first_seed + seeds),
+            requests=requests,
+            split=split,
+            jobs=jobs,
+            progress=progress,
+        ),
+    )
+    tables = condition_tables(results, reference, statistic)
+    if len(tables) > 1:
+        tables.append(overall_table(results, reference))
+    meaning = caption(results, reference, statistic, split)
+    console = terminal.console()
+    for table in tables:
+        console.print(fitted(table, console))
+    console.print(meaning, markup=False)
+    if out is not None:
+        from dysta_gym import figures
+
+        with replacing(out / "results.csv") as scratch:
+            results.to_csv(scratch, index=False)
+        with replacing(out / "results.md") as scratch:
+            parts = [*(table.for_page() for table in tables), f"{meaning}\n"]
+            scratch.write_text("\n".join(parts))
+        figures.save(figures.trade_off(results), out / "trade-off.png")
+        console.print(f"Wrote results.csv, results.md and trade-off.png to {out}.")
+
+
+def _number_or_name(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -1,0 +1,123 @@
+"""Commands that list what is there: ``traces``, ``policies``, ``scenarios``."""
+
+from __future__ import annotations
+
+from dysta_gym import plugins
+from dysta_gym.cli.terminal import AsJson, show_listing
+from dysta_gym.errors import DystaError
+
+
+def traces(as_json: AsJson = False) -> None:
+    """List the traces in the package."""
+    from dysta_gym.traces import shipped_trace, shipped_traces
+
+    listed = []
+    for name in shipped_traces():
+        trace = shipped_trace(name)
+        isolated = trace.isolated_s
+        listed.append(
+            {
+                "name": name,
+                "accelerator": trace.accelerator,
+                "layers": trace.latency_s.shape[1],
+                "inputs": trace.latency_s.shape[0],
+                "mean_isolated_s": float(isolated.mean()),
+                "isolated_spread": float(isolated.std() / isolated.mean()),
+                "mean_sparsity": float(trace.sparsity.mean()),
+                "model": trace.model,
+                "pattern": trace.pattern,
+                "provenance": dict(trace.provenance),
+            }
+        )
+    show_listing(
+        "Traces",
+        listed,
+        as_json,
+        {
+            "name": lambda t: t["name"],
+            "network": lambda t: str(t["provenance"].get("network", "")),
+            "accelerator": lambda t: t["accelerator"],
+            "layers": lambda t: str(t["layers"]),
+            "inputs": lambda t: str(t["inputs"]),
+            "isolated latency": lambda t: f"{1e3 * t['mean_isolated_s']:.3f} ms",
+            "spread": lambda t: f"{t['isolated_spread']:.1%}",
+            "sparsity": lambda t: f"{t['mean_sparsity']:.3f}",
+        },
+    )
+
+
+def policies(as_json: AsJson = False) -> None:
+    """List the installed policies and their parameters."""
+    from dysta_gym.policies import find, names
+
+    listed = []
+    for name in names():
+        try:
+            rule = find(name)
+        except DystaError as error:  # in another package: the others are still there
+            plugins.warn(str(error))
+            continue
+        listed.append(
+            {
+                "name": name,
+                "alias_of": rule.spec if name != rule.name else None,
+                "level": rule.level,
+                "summary": rule.summary,
+                "parameters": {
+                    key: {"default": parameter.default, "description": parameter.description}
+                    for key, parameter in rule.parameters.items()
+                },
+                "source": rule.source,
+            }
+        )
+    show_listing(
+        "Policies",
+        listed,
+        as_json,
+        {
+            "name": lambda p: p["name"],
+            "level": lambda p: p["level"],
+            "runs first": lambda p: f"alias of {p['alias_of']}" if p["alias_of"] else p["summary"],
+            "parameters": lambda p: ", ".join(
+                f"{key}={value['default']:g}" for key, value in p["parameters"].items()
+            ),
+        },
+    )
+
+
+def scenarios(as_json: AsJson = False) -> None:
+    """List the scenarios in the package."""
+    from dysta_gym.workloads import (
+        arrival_rate,
+        load_scenario,
+        mean_isolated_s,
+        shipped_scenarios,
+    )
+
+    listed = []
+    for name in shipped_scenarios():
+        scenario = load_scenario(name)
+        rate = arrival_rate(scenario)
+        listed.append(
+            {
+                **scenario.model_dump(mode="json"),
+                "models": list(scenario.store().models),
+                "offered_load": rate * mean_isolated_s(scenario),
+                "offered_rate": rate,
+            }
+        )
+    show_listing(
+        "Scenarios",
+        listed,
+        as_json,
+        {
+            "name": lambda s: s["name"],
+            "accelerator": lambda s: s["accelerator"],
+            "networks": lambda s: ", ".join(s["models"]),
+            "arrivals": lambda s: s["arrivals"]["process"],
+            "load": lambda s: f"{s['offered_load']:.2f}",
+            "requests/s": lambda s: f"{s['offered_rate']:.4g}",
+            "SLO x": lambda s: f"{s['slo_multiplier']:g}",
+            "description": lambda s: s["description"],
+        },
+    )

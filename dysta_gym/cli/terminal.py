@@ -1,0 +1,59 @@
+"""What the commands show: tables, listings, progress."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from dysta_gym.tables import Table
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON list of objects.")]
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Standard output or standard error."""
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal:  # a file or a pipe has no width: do not cut the tables
+        console = Console(stderr=stderr, highlight=False, width=160)
+    return console
+
+
+def show(table: Table) -> None:
+    """Print a table."""
+    console().print(table.for_terminal())
+
+
+def show_listing(
+    title: str,
+    listed: Sequence[Mapping[str, Any]],
+    as_json: bool,
+    columns: Mapping[str, Callable[[Any], str]],
+) -> None:
+    """Print things as JSON, or as a table with ``columns``: what each shows of a thing."""
+    if as_json:
+        print(json.dumps(listed, indent=2))
+        return
+    rows = [[shown(item) for shown in columns.values()] for item in listed]
+    show(Table(title, list(columns), rows))
+
+
+def with_progress(what: str, work: Callable[[Callable[[int, int], None]], Any]) -> Any:
+    """Do some work that reports what is done and what is to do, behind a bar on a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    errors = console(stderr=True)
+    with Progress(
+        what,
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    ) as bar:
+        task = bar.add_task(what, total=None)
+        return work(lambda done, total: bar.update(task, completed=done, total=total))

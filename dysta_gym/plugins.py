@@ -1,0 +1,109 @@
+"""What packages plug in: the entry points of a group, each loaded where it is used.
+
+Whatever is wrong with one of them costs that one alone, and a line that says whose it is.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
+
+from dysta_gym.errors import DystaError, one_of
+
+Row = TypeVar("Row")
+
+_OURS = "dysta-gym"
+
+
+@cache
+def entries(group: str) -> Mapping[str, EntryPoint]:
+    """The entry points of a group by name, those of this package first.
+
+    Where several packages give one name, that of this package counts, or else that of the first
+    package in the alphabet; a line on standard error says so.
+    """
+    found: dict[str, EntryPoint] = {}
+    for entry in sorted(entry_points(group=group), key=_rank):
+        kept = found.setdefault(entry.name, entry)
+        if kept is not entry:
+            warn(
+                f"{group}: {entry.name!r} is given by the packages {_package(kept)!r} and "
+                f"{_package(entry)!r}; that of {_package(kept)!r} is used"
+            )
+    return found
+
+
+def _rank(entry: EntryPoint) -> tuple[bool, str]:
+    return _package(entry) != _OURS, _package(entry)
+
+
+def load(entry: EntryPoint) -> Any:
+    """What an entry point stands for.
+
+    Raises:
+        DystaError: If it cannot be loaded, whatever the reason.
+    """
+    try:
+        return entry.load()
+    except (Exception, SystemExit) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise DystaError(
+            f"{entry.group}: {described(entry)} cannot be loaded ({reason}); "
+            "repair or remove the package"
+        ) from error
+
+
+def described(entry: EntryPoint) -> str:
+    """An entry point and its package, for a message."""
+    return f"{entry.name!r} ({entry.value}) of the package {_package(entry)!r}"
+
+
+def _package(entry: EntryPoint) -> str:
+    return (entry.dist and entry.dist.name) or "unknown"
+
+
+def warn(message: str) -> None:
+    """Say a line on standard error."""
+    print(f"dysta-gym: warning: {message}", file=sys.stderr)
+
+
+class OpenTable(Generic[Row]):
+    """Rows by name: those of this package, and those that other packages plug in.
+
+    Args:
+        field: What a row is asked for as, for messages.
+        group: Entry-point group of the others.
+        kind: What a row is.
+    """
+
+    def __init__(self, field: str, group: str, kind: type[Row]) -> None:
+        self.field, self.group, self.kind = field, group, kind
+        self.own: dict[str, Row] = {}
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all rows, those of this package first."""
+        return tuple(dict.fromkeys([*self.own, *entries(self.group)]))
+
+    def find(self, wanted: object) -> Row:
+        """The row of this name; a row stands for itself.
+
+        Raises:
+            DystaError: If there is none, or it cannot be loaded.
+        """
+        if isinstance(wanted, self.kind):
+            return wanted
+        if not isinstance(wanted, str) or wanted not in self.names():
+            raise one_of(self.field, wanted, self.names())
+        if wanted in self.own:
+            return self.own[wanted]
+        entry = entries(self.group)[wanted]
+        row = load(entry)
+        if not isinstance(row, self.kind):
+            raise DystaError(
+                f"{self.field}: {described(entry)} gives a {type(row).__name__}; "
+                f"it must be a dysta_gym.{self.kind.__name__}"
+            )
+        return row

@@ -1,0 +1,148 @@
+"""Packages that plug in, sound and broken, as the installed command meets them."""
+
+import json
+import os
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+MODULE = """
+import typer
+from dysta_gym import Policy
+
+def score(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = queue.remaining[i]
+
+MINE = Policy("mine", score, summary="least R")
+THEIRS = Policy("theirs", score, summary="least R")
+NUMBER = 5
+
+def hello(name: str = "you") -> None:
+    "Greet."
+    typer.echo(f"hello, {name}")
+
+def odd(what: int | str) -> None:
+    "Takes what no command line can give."
+
+def read(path):
+    return MINE
+"""
+
+SOUND = {
+    "dysta_gym.policies": {"mine": "sound:MINE"},
+    "dysta_gym.policy_files": {"rule": "sound:read"},
+    "dysta_gym.commands": {"hello": "sound:hello"},
+}
+
+
+def install(folder, package, groups):
+    """Make a package known as an installer does."""
+    info = folder / f"{package.replace('-', '_')}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    lines = []
+    for group, entries in groups.items():
+        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """``shell(*arguments)``: the command beside the packages in ``tmp_path``: output and errors."""
+    (tmp_path / "sound.py").write_text(MODULE)
+
+    def shell(*arguments, status=0):
+        done = subprocess.run(
+            [Path(sysconfig.get_path("scripts")) / "dysta-gym", *arguments],
+            cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == status, done.stderr
+        return done.stdout, done.stderr.splitlines()
+
+    return shell
+
+
+def listed(output):
+    return {each["name"]: each["summary"] for each in json.loads(output)}
+
+
+def test_a_package_plugs_in(tmp_path, shell):
+    install(tmp_path, "a-sound-one", SOUND)
+    assert shell("hello", "--name", "there") == ("hello, there\n", [])
+    assert "Greet." in shell("-h")[0]
+    output, errors = shell("policies", "--json")
+    assert listed(output)["mine"] == "least R" and not errors
+    few = ("--scenario", "multi-attnn", "--requests", "20", "--seeds", "1")
+    output, _ = shell("compare", *few, "--policy", "mine", "--policy", "some.rule")
+    assert "│ mine" in output and "│ some.rule" in output
+
+
+def test_what_is_broken_costs_a_line_and_nothing_else(tmp_path, shell):
+    install(tmp_path, "a-sound-one", SOUND)
+    install(
+        tmp_path,
+        "a-bad-one",
+        {
+            "dysta_gym.policies": {
+                "gone": "no_such_module:RULE",
+                "absent": "sound:NOTHING",
+                "number": "sound:NUMBER",
+            },
+            "dysta_gym.policy_files": {"bad": "no_such_module:read"},
+            "dysta_gym.commands": {"quit": "quits:command", "odd": "sound:odd"},
+        },
+    )
+    (tmp_path / "quits.py").write_text("raise SystemExit('on\\nimport')\n")
+    _, commands = shell("traces")
+    assert len(commands) == 2
+    for line, words in zip(
+        commands, [("'quit'", "SystemExit: on import"), ("'odd'", "no command")], strict=True
+    ):
+        assert line.startswith("dysta-gym: warning: dysta_gym.commands: ")
+        assert "package 'a-bad-one'" in line and all(word in line for word in words)
+    assert shell("hello") == ("hello, you\n", commands)
+
+    output, errors = shell("policies", "--json")
+    assert {"mine", "dysta", "evolved"} <= set(listed(output))
+    assert not {"gone", "absent", "number"} & set(listed(output))
+    assert errors[:2] == commands and len(errors) == 5
+    for line, words in zip(
+        errors[2:],
+        [("'absent'", "NOTHING"), ("'gone'", "no_such_module"), ("'number'", "int", "Policy")],
+        strict=True,
+    ):
+        assert "package 'a-bad-one'" in line and all(word in line for word in words)
+
+    for name in ("gone", "some.bad"):  # asked for by name, it is an error
+        _, errors = shell("compare", "--policy", name, status=2)
+        assert errors[2].startswith("dysta-gym: error: dysta_gym.polic") and len(errors) == 3
+        assert "ModuleNotFoundError" in errors[2] and "package 'a-bad-one'" in errors[2]
+
+
+def test_of_two_that_share_a_name_ours_or_the_first_is_used(tmp_path, shell):
+    clash = {
+        "dysta_gym.policies": {"sjf": "sound:THEIRS", "mine": "sound:THEIRS"},
+        "dysta_gym.commands": {"compare": "sound:hello", "train": "sound:hello"},
+    }
+    install(tmp_path, "another", clash)
+    install(tmp_path, "zoo", {"dysta_gym.policies": {"mine": "sound:MINE"}})
+    output, errors = shell("policies", "--json")
+    rules = {each["name"]: each["alias_of"] for each in json.loads(output)}
+    assert rules["sjf"] is None and rules["mine"] == "theirs@static"
+    assert len(errors) == 4
+    for line, words in zip(
+        errors,
+        [
+            ("'train'", "'dysta-gym' and 'another'", "'dysta-gym' is used"),
+            ("'compare'", "'another'", "dysta-gym has"),
+            ("'sjf'", "'dysta-gym' and 'another'", "'dysta-gym' is used"),
+            ("'mine'", "'another' and 'zoo'", "'another' is used"),
+        ],
+        strict=True,
+    ):
+        assert line.startswith("dysta-gym: warning: ") and all(word in line for word in words)
+    assert "--scenario" in shell("compare", "-h")[0]

@@ -1,0 +1,43 @@
+"""Tables on pages and terminals."""
+
+import io
+
+from rich.console import Console
+
+from dysta_gym.tables import Table, interval, markdown, marked
+
+HEAD = ["policy", "", "ANTT"]
+ROWS = [["sjf", "shortest", "1.50*"], ["fcfs", "", "12.00"]]
+
+
+def test_markdown():
+    assert markdown(HEAD, ROWS, words=2).splitlines() == [
+        "| policy |  | ANTT |",
+        "| --- | --- | ---: |",
+        "| sjf | shortest | 1.50* |",
+        "| fcfs |  | 12.00 |",
+    ]
+    assert markdown(HEAD, iter([["a", 1, 2.5]]), tight=True).splitlines()[1:] == [
+        "|---|---:|---:|",
+        "| a | 1 | 2.5 |",
+    ]
+    assert markdown(["one"], []) == "| one |\n| --- |"
+    page = Table("Title", HEAD, ROWS).for_page()
+    assert page == f"### Title\n\n{markdown(HEAD, ROWS, tight=True)}\n"
+
+
+def test_a_terminal_shows_numbers_to_the_right_and_what_is_marked_in_bold():
+    console = Console(width=60, file=io.StringIO(), record=True)
+    console.print(Table("Title", HEAD, ROWS).for_terminal())
+    styled = console.export_text(styles=True, clear=False)
+    assert "\x1b[1m1.50*" in styled and "\x1b[1m12.00" not in styled
+    cells = [line.split("│")[1:4] for line in console.export_text().splitlines() if "│" in line]
+    assert cells == [[" sjf    ", " shortest ", " 1.50* "], [" fcfs   ", "          ", " 12.00 "]]
+
+
+def test_a_metric_is_its_average_its_mark_and_its_interval():
+    row = {"antt": 0.12, "antt_low": 0.1, "antt_high": 0.25, "antt_best": True}
+    assert interval(row, "antt", ".1f", 100) == "12.0* [10.0, 25.0]"
+    assert marked(row, "antt", "+.2f") == "+0.12*"
+    alone = {"antt": 0.12, "antt_low": float("nan"), "antt_high": float("nan")}
+    assert interval(alone, "antt", ".2f") == "0.12"
