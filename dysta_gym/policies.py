@@ -178,28 +178,40 @@ class Policy:
     def compiled(self) -> Any:
         """The rule compiled for the event loop, or None if it is interpreted.
 
+        It is compiled with the globals that it reads as they are now: once one has changed, anew.
+
         Raises:
             DystaError: If it cannot be compiled.
         """
         if self.interpreted:
             return None
-        from numba.core.errors import NumbaError
+        digest, rule = _compiled.get(self.score, (None, None))
+        if digest is None or not digest.holds():
+            digest, rule = _compiled[self.score] = self._compile()
+        return rule
 
+    def _compile(self) -> tuple[Any, Any]:
+        """A digest of what the rule is made of now, and the rule made of that."""
+        from dysta_gym.compiled.digest import Digest  # here, for it takes Numba to load
+        from dysta_gym.compiled.functions import CompileError, reason
+
+        digest = Digest(self.score)
         try:
-            return _compile(self.score)
-        except NumbaError as error:
-            lines = [line for line in str(error).splitlines() if line.strip()]
-            told = next((line for line in lines if not line.startswith("Failed in")), "")
-            reason = told.partition(" of type ")[0][:200]
+            return digest, _rule_of(self.score, digest)
+        except CompileError as error:
             raise DystaError(
-                f"policy {self.name!r}: its rule cannot be compiled ({reason}); "
+                f"policy {self.name!r}: its rule cannot be compiled ({reason(error)}); "
                 "correct it, or run it as plain Python with interpreted=True"
             ) from error
 
 
+_compiled: dict[Callable[..., None], tuple[Any, Any]] = {}
+"""What each rule was made of when it was last asked for, and the rule made of that."""
+
+
 @cache
-def _compile(score: Callable[..., None]) -> Any:
-    from dysta_gym.machine.rule import compiled_rule  # here, for it takes Numba to load
+def _rule_of(score: Callable[..., None], digest: object) -> Any:
+    from dysta_gym.machine.rule import compiled_rule
 
     rule = compiled_rule(score)
     rule.compile()  # here, where a fault in it is seen
