@@ -395,6 +395,8 @@ def _with_progress(what: str, work: Callable[[Callable[[int, int], None]], Any])
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     console = _console(stderr=True)
+    if not console.is_terminal:  # Rich below 14.3 ends even a progress that is off with a line
+        return work(lambda done, total: None)
     with Progress(
         what,
         BarColumn(),
@@ -402,7 +404,6 @@ def _with_progress(what: str, work: Callable[[Callable[[int, int], None]], Any])
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
     ) as bar:
         task = bar.add_task(what, total=None)
         return work(lambda done, total: bar.update(task, completed=done, total=total))

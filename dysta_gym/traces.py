@@ -457,7 +457,7 @@ def read_csv(path: str | Path, where: str, **options: Any) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more fields
-            return pd.read_csv(path, index_col=False, **options)
+            return pd.read_csv(path, index_col=False, float_precision="round_trip", **options)
     except FileNotFoundError:
         raise DystaError(f"{where} does not exist") from None
     except (ValueError, OSError, pd.errors.ParserWarning) as error:

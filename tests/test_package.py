@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -69,6 +70,14 @@ def test_public_names():
 
 def test_version():
     assert dysta_gym.__version__ == version("dysta-gym")
+
+
+def test_the_lowest_versions_are_those_that_are_tried():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    lines = (ROOT / "constraints-lowest.txt").read_text("utf-8").splitlines()
+    assert [line for line in lines if not line.startswith("#")] == [
+        each.partition(",")[0].replace(">=", "==") for each in project["dependencies"]
+    ]
 
 
 @pytest.fixture(scope="module")

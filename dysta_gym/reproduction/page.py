@@ -922,7 +922,7 @@ def _hardware(path: Path) -> list[str]:
             "The departures of the artifact's accelerator models need the networks themselves: "
             "`make departures` measures them."
         ]
-    frame = pd.read_csv(path)
+    frame = pd.read_csv(path, float_precision="round_trip")
     frame["ratio"] = frame["departed_ms"] / frame["ours_ms"]
     names = list(dict.fromkeys(frame["departure"]))
     rows = []
