@@ -1,7 +1,9 @@
 """The package as it is imported, built and kept."""
 
+import ast
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -70,6 +72,23 @@ def test_public_names():
 
 def test_version():
     assert dysta_gym.__version__ == version("dysta-gym")
+
+
+def test_only_one_room_knows_the_insides_of_numba():
+    insides = re.compile(r"(numba\.(core|extending)|llvmlite)(\.|$)")
+    seen = set()
+    for folder in (*FOLDERS, "benchmarks", "examples", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            names = set()
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Import):
+                    names |= {each.name for each in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    names |= {f"{node.module}.{each.name}" for each in node.names}
+            seen |= {path.relative_to(ROOT) for name in names if insides.match(name)}
+    room = Path("dysta_gym/compiled")
+    assert {path for path in seen if room not in path.parents} == {Path("tests/test_compiled.py")}
+    assert len(seen) > 3
 
 
 def test_the_lowest_versions_are_those_that_are_tried():
