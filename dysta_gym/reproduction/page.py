@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from dysta_gym.files import replacing
 from dysta_gym.reproduction.claims import (
@@ -25,6 +24,7 @@ from dysta_gym.reproduction.hardware import DOUBLE, FORMATS, PAPER_DEPTH, UNITS
 from dysta_gym.reproduction.prediction import KNOWS_LENGTH, PUBLISHED
 from dysta_gym.reproduction.scale import AT_SPEEDS, PUBLISHED_BETA, UNIT_FREE
 from dysta_gym.reproduction.scheduling import ESTIMATING_RULES
+from dysta_gym.traces import read_csv
 
 HARDWARE_FILE = "hardware-departures.csv"
 """What ``benchmarks/departures.py`` measured, where it lies beside the pictures."""
@@ -922,7 +922,7 @@ def _hardware(path: Path) -> list[str]:
             "The departures of the artifact's accelerator models need the networks themselves: "
             "`make departures` measures them."
         ]
-    frame = pd.read_csv(path, float_precision="round_trip")
+    frame = read_csv(path, f"departures {str(path)!r}")
     frame["ratio"] = frame["departed_ms"] / frame["ours_ms"]
     names = list(dict.fromkeys(frame["departure"]))
     rows = []
