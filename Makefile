@@ -3,7 +3,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test lint results readme leaderboard agents train reproduction departures benchmark \
+LOWEST := build/lowest
+
+.PHONY: run test smoke lint results readme leaderboard agents train reproduction departures benchmark \
   traces clean
 
 ## run: the main job: the published and the learned schedulers compared, as a table and a picture
@@ -13,6 +15,13 @@ run: $(VENV)/run.done
 ## test: the whole test suite
 test: $(VENV)/test.done
 	$(BIN)/python -m pytest
+
+## smoke: a little of everything, with the lowest versions of the dependencies
+smoke:
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints-lowest.txt .
+	$(LOWEST)/bin/python tests/smoke.py
 
 ## lint: style and types, of the package as it is installed
 lint: $(VENV)/test.done

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,14 +54,15 @@ def _shown() -> Iterator[Callable[[Report], None]]:
 
     console = Console(stderr=True, highlight=False)
     said = -1
-    with Progress(
+    bar = Progress(
         BarColumn(bar_width=12),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         "{task.description}",
         console=console,
-        disable=not console.is_terminal,
-    ) as bar:
+    )
+    # Rich below 14.3 ends even a progress that is off with a line.
+    with bar if console.is_terminal else nullcontext():
         task = bar.add_task("before the first validation", total=None)
 
         def show(report: Report) -> None:

@@ -58,7 +58,8 @@ def _dot(count: int) -> tuple[Any, Any]:
     """What takes so many weights out of an array, and their product with a column of ``rows``.
 
     ``taken(weights, at)`` gives a tuple, which stays in the processor's registers through a loop;
-    ``dot(taken, rows, size, i)`` is with entry ``i`` of each row of ``size`` entries.
+    ``dot(taken, rows, size, i)`` is with entry ``i`` of each row of ``size`` entries. (Indices are
+    unsigned, for those that may count from the end keep the processor's vectors out.)
     """
     if count == 1:
 
@@ -66,7 +67,7 @@ def _dot(count: int) -> tuple[Any, Any]:
             return (weights[at],)
 
         def product(taken: tuple[float, ...], rows: Floats, size: int, i: int) -> float:
-            return taken[0] * rows[i]
+            return taken[0] * rows[np.uintp(i)]
 
         return compiled(None, inline=True)(only), compiled(None, inline=True)(product)
     first, (take_rest, dot_rest) = _dot(1)[0], _dot(count - 1)
@@ -75,7 +76,7 @@ def _dot(count: int) -> tuple[Any, Any]:
         return first(weights, at) + take_rest(weights, at + 1)
 
     def dot(taken: tuple[float, ...], rows: Floats, size: int, i: int) -> float:
-        return taken[0] * rows[i] + dot_rest(taken[1:], rows, size, i + size)
+        return taken[0] * rows[np.uintp(i)] + dot_rest(taken[1:], rows, size, i + size)
 
     return compiled(None, inline=True)(take), compiled(None, inline=True)(dot)
 

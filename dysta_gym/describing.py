@@ -57,24 +57,36 @@ def _clipped(value: float, low: float, high: float) -> float:
     return float(np.float32(least if least < high else high))
 
 
+@compiled(None, inline=True)
+def _rounded(value: float, low: float, high: float) -> float:
+    return float(np.float32(value))
+
+
+def _bounding(feature: Feature) -> Any:
+    """``bounded(value, low, high)``: what float32 holds of a value of a feature."""
+    return _clipped if feature.clipped else _rounded
+
+
 @cache
 def _of_request(feature: Feature) -> Any:
-    """``value(queue, i, whole)`` within the bounds."""
-    formula, low, high = compiled(None, inline=True)(feature.formula), feature.low, feature.high
+    """``value(queue, i, whole)`` as it is shown."""
+    formula, bounded = compiled(None, inline=True)(feature.formula), _bounding(feature)
+    low, high = feature.low, feature.high
 
     def value(queue: Queue, i: int, whole: Whole) -> float:
-        return _clipped(formula(queue, i, whole), low, high)
+        return bounded(formula(queue, i, whole), low, high)
 
     return compiled(None, inline=True)(value)
 
 
 @cache
 def _of_queue(feature: Feature) -> Any:
-    """``value(queue, whole)`` within the bounds."""
-    formula, low, high = compiled(None, inline=True)(feature.formula), feature.low, feature.high
+    """``value(queue, whole)`` as it is shown."""
+    formula, bounded = compiled(None, inline=True)(feature.formula), _bounding(feature)
+    low, high = feature.low, feature.high
 
     def value(queue: Queue, whole: Whole) -> float:
-        return _clipped(formula(queue, whole), low, high)
+        return bounded(formula(queue, whole), low, high)
 
     return compiled(None, inline=True)(value)
 
@@ -95,8 +107,9 @@ def row_writer(features: tuple[tuple[int, Feature], ...]) -> Any:
     value = _of_request(feature)
 
     def write(queue: Queue, i: int, whole: Whole, out: Any, at: int, stride: int) -> None:
-        out[at + column * stride] = value(queue, i, whole)
+        this = value(queue, i, whole)  # all are read before the first is written
         rest(queue, i, whole, out, at, stride)
+        out[at + column * stride] = this
 
     return compiled(None, inline=True)(write)
 

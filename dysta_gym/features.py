@@ -81,6 +81,8 @@ class Feature:
             returns a float, and is compiled: what it calls must be compiled, too.
         low: Least value; what is below counts as this, as does NaN.
         high: Greatest value.
+        clipped: Whether values are clipped to the bounds; a formula that keeps to them by itself,
+            whatever the queue, is faster without.
         of_queue: Whether it is of the queue as a whole.
         kept: A promise about one of a request: it reads nothing but the request's ``remaining``,
             ``next_layer``, ``isolated``, ``correction``, ``executed`` and ``layers``, and the unit.
@@ -97,6 +99,7 @@ class Feature:
     formula: Callable[..., float]
     low: float = 0.0
     high: float = 1.0
+    clipped: bool = True
     of_queue: bool = False
     kept: bool = False
     environment_only: bool = False
@@ -162,7 +165,7 @@ def _relative_slack(queue: Queue, i: int, whole: Whole) -> float:
     return _margin(queue, i, whole) / _at_least(size, whole)
 
 
-@_row("1: there is a request; an empty slot is all zeros", 0, 1, kept=True)
+@_row("1: there is a request; an empty slot is all zeros", 0, 1, kept=True, clipped=False)
 def _present(queue: Queue, i: int, whole: Whole) -> float:
     return 1.0
 
@@ -177,12 +180,12 @@ def _size(queue: Queue, i: int, whole: Whole) -> float:
     return _half_log(queue.isolated[i] * queue.correction[i], whole.unit)
 
 
-@_row("priority over the greatest of the workload", 0, 1, environment_only=True)
+@_row("priority over the greatest of the workload", 0, 1, environment_only=True, clipped=False)
 def _priority(queue: Queue, i: int, whole: Whole) -> float:
     return queue.priority[i] * whole.priority_scale
 
 
-@_row("layers run over layers", 0, 1, kept=True)
+@_row("layers run over layers", 0, 1, kept=True, clipped=False)
 def _progress(queue: Queue, i: int, whole: Whole) -> float:
     return queue.executed[i] / queue.layers[i]
 
@@ -197,45 +200,47 @@ def _next_layer(queue: Queue, i: int, whole: Whole) -> float:
     return queue.next_layer[i] / max(queue.remaining[i], 1e-30)
 
 
-@_row("1 if one of its layers has just ended, else 0", 0, 1)
+@_row("1 if one of its layers has just ended, else 0", 0, 1, clipped=False)
 def _ran_last(queue: Queue, i: int, whole: Whole) -> float:
-    return 1.0 if (queue.executed[i] > 0) & (queue.last_run[i] == whole.now) else 0.0
+    # Before its first layer, the last run is the arrival.
+    last_run = queue.last_run[i]
+    return 1.0 if (last_run == whole.now) & (last_run > queue.arrival[i]) else 0.0
 
 
-@_row("1 if S < R, else 0", 0, 1)
+@_row("1 if S < R, else 0", 0, 1, clipped=False)
 def _late(queue: Queue, i: int, whole: Whole) -> float:
     return 1.0 if _margin(queue, i, whole) < 0.0 else 0.0
 
 
-@_row("s / (1 + abs(s)), s = (S - R) / (I g): sharp around the deadline", -1, 1)
+@_row("s / (1 + abs(s)), s = (S - R) / (I g): sharp around the deadline", -1, 1, clipped=False)
 def _slack(queue: Queue, i: int, whole: Whole) -> float:
     return _soft(_relative_slack(queue, i, whole), 1.0)
 
 
-@_row("s / (8 + abs(s)): tells far from farther", -1, 1)
+@_row("s / (8 + abs(s)): tells far from farther", -1, 1, clipped=False)
 def _wide_slack(queue: Queue, i: int, whole: Whole) -> float:
     return _soft(_relative_slack(queue, i, whole), 8.0)
 
 
-@_row("m / (abs(m) + B), m = S - R", -1, 1)
+@_row("m / (abs(m) + B), m = S - R", -1, 1, clipped=False)
 def _slack_over_backlog(queue: Queue, i: int, whole: Whole) -> float:
     margin = _margin(queue, i, whole)
     return margin / _at_least(abs(margin) + whole.backlog_on_time, whole)
 
 
-@_row("d / (1 + abs(d)), d = S / I", -1, 1)
+@_row("d / (1 + abs(d)), d = S / I", -1, 1, clipped=False)
 def _time_to_deadline(queue: Queue, i: int, whole: Whole) -> float:
     slack = queue.deadline[i] - whole.now
     return _soft(slack / _at_least(queue.isolated[i], whole), 1.0)
 
 
-@_row("w / (1 + w), w = (now - last run) / I", 0, 1)
+@_row("w / (1 + w), w = (now - last run) / I", 0, 1, clipped=False)
 def _waited(queue: Queue, i: int, whole: Whole) -> float:
     waited = whole.now - queue.last_run[i]
     return _soft(waited / _at_least(queue.isolated[i], whole), 1.0)
 
 
-@_row("a / (1 + a), a = (now - arrival) / I", 0, 1)
+@_row("a / (1 + a), a = (now - arrival) / I", 0, 1, clipped=False)
 def _age(queue: Queue, i: int, whole: Whole) -> float:
     age = whole.now - queue.arrival[i]
     return _soft(age / _at_least(queue.isolated[i], whole), 1.0)
@@ -254,12 +259,12 @@ def _behind(queue: Queue, whole: Whole) -> float:
     return 0.5 * math.log(1.0 + max(0, whole.unfinished - whole.slots))
 
 
-@_row("share of the queue past its deadline", 0, 1, of_queue=True)
+@_row("share of the queue past its deadline", 0, 1, of_queue=True, clipped=False)
 def _overdue(queue: Queue, whole: Whole) -> float:
     return whole.overdue / max(1, whole.length)
 
 
-@_row("share of the queue with S >= R", 0, 1, of_queue=True)
+@_row("share of the queue with S >= R", 0, 1, of_queue=True, clipped=False)
 def _on_time(queue: Queue, whole: Whole) -> float:
     return whole.on_time / max(1, whole.length)
 
@@ -274,7 +279,7 @@ def _backlog_on_time(queue: Queue, whole: Whole) -> float:
     return 0.5 * math.log(1.0 + whole.backlog_on_time / whole.unit)
 
 
-@_row("requests finished over requests", 0, 1, of_queue=True, environment_only=True)
+@_row("requests finished over requests", 0, 1, of_queue=True, environment_only=True, clipped=False)
 def _finished(queue: Queue, whole: Whole) -> float:
     return whole.finished / max(1, whole.requests)
 

@@ -177,6 +177,8 @@ class Policy:
     def compiled(self) -> Any:
         """The rule compiled for the event loop, or None if it is interpreted.
 
+        It is compiled with the globals that it reads as they are now: once one has changed, anew.
+
         Raises:
             DystaError: If it cannot be compiled.
         """

@@ -468,6 +468,9 @@ def read_csv(path: str | Path, where: str, **options: Any) -> pd.DataFrame:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more fields
+            if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1):
+                # Later ones read each number as the nearest float by themselves.
+                options["float_precision"] = "round_trip"
             return pd.read_csv(path, index_col=False, **options)
     except FileNotFoundError:
         raise DystaError(f"{where} does not exist") from None

@@ -11,16 +11,15 @@ from __future__ import annotations
 import os
 import threading
 from queue import SimpleQueue
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from dysta_gym.compiled.functions import address_of, compiled
 from dysta_gym.compiled.records import INTS_TYPE, Ints, Placed, invoke, reader
+from dysta_gym.compiled.threads import atomic_add, atomic_load, atomic_store, yield_core
 from dysta_gym.envs.episode import Bools
 
 _NEXT, _DONE, _HELPERS, _BATCH = range(0, 32, 8)
@@ -69,30 +68,6 @@ _JOB_TYPE = types.NamedTuple(
     Job,
 )
 _read_job = reader(_JOB_TYPE)
-_yield_core: Any = types.ExternalFunction("sched_yield", types.int32())
-
-
-def _atomic(operation: str) -> Any:
-    """An operation on an entry of an array of int64 that threads see in one order."""
-
-    def _apply(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
-        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            column, at, number = arguments
-            data = context.make_array(signature.args[0])(context, builder, column).data
-            place = builder.gep(data, [at])
-            if operation == "load":
-                return builder.load_atomic(place, "seq_cst", 8)
-            if operation == "store":
-                builder.store_atomic(number, place, "seq_cst", 8)
-                return ir.Constant(number.type, 0)
-            return builder.atomic_rmw("add", place, number, "seq_cst")
-
-        return types.int64(array, types.int64, types.int64), codegen
-
-    return intrinsic(_apply)
-
-
-_add, _load, _set = _atomic("add"), _atomic("load"), _atomic("store")
 
 
 @compiled(types.boolean(types.intp))
@@ -100,11 +75,11 @@ def _take(at: int) -> bool:
     """Do a share of the work; whether there was any."""
     job = _read_job(at)
     total = job.what.size
-    first = _add(job.shared, _NEXT, job.share)
+    first = atomic_add(job.shared, _NEXT, job.share)
     if first >= total:
         return False
     last = min(first + job.share, total)
-    batch = _load(job.shared, _BATCH, 0)
+    batch = atomic_load(job.shared, _BATCH, 0)
     for index in range(first, last):
         invoke(
             job.act,
@@ -117,7 +92,7 @@ def _take(at: int) -> bool:
                 job.seeds[index],
             ),
         )
-    _add(job.shared, _DONE, last - first)
+    atomic_add(job.shared, _DONE, last - first)
     return True
 
 
@@ -127,9 +102,9 @@ def _lead(at: int, batch: int) -> None:
     shared = _read_job(at).shared
     total = _read_job(at).what.size
     _wait(shared, total)  # for the call before, if that was broken off
-    _set(shared, _BATCH, batch)
-    _set(shared, _DONE, 0)
-    _set(shared, _NEXT, 0)
+    atomic_store(shared, _BATCH, batch)
+    atomic_store(shared, _DONE, 0)
+    atomic_store(shared, _NEXT, 0)
     while _take(at):
         pass
     _wait(shared, total)
@@ -139,26 +114,26 @@ def _lead(at: int, batch: int) -> None:
 def _wait(shared: Ints, total: int) -> None:
     """Wait until what has been taken is done."""
     spins = 0
-    while _load(shared, _DONE, 0) < total:
+    while atomic_load(shared, _DONE, 0) < total:
         spins += 1
         if spins > _SPINS:
-            _yield_core()
+            yield_core()
 
 
 @compiled(types.void(types.intp))
 def _help(at: int) -> None:
     """Help with this call, and with those that follow at once."""
     job = _read_job(at)
-    _add(job.shared, _HELPERS, 1)
+    atomic_add(job.shared, _HELPERS, 1)
     spins = 0
     while spins < _SPINS + _YIELDS:
         spins += 1
         if spins > _SPINS:
-            _yield_core()
-        if _load(job.shared, _NEXT, 0) < job.what.size:
+            yield_core()
+        if atomic_load(job.shared, _NEXT, 0) < job.what.size:
             while _take(at):
                 spins = 0
-    _add(job.shared, _HELPERS, -1)
+    atomic_add(job.shared, _HELPERS, -1)
 
 
 class Crew:
@@ -175,54 +150,70 @@ class Crew:
 
     def __init__(self, act: int, environments: int, threads: int) -> None:
         self.threads = threads
-        shared = np.zeros(32, np.int64)
-        shared[[_NEXT, _DONE]] = environments
         self.job = Job(
             act=act,
             share=max(1, min(_SHARE, environments // (4 * threads))),
-            shared=shared,
+            shared=np.zeros(32, np.int64),
             what=np.zeros(environments, np.int64),
             actions=np.zeros(environments, np.int64),
             reseeded=np.zeros(environments, np.bool_),
             seeds=np.zeros(environments, np.uint64),
         )
         self._placed = Placed(self.job, _JOB_TYPE)
-        self._lock = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nobody helps, and nothing is left to be done."""
+        self._lock, self._process = threading.Lock(), os.getpid()
+        self.job.shared[:] = 0
+        self.job.shared[[_NEXT, _DONE]] = self.job.what.size
 
     def run(self, batch: int) -> None:
         """Do the job for the batch at this address."""
+        if self._process != os.getpid():  # a child, whose parent may have been at work
+            self._begin()
         with self._lock:
-            missing = self.threads - 1 - int(self.job.shared[_HELPERS]) - _calls.qsize()
-            for _ in range(missing):
-                _call_for_help(self._placed, self.threads - 1)
+            if self.threads > 1:
+                missing = self.threads - 1 - int(self.job.shared[_HELPERS])
+                _helpers_here().call(self._placed, missing, self.threads - 1)
             _lead(self._placed.address, batch)
 
 
-_calls: SimpleQueue[Placed] = SimpleQueue()
-_helpers: list[threading.Thread] = []
+class _Helpers:
+    """The helpers of one process; a child has none of its parent's."""
+
+    def __init__(self) -> None:
+        self.process = os.getpid()
+        self._calls: SimpleQueue[Placed] = SimpleQueue()
+        self._threads = 0
+
+    def call(self, job: Placed, missing: int, most: int) -> None:
+        """Have so many more helpers work on a job, as far as there are threads, ``most`` in all."""
+        for _ in range(missing - self._calls.qsize()):
+            if self._threads < most:
+                address_of(_help)  # compiles it, where a fault is seen
+                helper = threading.Thread(target=self._serve, name="dysta-gym helper", daemon=True)
+                try:
+                    helper.start()
+                except RuntimeError:  # the system gives no more, or Python is about to end
+                    if not self._threads:
+                        return
+                else:
+                    self._threads += 1
+            self._calls.put(job)
+
+    def _serve(self) -> None:
+        while True:
+            job = self._calls.get()
+            _help(job.address)
+            del job  # or its environments would live until the next call
 
 
-def _call_for_help(job: Placed, most: int) -> None:
-    _calls.put(job)
-    if len(_helpers) < most:
-        address_of(_help)  # compiles it, where a fault is seen
-        helper = threading.Thread(target=_serve, name="dysta-gym helper", daemon=True)
-        _helpers.append(helper)
-        helper.start()
+_helpers = _Helpers()
 
 
-def _serve() -> None:
-    while True:
-        job = _calls.get()
-        _help(job.address)
-        del job  # or its environments would live until the next call
-
-
-def _after_fork() -> None:
-    """A child has none of its parent's threads."""
-    global _calls
-    _calls = SimpleQueue()
-    _helpers.clear()
-
-
-os.register_at_fork(after_in_child=_after_fork)
+def _helpers_here() -> _Helpers:
+    global _helpers
+    if _helpers.process != os.getpid():
+        _helpers = _Helpers()
+    return _helpers

@@ -30,6 +30,9 @@ from dysta_gym.signatures import takes
 from dysta_gym.traces import TraceStore
 from dysta_gym.workloads import Scenario, Workload, generate
 
+_PLACES = {"_at", "_to", "_observation", "_mask"}
+"""Attributes that are places in memory, and are not copied."""
+
 
 @takes(Settings)
 class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
@@ -202,15 +205,18 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         self._place()
         self.machine = machine
         start(self._at.address, self._to.address, 0)
-        return self._outcome.observations[0].copy(), self._info()
+        return self._observation.copy(), self._info()
 
     def _place(self) -> None:
         """Put the episode and its outcomes where compiled code reads and writes them."""
         self._at = Placed(self._episode, EPISODE_TYPE)
         self._to = Placed(self._outcome, OUTCOME_TYPE)
+        # Views that every step would have to take again.
+        self._observation = self._outcome.observations[0]
+        self._mask = self._outcome.masks[0].view(np.int8)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key not in ("_at", "_to")}
+        return {key: value for key, value in vars(self).items() if key not in _PLACES}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -248,7 +254,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         terminated = outcome.terminated.item()
         if terminated:
             info["metrics"] = measure(self.machine.schedule())
-        return outcome.observations[0].copy(), outcome.rewards.item(), terminated, False, info
+        return self._observation.copy(), outcome.rewards.item(), terminated, False, info
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which slots may be chosen, shape ``(slots,)`` (the name that sb3-contrib looks for)."""
@@ -270,7 +276,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         return {
             "time_s": outcome.time_s.item(),
             "queue_size": outcome.queue_size.item(),
-            "action_mask": outcome.masks[0].view(np.int8).copy(),
+            "action_mask": self._mask.copy(),
             "invalid_action": outcome.invalid.item(),
         }
 

@@ -8,6 +8,7 @@ import copy
 import json
 import os
 import pickle
+import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -287,6 +288,132 @@ def test_a_constant_changed_after_it_was_compiled_in(kept):
     exec('@compiled("float64()")\ndef inner(): return NUMBER', namespace)
     exec(outer, namespace)
     assert kept(namespace["outer"]) == (2.0, False)
+
+
+HELPER = """
+from numba import njit
+from numba.extending import register_jitable
+from dysta_gym.compiled.functions import compiled
+
+@DECORATOR
+def helper(x): return NUMBER * x
+
+@njit
+def early(x): return helper(x)
+
+@compiled("float64(float64)")
+def one(x): return helper(x)
+
+@compiled("float64(float64)")
+def other(x): return helper(x) + 1.0
+"""
+
+
+@pytest.mark.parametrize(
+    "decorator",
+    ["njit", "njit('float64(float64)')", "register_jitable", "compiled(None, inline=True)"],
+)
+@pytest.mark.parametrize("user", ["early", "one"])
+def test_a_helper_compiled_before_its_constant_changed(kept, decorator, user):
+    def helpers(number):
+        namespace = {"NUMBER": number}
+        exec(HELPER.replace("DECORATOR", decorator), namespace)
+        return namespace
+
+    for _ in range(2):  # neither finds what the other one made
+        stale = helpers(1.0)
+        assert stale[user](3.0) == 3.0
+        stale["NUMBER"] = 2.0
+        # Numba keeps to the first, but where it has another code for this caller, or none yet.
+        assert kept(stale["other"], 3.0) in ((4.0, False), (7.0, False), (7.0, True))
+        fresh = helpers(2.0)
+        found = kept(fresh["other"], 3.0)
+        assert found[0] == 7.0
+    assert found[1] == ("(" not in decorator or "None" in decorator)
+    again = helpers(2.0)
+    assert kept(again["one"], 3.0)[0] == 6.0
+    assert kept(again["other"], 3.0) == found  # it is no matter who had the helper compiled
+
+
+def test_a_helper_that_numba_keeps_itself(kept, tmp_path):
+    (tmp_path / "mine.py").write_text(HELPER.replace("DECORATOR", "njit(cache=True)"))
+    namespace = {"NUMBER": 1.0, "__file__": str(tmp_path / "mine.py")}
+    exec(compile((tmp_path / "mine.py").read_text(), tmp_path / "mine.py", "exec"), namespace)
+    assert kept(namespace["one"], 3.0) == (3.0, False)
+    assert not list(tmp_path.rglob("*.compiled"))
+
+
+def _pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _device(path):
+    path.unlink()
+    os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))  # /dev/zero
+
+
+def _linked(path):
+    path.symlink_to(path.rename(path.with_suffix(".other")))
+
+
+def _zeros(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="modes say nothing on this system")
+@pytest.mark.parametrize(
+    "plant",
+    [
+        _pipe,
+        _device,
+        _linked,
+        _zeros,
+        lambda path: path.chmod(0o666),
+        lambda path: path.chmod(0o620),
+        lambda path: os.chown(path, 54321, -1),
+        lambda path: os.truncate(path, 65 * 2**20),
+    ],
+    ids=["pipe", "device", "link", "zeros", "all write", "group writes", "another's", "huge"],
+)
+def test_a_file_that_others_may_have_written_is_replaced(kept, tmp_path, plant):
+    def half():
+        return compiled("float64(float64)")(lambda x: x / 2)
+
+    before = os.umask(0)
+    try:
+        assert kept(half(), 3.0) == (1.5, False)
+        assert kept(half(), 3.0) == (1.5, True)
+        (path,) = files(tmp_path)
+        try:
+            plant(path)
+        except PermissionError:
+            pytest.skip("takes the rights of root")
+        assert kept(half(), 3.0) == (1.5, False)
+        assert path.lstat().st_mode == stat.S_IFREG | 0o600
+        assert path.parent.stat().st_mode == stat.S_IFDIR | 0o700
+        assert kept(half(), 3.0) == (1.5, True)
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="modes say nothing on this system")
+def test_a_folder_that_others_can_write_into_is_not_used(tmp_path):
+    run(PROGRAM, tmp_path)
+    kept = files(tmp_path)
+    place = kept[0].parent
+    place.chmod(0o770)
+    for _ in range(2):
+        assert run(PROGRAM, tmp_path) == (
+            "2.5\n",
+            f"{SAID}every time, for {place} belongs to another user, or others may write into it: "
+            "set NUMBA_CACHE_DIR\n",
+        )
+    run(PROGRAM.replace("half(x) + 1", "half(x) + 2"), tmp_path)
+    assert files(tmp_path) == kept
+    place.chmod(0o700)
+    assert run(PROGRAM, tmp_path) == ("2.5\n", "")
 
 
 def test_options_and_types_are_part_of_it(kept):

@@ -51,7 +51,7 @@ def expected(queue, i, now, unit):
         "progress": queue.executed[i] / queue.layers[i],
         "correction": math.log(max(g, 1e-3)) / 2,
         "next_layer": queue.next_layer[i] / remaining if remaining else 0,
-        "ran_last": queue.executed[i] > 0 and queue.last_run[i] == now,
+        "ran_last": queue.arrival[i] < queue.last_run[i] == now,
         "late": margin < 0,
         "slack": s / (1 + abs(s)),
         "wide_slack": s / (8 + abs(s)),

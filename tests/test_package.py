@@ -1,7 +1,9 @@
 """The package as it is imported, built and kept."""
 
+import ast
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -107,6 +109,31 @@ def test_the_forms_parse():
             assert form["name"] and form["description"]
             fields = [field["id"] for field in form["body"]]
             assert fields and len(set(fields)) == len(fields)
+
+
+def test_only_one_room_knows_the_insides_of_numba():
+    insides = re.compile(r"(numba\.(core|extending)|llvmlite)(\.|$)")
+    seen = set()
+    for folder in (*FOLDERS, "benchmarks", "examples", "tests"):
+        for path in (ROOT / folder).rglob("*.py"):
+            names = set()
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Import):
+                    names |= {each.name for each in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    names |= {f"{node.module}.{each.name}" for each in node.names}
+            seen |= {path.relative_to(ROOT) for name in names if insides.match(name)}
+    room = Path("dysta_gym/compiled")
+    assert {path for path in seen if room not in path.parents} == {Path("tests/test_compiled.py")}
+    assert len(seen) > 3
+
+
+def test_the_lowest_versions_are_those_that_are_tried():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    lines = (ROOT / "constraints-lowest.txt").read_text("utf-8").splitlines()
+    assert [line for line in lines if not line.startswith("#")] == [
+        each.partition(",")[0].replace(">=", "==") for each in project["dependencies"]
+    ]
 
 
 @pytest.fixture(scope="module")

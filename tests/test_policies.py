@@ -1,6 +1,7 @@
 """Finding a policy by name, and writing one's own."""
 
 from dataclasses import replace
+from types import ModuleType
 
 import hypothesis.strategies as st
 import numpy as np
@@ -189,6 +190,46 @@ def test_own_policy(workload, interpreted):
     )
     assert one == other
     assert reversed_ != usual
+
+
+def test_a_rule_reads_its_globals_as_they_are(workload):
+    namespace = {"SIGN": 1.0, "WEIGHTS": np.array([1.0, 0.0]), "helper": ModuleType("helper")}
+    namespace["helper"].SIGN = 1.0
+    exec(
+        """
+def rule(queue, size, now, parameters, scores):
+    for i in range(size):
+        value = WEIGHTS[0] * queue.remaining[i] + WEIGHTS[1] * queue.arrival[i]
+        scores[i] = helper.SIGN * SIGN * value
+""",
+        namespace,
+    )
+    policy = Policy("mine", namespace["rule"], level="clairvoyant")
+
+    def finished():
+        one, other = (
+            simulate(workload, each).finish_s.tolist()
+            for each in (policy, replace(policy, interpreted=True))
+        )
+        assert one == other
+        return one
+
+    shortest = finished()
+    assert shortest == simulate(workload, "sjf@clairvoyant").finish_s.tolist()
+    namespace["SIGN"] = -1.0
+    longest = finished()
+    assert longest != shortest
+    namespace["helper"].SIGN = -1.0
+    assert finished() == shortest
+    namespace["WEIGHTS"][:] = 0.0, 1.0
+    assert finished() not in (shortest, longest)
+    namespace["WEIGHTS"] = np.array([1.0, 0.0])
+    assert finished() == shortest
+    machine = Machine(workload, policy.level)
+    first = machine.choose(policy)
+    machine.step(first)
+    namespace["SIGN"] = 1.0
+    assert machine.choose(policy) == machine.choose(replace(policy, interpreted=True))
 
 
 def test_own_policy_in_plain_numpy_keeps_notes_in_memory(workload):

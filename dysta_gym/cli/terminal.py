@@ -46,6 +46,8 @@ def with_progress(what: str, work: Callable[[Callable[[int, int], None]], Any]) 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     errors = console(stderr=True)
+    if not errors.is_terminal:  # Rich below 14.3 ends even a progress that is off with a line
+        return work(lambda done, total: None)
     with Progress(
         what,
         BarColumn(),
@@ -53,7 +55,6 @@ def with_progress(what: str, work: Callable[[Callable[[int, int], None]], Any]) 
         TimeRemainingColumn(),
         console=errors,
         transient=True,
-        disable=not errors.is_terminal,
     ) as bar:
         task = bar.add_task(what, total=None)
         return work(lambda done, total: bar.update(task, completed=done, total=total))

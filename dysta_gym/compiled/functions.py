@@ -17,6 +17,7 @@ from numba.core.errors import NumbaError, TypingError
 from numba.core.registry import CPUDispatcher
 
 from dysta_gym.compiled import cache as caching
+from dysta_gym.compiled.digest import Digest
 from dysta_gym.errors import DystaError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -73,13 +74,17 @@ def compiled_or_refused(
     try:
         made.compile()
     except NumbaError as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        told = next((line for line in lines if not line.startswith("Failed in")), "")
-        reason = told.partition(" of type ")[0][:200]
         raise DystaError(
-            f"{what} cannot be compiled ({reason})" + (f"; {advice}" if advice else "")
+            f"{what} cannot be compiled ({_reason(error)})" + (f"; {advice}" if advice else "")
         ) from error
     return made
+
+
+def _reason(error: Exception) -> str:
+    """Why a function cannot be compiled, in one line."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    told = next((line for line in lines if not line.startswith("Failed in")), "")
+    return told.partition(" of type ")[0][:200]
 
 
 def address_of(function: Any) -> int:
@@ -102,7 +107,7 @@ class _Compiled(_Dispatcher):  # type: ignore[misc]
 
     Attributes:
         declared: The signature.
-        digest: What it was made of; None until it is compiled.
+        digest: What it was made of; None until it is compiled, or if there is no telling.
     """
 
     def __init__(
@@ -128,12 +133,15 @@ class _Compiled(_Dispatcher):  # type: ignore[misc]
                 if vars(config)["DISABLE_JIT"]:
                     raise DystaError("NUMBA_DISABLE_JIT: 1 is not allowed; nothing runs uncompiled")
                 self._compilation_chain_init_hook()
-                digest = caching.digest(self)
-                if self.cached and digest:
-                    self._cache = _Cache(self.py_func.__qualname__, digest)
+                digest = Digest(self)
+                if self.cached and digest.lasting:
+                    self._cache = _Cache(self.py_func.__qualname__, digest.key)
                 _name_apart()
-                super().compile(self.declared)
-                self.digest = digest
+                try:
+                    super().compile(self.declared)
+                finally:
+                    digest.compiled()
+                self.digest = digest.key if digest.lasting else None
                 self.disable_compile()
             (code,) = self.overloads.values()
             return code.entry_point
@@ -195,8 +203,8 @@ def _say_compiling() -> None:
     often = "once"
     if place is None:
         often = "every time, for there is no home folder to keep the code in: set NUMBA_CACHE_DIR"
-    elif not caching.writable(place):
-        often = f"every time, for {place} cannot be written: set NUMBA_CACHE_DIR"
+    elif flaw := caching.flaw(place):
+        often = f"every time, for {place} {flaw}: set NUMBA_CACHE_DIR"
     line = f"dysta-gym: compiling for this machine; this takes up to 30 s, {often}\n"
     with contextlib.suppress(AttributeError, OSError, ValueError):  # nobody reads
         sys.stderr.write(line)

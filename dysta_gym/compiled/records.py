@@ -155,6 +155,7 @@ def reader(kind: Any) -> Any:
     return intrinsic(_read)
 
 
+@cache
 def size_of(kind: Any) -> int:
     """Bytes that a record of this Numba type takes in memory."""
     from numba.core.registry import cpu_target

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from dysta_gym.compiled.digest import Digest
 from dysta_gym.compiled.functions import compiled, compiled_or_refused
 from dysta_gym.compiled.records import (
     FLOATS_TYPE,
@@ -74,7 +76,8 @@ RULE_SIGNATURE = types.void(types.intp, types.int64, types.int64, types.int64, t
 _read_view = reader(types.NamedTuple([QUEUE_TYPE, FLOATS_TYPE, FLOATS_TYPE], View))
 
 
-_compiled: dict[Score, Any] = {}
+_known: dict[Score, tuple[Digest, Any]] = {}
+"""What each rule was made of when it was last asked for, and the rule made of that."""
 
 
 def compiled_rule(score: Score, what: str = "rule") -> Any:
@@ -82,6 +85,7 @@ def compiled_rule(score: Score, what: str = "rule") -> Any:
 
     It scores the entries ``first`` to ``last`` of a queue of ``length`` requests. ``view`` is the
     address of a `View`: handing over its columns one by one would cost more than most decisions.
+    A rule that reads what has changed since, say a global, is compiled anew.
 
     Args:
         score: The rule.
@@ -90,12 +94,15 @@ def compiled_rule(score: Score, what: str = "rule") -> Any:
     Raises:
         DystaError: If it cannot be compiled.
     """
-    if score not in _compiled:
-        _compiled[score] = _compile(score, what)
-    return _compiled[score]
+    known = _known.get(score)
+    if known is None or not known[0].holds():
+        digest = Digest(score)
+        known = _known[score] = digest, _compile(score, digest, what)
+    return known[1]
 
 
-def _compile(score: Score, what: str) -> Any:
+@cache
+def _compile(score: Score, digest: Digest, what: str) -> Any:
     inner = compiled(None, inline=True)(score)
 
     def rule(view: int, length: int, first: int, last: int, now: float) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dysta_gym.reproduction.formats import fixed, percent, time
+from dysta_gym.traces import read_csv
 
 FILE = "hardware-departures.csv"
 """What ``benchmarks/departures.py`` measured, where it lies beside the pictures."""
@@ -19,7 +20,8 @@ def measured(folder: Path) -> dict[str, Any]:
     """What the page says of `FILE` in ``folder``; nothing if it is not there."""
     if not (folder / FILE).exists():
         return {}
-    frame = pd.read_csv(folder / FILE)
+    path = folder / FILE
+    frame = read_csv(path, f"departures {str(path)!r}")
     frame["ratio"] = frame["departed_ms"] / frame["ours_ms"]
     names = list(dict.fromkeys(frame["departure"]))
     return {

@@ -41,8 +41,11 @@ LEVELS = ("static", "sized/kalman", "monitored", "monitored/kalman", "clairvoyan
 def features(machine):
     """Features of each request, shape ``(requests, 8)``, and of the queue, shape ``(4,)``."""
     queue, now, unit, size = machine.queue, machine.now, machine.mean_isolated_s, machine.size
-    columns = ("deadline", "remaining", "isolated", "correction", "executed", "layers", "last_run")
-    deadline, remaining, isolated, correction, executed, layers, last_run = (
+    columns = (
+        "arrival", "deadline", "remaining", "isolated", "correction", "executed", "layers",
+        "last_run",
+    )  # fmt: skip
+    arrival, deadline, remaining, isolated, correction, executed, layers, last_run = (
         getattr(queue, name)[:size] for name in columns
     )
     whole = isolated * correction
@@ -55,7 +58,7 @@ def features(machine):
         margin < 0,
         slack / (1 + abs(slack)),
         slack / (8 + abs(slack)),
-        (executed > 0) & (last_run == now),
+        (last_run > arrival) & (last_run == now),
         margin / np.maximum(abs(margin) + on_time, LEAST * unit),
         executed / layers,
     ]

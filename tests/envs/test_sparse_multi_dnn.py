@@ -221,7 +221,7 @@ class Ledger:
             self.executed[queue] / self.layers[queue],
             np.clip(np.log(correction) / 2, -1.5, 1.5),
             share,
-            (self.executed[queue] > 0) & (self.last_run[queue] == now),
+            (workload.arrival_s[queue] < self.last_run[queue]) & (self.last_run[queue] == now),
             soft(margin / np.maximum(size, floor)),
             soft(slack / np.maximum(isolated, floor)),
             soft((now - self.last_run[queue]) / np.maximum(isolated, floor)),

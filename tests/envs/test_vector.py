@@ -512,6 +512,65 @@ def test_a_forked_process_steps_them_too():
         assert_same(one, other)
 
 
+FORKED = f"""
+import os, threading
+import numpy as np
+from dysta_gym.envs import SparseMultiDNNVectorEnv
+
+envs = SparseMultiDNNVectorEnv({_WORTH_THREADS}, requests=20, slots=4, threads=3)
+actions = np.zeros({_WORTH_THREADS}, np.int64)
+envs.reset(seed=0)
+
+def work():
+    while not over:
+        envs.step(actions)
+
+over = False
+threading.Thread(target=work, daemon=True).start()
+for _ in range(20):
+    child = os.fork()
+    if not child:
+        envs.reset(seed=0)
+        [envs.step(actions) for _ in range(3)]
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+over = True
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_process_forked_in_the_middle_of_a_step_waits_for_nobody():
+    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=60)
+
+
+ALONE = f"""
+import threading
+
+def start(thread):
+    raise RuntimeError("can't start new thread")
+
+threading.Thread.start = start
+import numpy as np
+from dysta_gym.envs import SparseMultiDNNVectorEnv
+
+envs = SparseMultiDNNVectorEnv({_WORTH_THREADS}, requests=20, slots=4, threads=3)
+envs.reset(seed=0)
+rewards = sum(envs.step(np.zeros({_WORTH_THREADS}, np.int64))[1].sum() for _ in range(20))
+print(rewards, threading.active_count())
+"""
+
+
+def test_without_threads_that_could_help():
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE], check=True, timeout=60, capture_output=True, text=True
+    )
+    envs = SparseMultiDNNVectorEnv(_WORTH_THREADS, requests=20, slots=4, threads=1)
+    envs.reset(seed=0)
+    steps = (envs.step(np.zeros(_WORTH_THREADS, np.int64))[1].sum() for _ in range(20))
+    assert done.stdout.split()[1] == "1"
+    assert float(done.stdout.split()[0]) == sum(steps)
+
+
 def test_many_are_as_many_singles():
     twins = Twins(_WORTH_THREADS + 8, "SameStep", requests=2)
     twins.reset(0)

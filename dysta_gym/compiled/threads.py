@@ -1,0 +1,40 @@
+"""What compiled code of several threads needs: numbers that all of them see alike."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+
+def _atomic(operation: str) -> Any:
+    """An operation on an entry of an array of int64 that threads see in one order."""
+
+    def _apply(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            column, at, number = arguments
+            data = context.make_array(signature.args[0])(context, builder, column).data
+            place = builder.gep(data, [at])
+            if operation == "load":
+                return builder.load_atomic(place, "seq_cst", 8)
+            if operation == "store":
+                builder.store_atomic(number, place, "seq_cst", 8)
+                return ir.Constant(number.type, 0)
+            return builder.atomic_rmw("add", place, number, "seq_cst")
+
+        return types.int64(array, types.int64, types.int64), codegen
+
+    return intrinsic(_apply)
+
+
+atomic_add, atomic_load, atomic_store = _atomic("add"), _atomic("load"), _atomic("store")
+"""``atomic_add(array, index, number)`` gives what was there before, ``atomic_load(array, index,
+0)`` what is there, ``atomic_store(array, index, number)`` nothing of use."""
+
+yield_core: Any = types.ExternalFunction(
+    "SwitchToThread" if os.name == "nt" else "sched_yield", types.int32()
+)
+"""``yield_core()``: let another thread have this one's core, if one waits for it."""
