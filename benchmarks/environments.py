@@ -155,18 +155,20 @@ def _made(env_id: str, number: int, mode: str, **settings: object) -> Any:
 def _vector(quick: bool) -> Section:
     rows, goals, timings = [], [], list[Timing]()
     used = sorted({1, cores()})
-    cases: list[tuple[int, str, dict[str, float]]] = [
+    cases: list[tuple[int, str, dict[str, Any]]] = [
         (number, "oldest", {}) for number in (MANY[:-1] if quick else MANY)
     ]
-    cases += [(256, "random", {}), (256, "oldest", {"load": 1.5})]
+    cases += [(256, "random", {}), (256, "oldest", {"load": 1.5}), (256, "oldest", {"copy": True})]
     for number, how, settings in cases:
         progress(f"{number} environments, {how} request {settings or ''}")
         steps = max(20, (20_000 if quick else 100_000) // number)
         sides: dict[str, Stepping] = {}
         for threads in used:
-            envs = _made(OURS, number, "vector_entry_point", threads=threads, **settings)
+            own = {"threads": threads, "copy": False, **settings}
+            envs = _made(OURS, number, "vector_entry_point", **own)
             sides[f"{threads}"] = Stepping(envs, how, steps)
-        envs = _made(OURS, number, "sync", **settings)
+        shared = {key: value for key, value in settings.items() if key != "copy"}
+        envs = _made(OURS, number, "sync", **shared)
         sides["sync"] = Stepping(envs, how, max(5, steps // 20))
         envs = _made(CARTPOLE, number, "vector_entry_point")
         sides["cartpole"] = Stepping(envs, CARTPOLE, steps)
@@ -180,7 +182,7 @@ def _vector(quick: bool) -> Section:
         queue = np.mean(sides["1"].queues[-len(timing["1"].seconds) * steps :])
         rows.append(
             [
-                f"{how} request" + "".join(f", {k} {v:g}" for k, v in settings.items()),
+                f"{how} request" + "".join(f", {k} {v}" for k, v in settings.items()),
                 f"{number:,}",
                 f"{queue:.0f}",
                 *(short(speed[f"{threads}"]) for threads in used),

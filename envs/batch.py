@@ -6,6 +6,7 @@ workloads are drawn from, and two outcomes, which calls fill in turn.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -362,7 +363,9 @@ class Batch:
             guests: Episodes to be played instead, by environment.
         """
         before, self._frame = self.outcome, 1 - self._frame
-        for column, old in zip(self.outcome, before, strict=True):
+        columns: Iterable[tuple[NDArray[Any], NDArray[Any]]]
+        columns = zip(self.outcome, before, strict=True)
+        for column, old in columns:
             column[~chosen] = old[~chosen]
         what = np.where(chosen, np.where(has_seed, _SEEDED, _NEXT), _LEFT)
         for index, episode in guests.items():

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from numba import types
+from numpy.typing import NDArray
 
 from dysta_gym.compiled.functions import address_of, compiled
 from dysta_gym.compiled.records import blank
@@ -95,7 +96,7 @@ class Settings:
         """A slot."""
         return spaces.Discrete(self.slots)
 
-    def observation_space(self) -> spaces.Box:
+    def observation_space(self) -> spaces.Space[NDArray[np.float32]]:
         """The features of every slot, then those of the queue."""
         of_request, of_queue = self.features.requests, self.features.queue
         # An empty slot is all zeros, whatever the bounds of what would stand there.

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 MODULE = """
 import typer
-from dysta_gym import Policy
+from dysta_gym import Feature, Policy, Reward
 
 def score(queue, size, now, parameters, scores):
     for i in range(size):
@@ -29,12 +30,23 @@ def odd(what: int | str) -> None:
 
 def read(path):
     return MINE
+
+def _age(queue, i, whole):
+    return (whole.now - queue.arrival[i]) / whole.unit
+
+def _steps(accrued, queue, memory):
+    return -1.0
+
+AGE = Feature("aged", "time since arrival, in units", _age, 0, 99)
+STEPS = Reward("steps", "minus the number of steps", _steps)
 """
 
 SOUND = {
     "dysta_gym.policies": {"mine": "sound:MINE"},
     "dysta_gym.policy_files": {"rule": "sound:read"},
     "dysta_gym.commands": {"hello": "sound:hello"},
+    "dysta_gym.features": {"aged": "sound:AGE", "wrong": "sound:NUMBER", "gone": "nowhere:AGE"},
+    "dysta_gym.rewards": {"steps": "sound:STEPS", "wrong": "sound:NUMBER"},
 }
 
 
@@ -146,3 +158,44 @@ def test_of_two_that_share_a_name_ours_or_the_first_is_used(tmp_path, shell):
     ):
         assert line.startswith("dysta-gym: warning: ") and all(word in line for word in words)
     assert "--scenario" in shell("compare", "-h")[0]
+
+
+def test_features_and_rewards_plug_in(tmp_path, shell):
+    install(tmp_path, "sound", SOUND)
+    program = """
+import gymnasium as gym
+import dysta_gym
+
+usual = {"reward": "steps", "features": ["aged", "size"], "slots": 3, "requests": 10}
+env = gym.make("SparseMultiDNN-v0", **usual)
+envs = gym.make_vec("SparseMultiDNN-v0", 2, **usual)
+observation, _ = env.reset(seed=0)
+assert observation.shape == (6,) and envs.reset(seed=0)[0].tolist()[0] == observation.tolist()
+total, steps, ended = 0.0, 0, False
+while not ended:
+    observation, reward, ended, _, _ = env.step(0)
+    total, steps = total + reward, steps + 1
+assert total == -steps
+again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+assert again.observation_space == env.observation_space
+for wrong, words in (
+    ({"features": ["wrong"]}, ["features", "'wrong'", "sound", "int", "Feature"]),
+    ({"features": ["gone"]}, ["features", "'gone'", "nowhere", "sound"]),
+    ({"features": ["none"]}, ["features", "'none'", "aged", "slack"]),
+    ({"reward": "wrong"}, ["reward", "'wrong'", "sound", "int", "Reward"]),
+    ({"reward": "none"}, ["reward", "'none'", "steps", "objective"]),
+):
+    try:
+        gym.make("SparseMultiDNN-v0", **wrong)
+    except dysta_gym.DystaError as error:
+        assert all(word in str(error) for word in words), error
+        assert len(str(error).splitlines()) == 1
+    else:
+        raise AssertionError(wrong)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -70,7 +70,7 @@ def compiled_or_refused(
     Raises:
         DystaError: If it cannot be compiled.
     """
-    made = compiled(signature)(function)
+    made: Any = compiled(signature)(function)
     try:
         made.compile()
     except NumbaError as error:

@@ -333,7 +333,7 @@ def test_an_ended_environment_that_does_not_start_over(refused):
 
 # --- a penalty that changes ----------------------------------------------------------------------
 
-LATE = {"requests": 20, "slo_multiplier": 2.0, "copy": True}
+LATE = {"requests": 20, "slo_multiplier": 2.0}
 
 
 def rewards_of(envs, actions):
@@ -433,7 +433,7 @@ def arrays_of(result):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_arrays_stay_as_they_are_for_a_step_or_for_ever(mode):
-    borrowed, own = make(2, mode, requests=2), make(2, mode, requests=2, copy=True)
+    borrowed, own = make(2, mode, requests=2, copy=False), make(2, mode, requests=2)
     kept = []
     results = [borrowed.reset(seed=0)], [own.reset(seed=0)]
     ended = np.zeros(2, bool)
@@ -462,7 +462,7 @@ def test_arrays_stay_as_they_are_for_a_step_or_for_ever(mode):
 def test_the_number_of_threads_changes_nothing(count):
     results = []
     for threads in (1, 2, 5, None):
-        envs = make(count, "SameStep", requests=2, copy=True, threads=threads)
+        envs = make(count, "SameStep", requests=2, threads=threads)
         results.append([envs.reset(seed=3)])
         rng = np.random.default_rng(0)
         for _ in range(120):
@@ -497,7 +497,7 @@ def test_python_threads_may_step_at_once():
 
 
 def _steps(count):
-    envs = make(count, copy=True, threads=2)
+    envs = make(count, threads=2)
     return [envs.reset(seed=3), *(envs.step(np.zeros(count, np.int64)) for _ in range(50))]
 
 
