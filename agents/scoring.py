@@ -164,12 +164,8 @@ class Worth(nn.Module):
         return value
 
 
-class ScoringPolicy(MaskableActorCriticPolicy):
-    """Scores as logits, and their worth: ``MaskablePPO(ScoringPolicy, env)``.
-
-    ``policy_kwargs`` has ``width``, that of the networks, and ``features``, those that the
-    environment shows, where these are not the default.
-    """
+class _Scoring:
+    """What both kinds of policies are told beside what Stable-Baselines3 tells them."""
 
     def __init__(
         self,
@@ -181,6 +177,18 @@ class ScoringPolicy(MaskableActorCriticPolicy):
         self.width, self.features = width, features
         super().__init__(*args, **kwargs)
 
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        given: dict[str, Any] = super()._get_constructor_parameters()  # type: ignore[misc]
+        return {**given, "width": self.width, "features": self.features}
+
+
+class ScoringPolicy(_Scoring, MaskableActorCriticPolicy):
+    """Scores as logits, and their worth: ``MaskablePPO(ScoringPolicy, env)``.
+
+    ``policy_kwargs`` has ``width``, that of the networks, and ``features``, those that the
+    environment shows, where these are not the default.
+    """
+
     def _build(self, lr_schedule: Schedule) -> None:
         self.see = Sight(self.features)
         self.scorer = Scorer(self.width, self.see.policy)
@@ -188,10 +196,6 @@ class ScoringPolicy(MaskableActorCriticPolicy):
         self.optimizer = self.optimizer_class(
             self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
         )
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        own = {"width": self.width, "features": self.features}
-        return {**super()._get_constructor_parameters(), **own}
 
     def _distribution(self, seen: Seen, masks: NDArray[np.bool_] | None) -> Any:
         logits = seen.scores(self.scorer(seen))
@@ -253,23 +257,9 @@ class QNet(nn.Module):
         self.train(mode)
 
 
-class ScoringQPolicy(DQNPolicy):
+class ScoringQPolicy(_Scoring, DQNPolicy):
     """`QNet` for DQN; ``policy_kwargs`` as of `ScoringPolicy`."""
-
-    def __init__(
-        self,
-        *args: Any,
-        width: int = 16,
-        features: Sequence[str | Feature] = DEFAULT,
-        **kwargs: Any,
-    ) -> None:
-        self.width, self.features = width, features
-        super().__init__(*args, **kwargs)
 
     def make_q_net(self) -> Any:
         """A network."""
         return QNet(self.width, Sight(self.features)).to(self.device)
-
-    def _get_constructor_parameters(self) -> dict[str, Any]:
-        own = {"width": self.width, "features": self.features}
-        return {**super()._get_constructor_parameters(), **own}
