@@ -143,6 +143,8 @@ def load(path: str | Path) -> Checkpoint:
         )
     try:
         own = {key: record.pop(key) for key in ("name", "network", "width", "features", "level")}
+        if not isinstance(own["features"], list):
+            raise DystaError(f"features: {own['features']!r} is not allowed; it must be a list")
         own["features"] = tuple(own["features"])
         return Checkpoint(**own, weights=content["weights"], record=record)
     except KeyError as error:

@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pandas as pd
+from gymnasium import spaces
 from numpy.typing import NDArray
 
 from dysta_gym.comparison import DEFAULT_SCENARIOS, Cell, Rows, cells_of, table
@@ -163,6 +164,11 @@ def _check_fit(agent: Any, envs: Any) -> None:
         raise DystaError(
             f"agent: it observes an array of shape {theirs.shape}, but one of shape {ours.shape} "
             "is shown; what changed it in training must be done in a function of one's own"
+        )
+    if isinstance(theirs, spaces.Box) and theirs != ours:
+        raise DystaError(
+            "agent: it observes features of other bounds than are shown; give features=, those "
+            "that it was trained on"
         )
 
 

@@ -193,9 +193,11 @@ _MADE: dict[Score, tuple[str, Selection]] = {}
 
 
 @cache
-def _rule(kind: str, selection: Selection) -> Score:
+def rule_of(kind: str, selection: Selection) -> Score:
+    """The scoring rule of a kind of network for some features."""
     rule = {"tiny": _tiny, "pooled": _pooled}[kind](selection)
     _MADE[rule] = kind, selection
+    rule.made_by = rule_of, (kind, selection)  # type: ignore[attr-defined]  # see Policy
     return rule
 
 
@@ -205,7 +207,7 @@ def kind_of(score: Score) -> tuple[str, Selection] | None:
 
 
 NETWORKS = {
-    "tiny": Network(partial(_rule, "tiny"), _tiny_weights),
-    "pooled": Network(partial(_rule, "pooled"), _pooled_weights),
+    "tiny": Network(partial(rule_of, "tiny"), _tiny_weights),
+    "pooled": Network(partial(rule_of, "pooled"), _pooled_weights),
 }
 """The kinds of networks by name."""

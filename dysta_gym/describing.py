@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
+from dysta_gym.compiled.digest import Digest
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.errors import DystaError
 from dysta_gym.features import Feature, Selection, Whole
 from dysta_gym.machine.queue import Queue
+
+Made = TypeVar("Made", bound=Callable[..., Any])
+
+
+def fresh(make: Made) -> Made:
+    """Keep what a function makes of rows of the tables, until what their formulas read changes.
+
+    Its one argument is a row, a tuple of rows or a `Selection`.
+    """
+    kept: dict[Any, tuple[tuple[Digest, ...], Any]] = {}
+
+    def made(of: Any) -> Any:
+        digests, found = kept.get(of, ((), None))
+        if found is None or not all(digest.holds() for digest in digests):
+            found = make(of)
+            kept[of] = tuple(map(Digest, _formulas(of))), found
+        return found
+
+    return cast(Made, wraps(make)(made))
+
+
+def _formulas(of: Any) -> Iterator[Callable[..., float]]:
+    if isinstance(of, Selection):
+        of = (*of.requests, *of.queue)
+    for each in of if isinstance(of, tuple) else (of,):
+        yield each.formula
 
 
 @compiled(None, inline=True)
@@ -67,7 +95,6 @@ def _bounding(feature: Feature) -> Any:
     return _clipped if feature.clipped else _rounded
 
 
-@cache
 def _of_request(feature: Feature) -> Any:
     """``value(queue, i, whole)`` as it is shown."""
     formula, bounded = compiled(None, inline=True)(feature.formula), _bounding(feature)
@@ -79,7 +106,6 @@ def _of_request(feature: Feature) -> Any:
     return compiled(None, inline=True)(value)
 
 
-@cache
 def _of_queue(feature: Feature) -> Any:
     """``value(queue, whole)`` as it is shown."""
     formula, bounded = compiled(None, inline=True)(feature.formula), _bounding(feature)
@@ -91,7 +117,18 @@ def _of_queue(feature: Feature) -> Any:
     return compiled(None, inline=True)(value)
 
 
-@cache
+_TOGETHER = 16
+"""Features that are written together: functions are made of functions, so deep and no deeper."""
+
+
+def _both(some: Any, others: Any) -> Any:
+    def in_turn(queue: Queue, i: int, whole: Whole, out: Any, at: int, stride: int) -> None:
+        some(queue, i, whole, out, at, stride)
+        others(queue, i, whole, out, at, stride)
+
+    return compiled(None, inline=True)(in_turn)
+
+
 def row_writer(features: tuple[tuple[int, Feature], ...]) -> Any:
     """``write(queue, i, whole, out, at, stride)``: features of one request, each to its column.
 
@@ -103,6 +140,8 @@ def row_writer(features: tuple[tuple[int, Feature], ...]) -> Any:
             pass
 
         return compiled(None, inline=True)(nothing)
+    if len(features) > _TOGETHER:
+        return _both(row_writer(features[:_TOGETHER]), row_writer(features[_TOGETHER:]))
     (column, feature), rest = features[0], row_writer(features[1:])
     value = _of_request(feature)
 
@@ -114,7 +153,6 @@ def row_writer(features: tuple[tuple[int, Feature], ...]) -> Any:
     return compiled(None, inline=True)(write)
 
 
-@cache
 def column_writer(features: tuple[Feature, ...]) -> Any:
     """``write(queue, size, whole, out)``: one feature of all requests after the other.
 
@@ -134,7 +172,6 @@ def column_writer(features: tuple[Feature, ...]) -> Any:
     return compiled(None, inline=True)(write)
 
 
-@cache
 def whole_writer(features: tuple[Feature, ...]) -> Any:
     """``write(queue, whole, out, at)``: features of the queue, one after the other."""
     if not features:
@@ -143,6 +180,14 @@ def whole_writer(features: tuple[Feature, ...]) -> Any:
             pass
 
         return compiled(None, inline=True)(nothing)
+    if len(features) > _TOGETHER:
+        some, others = whole_writer(features[:_TOGETHER]), whole_writer(features[_TOGETHER:])
+
+        def in_turn(queue: Queue, whole: Whole, out: Any, at: int) -> None:
+            some(queue, whole, out, at)
+            others(queue, whole, out, at + _TOGETHER)
+
+        return compiled(None, inline=True)(in_turn)
     value, rest = _of_queue(features[0]), whole_writer(features[1:])
 
     def write(queue: Queue, whole: Whole, out: Any, at: int) -> None:
@@ -152,7 +197,6 @@ def whole_writer(features: tuple[Feature, ...]) -> Any:
     return compiled(None, inline=True)(write)
 
 
-@cache
 def describer(selection: Selection) -> Any:
     """``describe(queue, size, now, unit, requests, whole)`` for compiled rules.
 

@@ -29,7 +29,7 @@ import numpy as np
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.errors import DystaError
 from dysta_gym.machine.queue import Queue
-from dysta_gym.plugins import OpenTable
+from dysta_gym.plugins import OpenTable, check_formula
 
 LEAST = 1e-3
 """Times, in units, count as no less where their logarithm is taken or something is divided by
@@ -91,7 +91,8 @@ class Feature:
             network that is to run as a policy cannot see it.
 
     Raises:
-        DystaError: If the name is none, or the bounds are not finite and in order.
+        DystaError: If the name is none, the formula no function, or the bounds are not numbers in
+            order.
     """
 
     name: str
@@ -108,13 +109,19 @@ class Feature:
         name = self.name
         if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
             raise DystaError(f"feature: name {name!r} is not allowed; it must be one as in Python")
+        check_formula(f"feature {name!r}", self.formula)
         for bound in ("low", "high"):
+            value = getattr(self, bound)
+            if not isinstance(value, int | float | np.number) or not abs(value) < 1e38:
+                raise DystaError(
+                    f"feature {name!r}: {bound} is {value!r}; it must be a number, below 1e38"
+                )
             # As float32 holds it, so that what is clipped in float64 lies within the space.
-            object.__setattr__(self, bound, float(np.float32(getattr(self, bound))))
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+            object.__setattr__(self, bound, float(np.float32(value)))
+        if not self.low < self.high:
             raise DystaError(
                 f"feature {name!r}: bounds {self.low:g} to {self.high:g} are not allowed; "
-                "they must be finite, the lower one first"
+                "the lower one comes first"
             )
         if self.kept and (self.of_queue or self.environment_only):
             raise DystaError(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from types import FunctionType
 from typing import Any, Generic, TypeVar
 
 from dysta_gym.errors import DystaError, one_of
@@ -82,9 +83,18 @@ class OpenTable(Generic[Row]):
     def __init__(self, field: str, group: str, kind: type[Row]) -> None:
         self.field, self.group, self.kind = field, group, kind
         self.own: dict[str, Row] = {}
+        self._told = False
 
     def names(self) -> tuple[str, ...]:
-        """Names of all rows, those of this package first."""
+        """Names of all rows, those of this package first.
+
+        Of one that another package gives, too, a line on standard error says that ours is used.
+        """
+        if not self._told:
+            self._told = True
+            for name in self.own.keys() & entries(self.group).keys():
+                theirs = described(entries(self.group)[name])
+                warn(f"{self.group}: {theirs} is not used; this package has its own")
         return tuple(dict.fromkeys([*self.own, *entries(self.group)]))
 
     def find(self, wanted: object) -> Row:
@@ -106,4 +116,18 @@ class OpenTable(Generic[Row]):
                 f"{self.field}: {described(entry)} gives a {type(row).__name__}; "
                 f"it must be a dysta_gym.{self.kind.__name__}"
             )
+        name = getattr(row, "name", wanted)
+        if name != wanted:
+            raise DystaError(
+                f"{self.field}: {described(entry)} gives one that is called {name!r}; "
+                "the two names must be the same"
+            )
         return row
+
+
+def check_formula(where: str, formula: object) -> None:
+    """Raise a `DystaError` if a formula of a row is not what can be compiled."""
+    if not isinstance(formula, FunctionType):
+        raise DystaError(
+            f"{where}: formula is {formula!r}; it must be a plain function, written with def"
+        )

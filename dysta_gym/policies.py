@@ -137,6 +137,16 @@ class Policy:
     def __hash__(self) -> int:
         return hash(self.spec)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A function that was made by another one is no name in a module: keep how it was made.
+        made_by = getattr(self.score, "made_by", None)
+        return vars(self) if made_by is None else {**vars(self), "score": None, "made_by": made_by}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        make, arguments = state.pop("made_by", (None, ()))
+        vars(self).update({**state, "score": make(*arguments)} if make else state)
+
     def values(self, mean_isolated_s: float) -> NDArray[np.float64]:
         """What the rule reads: its parameters, in their order, then its weights.
 

@@ -20,7 +20,7 @@ from dysta_gym.compiled.records import Floats
 from dysta_gym.compiled.sorting import sort
 from dysta_gym.errors import DystaError
 from dysta_gym.machine.queue import Queue
-from dysta_gym.plugins import OpenTable
+from dysta_gym.plugins import OpenTable, check_formula
 
 MEMORY = 8
 """Numbers that a reward may remember from step to step."""
@@ -72,6 +72,7 @@ class Reward:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise DystaError(f"reward: name {self.name!r} is not allowed; it must be text")
+        check_formula(f"reward {self.name!r}", self.formula)
 
 
 TABLE = OpenTable("reward", "dysta_gym.rewards", Reward)

@@ -223,6 +223,12 @@ class TraceStore:
         self._averages: dict[str, Averages] = {}
         self.cached: dict[Any, Any] = {}  # tables that others derive from this store
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "cached": {}}  # derived again where they are needed
+
+    def __deepcopy__(self, memo: object) -> TraceStore:
+        return self  # nothing that it says changes
+
     def index(self, name: str) -> int:
         """Position of the trace called ``name``.
 

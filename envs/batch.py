@@ -32,6 +32,7 @@ from dysta_gym.envs.episode import (
     turn,
 )
 from dysta_gym.envs.settings import Settings
+from dysta_gym.errors import DystaError
 from dysta_gym.machine.queue import PREEMPTIONS, Jobs, Queue, State
 from dysta_gym.metrics import names, tally
 from dysta_gym.traces import cell_of, reference_split
@@ -253,7 +254,7 @@ class Batch:
     """
 
     def __init__(self, settings: Settings, count: int, mode: AutoresetMode, threads: int) -> None:
-        self._count, self._threads = count, threads
+        self._settings, self._count, self._threads = settings, count, threads
         self._frame = 0
         self._visiting: dict[int, Episode] = {}
         # Two to fill in turn, and what the last steps of episodes showed.
@@ -343,7 +344,7 @@ class Batch:
         """Step all environments, with actions that have been checked."""
         self._frame = 1 - self._frame
         self._crew.job.actions[:] = actions
-        self._crew.run(self._frames[self._frame].address)
+        self._run()
 
     def start(
         self,
@@ -374,9 +375,29 @@ class Batch:
         job = self._crew.job
         job.what[:], job.reseeded[:], job.seeds[:] = what, reseeded, seeds
         try:
-            self._crew.run(self._frames[self._frame].address)
+            self._run()
         finally:
             job.what[:] = _STEP
+
+    def _run(self) -> None:
+        self._crew.run(self._frames[self._frame].address)
+        failed = np.flatnonzero(self._crew.job.failed)
+        if not failed.size:
+            return
+        # Whatever has raised will again: in this thread, where it can be told.
+        index, to = int(failed[0]), self._to[self._frame].address
+        at = int(self._shared.episodes[index])
+        try:
+            self._settings.pay(at, to, index)
+            self._settings.observe(at, to, index)
+        except Exception as error:
+            told = f"{type(error).__name__}: {error}"
+        else:
+            told = "it raised an error that does not come again"
+        raise DystaError(
+            f"environment {index}: the formula of a feature or of the reward fails ({told}); "
+            "correct it, and reset"
+        )
 
     def _visit(self, index: int, episode: Episode) -> None:
         """Let an environment play an episode from elsewhere."""
@@ -393,9 +414,10 @@ class Batch:
     def __setstate__(self, state: dict[str, Any]) -> None:
         away = state.pop("_away")
         vars(self).update(state)
+        self._home = [self._settings.here(episode) for episode in self._home]
         self._place()
         for index in np.flatnonzero(away).tolist():
-            self._visit(index, self._visiting[index])
+            self._visit(index, self._settings.here(self._visiting[index]))
 
 
 def _blank_episodes(

@@ -18,7 +18,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from dysta_gym.compiled.functions import address_of, compiled
-from dysta_gym.compiled.records import INTS_TYPE, Ints, Placed, invoke, reader
+from dysta_gym.compiled.records import INTS_TYPE, Ints, Placed, attempt, reader
 from dysta_gym.compiled.threads import atomic_add, atomic_load, atomic_store, yield_core
 from dysta_gym.envs.episode import Bools
 
@@ -47,6 +47,7 @@ class Job(NamedTuple):
         actions: See ``act``.
         reseeded: See ``act``.
         seeds: See ``act``.
+        failed: Whether ``act`` has raised something.
     """
 
     act: int
@@ -56,6 +57,7 @@ class Job(NamedTuple):
     actions: Ints
     reseeded: Bools
     seeds: NDArray[np.uint64]
+    failed: Bools
 
 
 _JOB_TYPE = types.NamedTuple(
@@ -64,6 +66,7 @@ _JOB_TYPE = types.NamedTuple(
         *(INTS_TYPE,) * 3,
         types.boolean[::1],
         types.uint64[::1],
+        types.boolean[::1],
     ],
     Job,
 )
@@ -81,7 +84,7 @@ def _take(at: int) -> bool:
     last = min(first + job.share, total)
     batch = atomic_load(job.shared, _BATCH, 0)
     for index in range(first, last):
-        invoke(
+        job.failed[index] = not attempt(
             job.act,
             (
                 batch,
@@ -158,6 +161,7 @@ class Crew:
             actions=np.zeros(environments, np.int64),
             reseeded=np.zeros(environments, np.bool_),
             seeds=np.zeros(environments, np.uint64),
+            failed=np.zeros(environments, np.bool_),
         )
         self._placed = Placed(self.job, _JOB_TYPE)
         self._begin()
@@ -169,7 +173,7 @@ class Crew:
         self.job.shared[[_NEXT, _DONE]] = self.job.what.size
 
     def run(self, batch: int) -> None:
-        """Do the job for the batch at this address."""
+        """Do the job for the batch at this address; `Job.failed` says where that has raised."""
         if self._process != os.getpid():  # a child, whose parent may have been at work
             self._begin()
         with self._lock:

@@ -7,7 +7,6 @@ what comes of the steps of any number of them. Compiled code reads both from mem
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, NamedTuple
 
 import numba
@@ -25,8 +24,9 @@ from dysta_gym.compiled.records import (
     reader,
 )
 from dysta_gym.compiled.sorting import sort
-from dysta_gym.describing import row_writer, whole_of, whole_writer
-from dysta_gym.features import Feature, Selection
+from dysta_gym.describing import fresh, row_writer, whole_of, whole_writer
+from dysta_gym.errors import DystaError
+from dysta_gym.features import Feature, Selection, select
 from dysta_gym.machine.machine import Machine
 from dysta_gym.machine.queue import (
     ARRIVED,
@@ -233,7 +233,6 @@ def _advance(episode: Episode, slot: int) -> tuple[float, float]:
     return turnaround, violations / jobs.deadline.size
 
 
-@cache
 def _copier(columns: tuple[int, ...], first: int = 0) -> Any:
     """``copy(rows, row, out, at)``: the kept features of a request, each to its own column."""
     if first == len(columns):
@@ -257,12 +256,15 @@ def kept_of(selection: Selection) -> tuple[Feature, ...]:
     return tuple(each for each in selection.requests if each.kept)
 
 
-@cache
+@fresh
 def observer(selection: Selection) -> Any:
     """What writes the observation and the mask of an environment: ``observe(at, to, index)``.
 
     Arguments as of `turn`. Whatever the features are, steps call it by its address, so that they
     need not be compiled again.
+
+    Raises:
+        DystaError: If a feature cannot be compiled.
     """
     columns = list(enumerate(selection.requests))
     copy = _copier(tuple(column for column, each in columns if each.kept))
@@ -301,9 +303,15 @@ def observer(selection: Selection) -> Any:
         masks[0] = True  # at the end of an episode, too, for something must be there to choose
         outcome.filled[index] = taken
 
-    names = ", ".join(selection.names)
     signature = types.void(types.intp, types.intp, types.int64)
-    return compiled_or_refused(signature, observe, f"features {names}: one of their formulas")
+    features = (*selection.requests, *selection.queue)
+    named = f"feature {features[0].name!r}: its" if len(features) == 1 else "features: a"
+    try:
+        return compiled_or_refused(signature, observe, f"{named} formula")
+    except DystaError:
+        for each in features if len(features) > 1 else ():
+            observer(select([each]))  # raises the same, and says of which
+        raise
 
 
 def new_episode(
@@ -364,7 +372,7 @@ _PAY_SIGNATURE = types.void(
 )
 
 
-@cache
+@fresh
 def payer(reward: Reward) -> Any:
     """What rewards a step: ``pay(at, to, index, turnaround, violations, begins)``.
 

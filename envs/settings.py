@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,10 @@ from gymnasium import spaces
 from numba import types
 from numpy.typing import NDArray
 
-from dysta_gym.compiled.functions import address_of, compiled
+from dysta_gym.compiled.functions import address_of, compiled_or_refused
 from dysta_gym.compiled.records import blank
-from dysta_gym.describing import column_writer
-from dysta_gym.envs.episode import DECISIONS, Singles, Terms, kept_of, observer, payer
+from dysta_gym.describing import column_writer, fresh
+from dysta_gym.envs.episode import DECISIONS, Episode, Singles, Terms, kept_of, observer, payer
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.features import DEFAULT, Feature, Whole, select
 from dysta_gym.information import ALL_LEVELS, estimates
@@ -76,7 +75,19 @@ class Settings:
         self.reward, self.decisions = REWARDS.find(reward), decisions
         self._penalty = np.zeros(1)
         self.penalty = penalty
+        self._compile()
+
+    def _compile(self) -> None:
         self._pay, self._observe = payer(self.reward), observer(self.features)
+        self._keep = keeper(kept_of(self.features))
+
+    def __getstate__(self) -> dict[str, Any]:
+        compiled = ("_pay", "_observe", "_keep")
+        return {key: value for key, value in vars(self).items() if key not in compiled}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._compile()
 
     @property
     def penalty(self) -> float:
@@ -115,9 +126,9 @@ class Settings:
         tables = Tables(store.latency_s, *estimates(store, self.level, reference))
         unit_s = self.store.mean_isolated_s(reference_split(self.split))
         kept = kept_of(self.features)
-        key = ("kept features", self.level, reference, unit_s, kept)
+        key = ("kept features", self.level, reference, unit_s, kept, self._keep)
         if key not in store.cached:
-            store.cached[key] = _kept(store, tables, unit_s, kept)
+            store.cached[key] = _kept(store, tables, unit_s, len(kept), self._keep)
         return Terms(
             tables=tables,
             kept=store.cached[key],
@@ -125,10 +136,25 @@ class Settings:
             slots=self.slots,
             unit_s=unit_s,
             penalty=self._penalty,
-            reward=address_of(self._pay),
-            observe=address_of(self._observe),
+            **self.addresses(),
             decisions=DECISIONS.index(self.decisions),
         )
+
+    def pay(self, at: int, to: int, index: int) -> None:
+        """Let the reward say what nothing is worth, see `payer`."""
+        self._pay(at, to, index, 0.0, 0.0, False)
+
+    def observe(self, at: int, to: int, index: int) -> None:
+        """Write the observation and the mask of an environment, see `observer`."""
+        self._observe(at, to, index)
+
+    def addresses(self) -> dict[str, int]:
+        """Where the code is that `Terms` lead to, in this process."""
+        return {"reward": address_of(self._pay), "observe": address_of(self._observe)}
+
+    def here(self, episode: Episode) -> Episode:
+        """An episode that may come from another process, with the addresses of this one."""
+        return episode._replace(terms=episode.terms._replace(**self.addresses()))
 
     def workload(self, given: object) -> Workload:
         """A workload as an option of ``reset`` gives it.
@@ -146,9 +172,7 @@ class Settings:
         return requests_under(self.scenario, given, self.split)
 
 
-def _kept(
-    store: TraceStore, tables: Tables, unit_s: float, features: tuple[Feature, ...]
-) -> Singles:
+def _kept(store: TraceStore, tables: Tables, unit_s: float, features: int, keep: Any) -> Singles:
     """The kept features of a request about to run each cell, ``(cells * features,)``."""
     layers = np.concatenate([np.full(t.latency_s.size, t.latency_s.shape[1]) for t in store.traces])
     inputs = [len(trace.train) for trace in store.traces]
@@ -165,13 +189,14 @@ def _kept(
         executed=executed,
         layers=layers,
     )
-    table = np.zeros((len(features), cells), np.float32)
-    _keeper(features)(queue, cells, unit_s, table.ravel())
+    table = np.zeros((features, cells), np.float32)
+    keep(queue, cells, unit_s, table.ravel())
     return np.ascontiguousarray(table.T).ravel()
 
 
-@cache
-def _keeper(features: tuple[Feature, ...]) -> Callable[[Queue, int, float, Singles], None]:
+@fresh
+def keeper(features: tuple[Feature, ...]) -> Any:
+    """What computes kept features: ``keep(queue, size, unit, out)``, one after the other."""
     columns = column_writer(features)
 
     def keep(queue: Queue, size: int, unit: float, out: Singles) -> None:
@@ -179,8 +204,8 @@ def _keeper(features: tuple[Feature, ...]) -> Callable[[Queue, int, float, Singl
         columns(queue, size, whole, out)
 
     signature = types.void(QUEUE_TYPE, types.int64, types.float64, types.float32[::1])
-    function: Callable[[Queue, int, float, Singles], None] = compiled(signature)(keep)
-    return function
+    names = ", ".join(repr(each.name) for each in features)
+    return compiled_or_refused(signature, keep, f"features {names}: the formula of one")
 
 
 def at_least_one(field: str, value: Any) -> int:

@@ -71,11 +71,13 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     {default}
 
-    ``features`` says which are shown, in which order; there are also
+    ``features`` says which are shown, in this order, those of a request before those of the queue;
+    there are also
 
     {others}
 
-    and one's own, a `dysta_gym.Feature` in place of a name.
+    and one's own, a `dysta_gym.Feature` in place of a name. (Only names let ``env.spec`` become
+    JSON: a package gives its own a name, see `dysta_gym.features`.)
 
     ## Rewards
 
@@ -221,6 +223,7 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         if self.machine is not None:
+            self._episode = self.settings.here(self._episode)
             self._place()
 
     def _workload(self, seed: int | None, options: Mapping[str, Any] | None) -> Workload:

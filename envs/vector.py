@@ -212,7 +212,11 @@ class SparseMultiDNNVectorEnv(
                 "reset it first, with options={'reset_mask': ...}"
             )
         chosen = self._actions(actions)
-        self._batch.step(chosen)
+        try:
+            self._batch.step(chosen)
+        except BaseException:
+            self._seeded[:] = False  # nobody knows what has been done: reset first
+            raise
         return (
             self._outcome("observations"),
             self._outcome("rewards"),

@@ -3,6 +3,8 @@
 import copy
 import math
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 
 import gymnasium as gym
@@ -12,7 +14,18 @@ import pytest
 from hypothesis import given, settings
 from numba import types
 
-from dysta_gym import DystaError, Feature, Machine, compare
+from dysta_gym import (
+    DystaError,
+    Feature,
+    Machine,
+    Policy,
+    Reward,
+    compare,
+    find,
+    generate,
+    load_scenario,
+    simulate,
+)
 from dysta_gym.agents.networks import NETWORKS
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.describing import column_writer, whole_of, whole_writer
@@ -175,8 +188,6 @@ def test_a_network_sees_features_of_ones_own():
     selection = select([HURRY, "remaining", CROWD])
     rule = NETWORKS["tiny"].rule(selection)
     assert rule is NETWORKS["tiny"].rule(select([HURRY, "remaining", CROWD]))
-    from dysta_gym import Policy
-
     policy = Policy("mine", rule, level="monitored", weights=(1.0, 0.0, 1.0, 2.0, 0.1, -0.2, 0, 1))
     plain = replace(policy, name="plain", interpreted=True)
     frame = compare(["multi-attnn"], [policy, plain], requests=40, seeds=[0])
@@ -193,6 +204,8 @@ def test_a_network_sees_features_of_ones_own():
         (3, ["features", "3", "list"]),
         ([None], ["features", "None"]),
         ([Feature("mine", "", _broken)], ["mine", "formula", "cannot be compiled"]),
+        (["size", Feature("mine", "", _broken)], ["'mine'", "formula", "cannot be compiled"]),
+        ([Feature("mine", "", _broken, kept=True)], ["mine", "formula", "cannot be compiled"]),
     ],
     ids=str,
 )
@@ -207,7 +220,11 @@ def test_features_that_are_refused(refused, features, words):
         ({"name": "no name"}, ["name", "'no name'"]),
         ({"name": "class"}, ["name", "'class'"]),
         ({"low": 2.0}, ["bounds", "2 to 1"]),
-        ({"high": math.inf}, ["bounds", "inf"]),
+        ({"high": math.inf}, ["high", "inf"]),
+        ({"low": "a"}, ["low", "'a'", "number"]),
+        ({"low": math.nan}, ["low", "nan", "number"]),
+        ({"formula": None}, ["formula", "None", "function"]),
+        ({"formula": math.sin}, ["formula", "sin", "function"]),
         ({"of_queue": True, "kept": True}, ["kept"]),
     ],
     ids=str,
@@ -221,3 +238,94 @@ def test_what_only_an_environment_knows_is_not_for_policies():
     with pytest.raises(DystaError, match=r"'behind'.*environment"):
         NETWORKS["tiny"].rule(select([*SCHEDULING, "behind"]))
     assert set(TABLE.names()) >= set(TABLE.own)
+
+
+# --- what changes, what fails, and other processes -----------------------------------------------
+
+SCALE, ADDED = 1.0, np.array([1.0])
+
+
+def _scaled(queue, i, whole):
+    return SCALE + ADDED[0]
+
+
+def _paid(accrued, queue, memory):
+    return SCALE
+
+
+def test_a_global_that_a_formula_reads_may_change():
+    global SCALE
+    feature, reward = Feature("scaled", "", _scaled, 0, 99), Reward("paid", "", _paid)
+    kept = Feature("kept", "", _scaled, 0, 99, kept=True)
+    try:
+        for scale, added in ((1.0, 1.0), (7.0, 1.0), (7.0, 5.0)):
+            SCALE, ADDED[0] = scale, added
+            env = SparseMultiDNNEnv(features=[feature, kept], reward=reward, slots=1)
+            observation, _ = env.reset(seed=0)
+            assert observation.tolist() == [scale + added] * 2
+            assert env.step(0)[1] == scale
+    finally:
+        SCALE, ADDED[0] = 1.0, 1.0
+
+
+def _longest(queue, whole):
+    return queue.remaining[: whole.length].max() / whole.unit  # of an empty queue: an error
+
+
+@pytest.mark.parametrize("count", [1, 2, 256])
+def test_a_formula_that_fails_is_told_and_hangs_nothing(refused, count):
+    longest = Feature("longest", "", _longest, 0, 99, of_queue=True)
+    usual = {"features": [longest], "requests": 2, "slots": 2}
+    envs = gym.make_vec(
+        ID, num_envs=count, vectorization_mode="vector_entry_point", threads=2, **usual
+    )
+    for _ in range(2):
+        envs.reset(seed=0)
+        with refused("formula", "ValueError"):
+            for _ in range(100):
+                envs.step(np.zeros(count, np.int64))
+        with refused("reset"):
+            envs.step(np.zeros(count, np.int64))
+
+
+def test_dozens_of_features():
+    many = [Feature(f"f{number}", "", _hurry, 0, 5) for number in range(70)]
+    of_queue = [Feature(f"q{number}", "", _crowd, of_queue=True) for number in range(40)]
+    env = SparseMultiDNNEnv(features=[*many, *of_queue], slots=2, requests=5, load=2.0)
+    env.reset(seed=0)
+    observation = env.step(0)[0]
+    assert len(set(observation[:70])) == 1 and len(set(observation[140:])) == 1
+    assert observation[0] > 0 and observation[140] > 0
+
+
+def test_episodes_and_policies_go_on_in_another_process(tmp_path):
+    env = gym.make(ID, requests=8, slots=8, reward="shaped").unwrapped
+    envs = gym.make_vec(
+        ID, num_envs=2, vectorization_mode="vector_entry_point", requests=8, slots=8
+    )
+    fresh_envs = gym.make_vec(ID, num_envs=2, vectorization_mode="vector_entry_point", requests=8)
+    for each in (env, envs):
+        each.reset(seed=3)
+        for _ in range(5):
+            each.step(0 if each is env else [0, 0])
+    policy = find("evolved")
+    (tmp_path / "state").write_bytes(pickle.dumps((env, envs, fresh_envs, policy)))
+    program = """
+import pickle, sys
+import numpy as np, dysta_gym
+env, envs, others, policy = pickle.loads(open(sys.argv[1], "rb").read())
+others.reset(seed=0)
+print([env.step(0)[1] for _ in range(9)], [envs.step([0, 0])[1].tolist() for _ in range(9)])
+workload = dysta_gym.generate(dysta_gym.load_scenario("multi-attnn"), 0)
+print(dysta_gym.simulate(workload, policy).finish_s.tolist())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "state")],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    went_on, finish = done.stdout.splitlines()
+    ours = [env.step(0)[1] for _ in range(9)], [envs.step([0, 0])[1].tolist() for _ in range(9)]
+    assert went_on == f"{ours[0]} {ours[1]}"
+    workload = generate(load_scenario("multi-attnn"), 0)
+    assert finish == str(simulate(workload, policy).finish_s.tolist())

@@ -33,7 +33,7 @@ def main() -> None:
     """Run the command line; bad input prints one line and exits with status 2."""
     try:
         _add_commands()
-        status = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        status = app(sys.argv[1:] or ["--help"], prog_name="dysta-gym", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         _exit(130, "interrupted")
     except DystaError as error:

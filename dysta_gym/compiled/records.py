@@ -135,6 +135,26 @@ def _invoke(typingctx: Any, address: Any, arguments: Any) -> Any:
     return types.void(address, arguments), codegen
 
 
+def _attempt(typingctx: Any, address: Any, arguments: Any) -> Any:
+    """`_invoke`, but what the function raises is swallowed: whether it has come to its end."""
+
+    def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        place, packed = given
+        kinds, convention = signature.args[1].types, context.call_conv
+        function = convention.get_function_type(types.void, kinds)
+        status, _ = convention.call_function(
+            builder,
+            builder.inttoptr(place, function.as_pointer()),
+            types.void,
+            kinds,
+            cgutils.unpack_tuple(builder, packed),
+        )
+        return builder.not_(status.is_error)
+
+    return types.boolean(address, arguments), codegen
+
+
+attempt: Any = intrinsic(_attempt)
 borrow: Any = intrinsic(_borrow)
 invoke: Any = intrinsic(_invoke)
 on_stack: Any = intrinsic(_on_stack)

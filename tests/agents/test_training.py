@@ -1,5 +1,6 @@
 """Training runs: that they can be repeated, interrupted and judged, and what they refuse."""
 
+import json
 import os
 import signal
 import subprocess
@@ -45,7 +46,7 @@ REINFORCEMENT = {
     "network": {"kind": "pooled", "width": 4},
     "environments": 4,
     "slots": 8,
-    "price": {"pool": 3},
+    "penalty": {"pool": 3},
     "validate_every": 512,
 }
 PPO = {
@@ -152,6 +153,26 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(trained, tmp_path, 
     assert reports[-1] == trained(method).reports[-1]  # the network at the end is the same, too
     # Nothing is left to do: nothing is done.
     assert same(train(**usual, resume=True), checkpoint)
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_a_run_goes_on_in_another_process(method, trained, tmp_path):
+    """Nothing that is kept leads to where something was in the process that kept it."""
+    usual = {"recipe": RECIPES[method], "out": str(tmp_path / "run")}
+    program = """
+import json, sys
+from dysta_gym.agents import train
+assert train(**json.loads(sys.argv[1]), resume=True)
+"""
+    for stop in STOPS[method][:2]:
+        resume = stop != STOPS[method][0]
+        assert train(**usual, resume=resume, report=interrupting(stop)) is None
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, json.dumps(usual)],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert same(load(tmp_path / "run" / "checkpoint.npz"), trained(method).checkpoint)
 
 
 def test_a_second_interrupt_stops_at_once(trained, tmp_path):
