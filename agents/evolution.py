@@ -64,7 +64,7 @@ def _begin(
     hidden[:, :-1] = weights.normal(0, 0.5, (len(hidden), row - 1))  # they give nothing at first
     line = start[width * row :]
     for at, feature in enumerate(seen.requests):
-        line[at] = recipe.start.get(feature.name, 0.0)
+        line[at] = recipe.first(feature.name)
     options = {
         "popsize": recipe.population,
         "randn": _Normal(samples),

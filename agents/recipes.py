@@ -120,7 +120,8 @@ class EvolutionRecipe(_Recipe):
         sigma: First standard deviation of a weight.
         pool: Training workloads a condition.
         batch: How many of these a generation is judged on.
-        start: Weights of the line that it starts from, by feature of a request.
+        start: Weights of the line that it starts from, by feature of a request; None for those of
+            least ``R I``, as far as it sees them.
     """
 
     method: Literal["evolution"]
@@ -128,7 +129,12 @@ class EvolutionRecipe(_Recipe):
     sigma: Positive = 0.5
     pool: Count = 48
     batch: Count = 3
-    start: dict[str, Finite] = Field(default_factory=lambda: {"remaining": 3.0, "size": 3.0})
+    start: dict[str, Finite] | None = None
+
+    def first(self, feature: str) -> float:
+        """The weight of the line that a feature starts from."""
+        usual = {"remaining": 3.0, "size": 3.0}
+        return (usual if self.start is None else self.start).get(feature, 0.0)
 
     @pydantic.model_validator(mode="after")
     def _is_tiny(self) -> EvolutionRecipe:
@@ -137,7 +143,7 @@ class EvolutionRecipe(_Recipe):
         if self.batch > self.pool:
             raise ValueError(f"batch: {self.batch} is not allowed; pool has {self.pool}")
         known = [each.name for each in self.seen.requests]
-        for name in self.start:
+        for name in self.start or ():
             if name not in known:
                 choices = ", ".join(map(repr, known))
                 raise ValueError(f"start: {name!r} is unknown; choose among: {choices}")

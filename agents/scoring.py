@@ -100,7 +100,7 @@ class Sight:
             raise DystaError(
                 f"features: observations of {observations.shape[1]} numbers do not hold "
                 f"{width} a slot and {self.whole} of the queue; give the features that the "
-                "environment shows"
+                "environment shows, for instance policy_kwargs={'features': ...}"
             )
         table = observations[:, : width * slots].reshape(-1, slots, width)
         taken = table[:, :, self._present] > 0

@@ -78,7 +78,7 @@ class Feature:
         meaning: What it means, in one line.
         formula: Of a request, ``formula(queue, i, whole)`` for the request at index ``i`` of a
             `dysta_gym.Queue`; of the queue, ``formula(queue, whole)``. ``whole`` is a `Whole`. It
-            returns a float, and is compiled: what it calls must be compiled, too.
+            returns a float, and is compiled: what it calls must be compiled, too, by `numba.njit`.
         low: Least value; what is below counts as this, as does NaN.
         high: Greatest value.
         clipped: Whether values are clipped to the bounds; a formula that keeps to them by itself,
@@ -109,7 +109,8 @@ class Feature:
         name = self.name
         if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
             raise DystaError(f"feature: name {name!r} is not allowed; it must be one as in Python")
-        check_formula(f"feature {name!r}", self.formula)
+        takes = ("queue", "whole") if self.of_queue else ("queue", "i", "whole")
+        check_formula(f"feature {name!r}", self.formula, takes)
         for bound in ("low", "high"):
             value = getattr(self, bound)
             if not isinstance(value, int | float | np.number) or not abs(value) < 1e38:

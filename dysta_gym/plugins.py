@@ -5,6 +5,7 @@ Whatever is wrong with one of them costs that one alone, and a line that says wh
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping
 from functools import cache
@@ -105,6 +106,9 @@ class OpenTable(Generic[Row]):
         """
         if isinstance(wanted, self.kind):
             return wanted
+        if callable(wanted):
+            kind = self.kind.__name__
+            raise DystaError(f"{self.field}: {wanted!r} is a function; give a dysta_gym.{kind}")
         if not isinstance(wanted, str) or wanted not in self.names():
             raise one_of(self.field, wanted, self.names())
         if wanted in self.own:
@@ -125,9 +129,16 @@ class OpenTable(Generic[Row]):
         return row
 
 
-def check_formula(where: str, formula: object) -> None:
-    """Raise a `DystaError` if a formula of a row is not what can be compiled."""
+def check_formula(where: str, formula: object, arguments: tuple[str, ...]) -> None:
+    """Raise a `DystaError` if a formula is no function, or does not take these arguments."""
     if not isinstance(formula, FunctionType):
         raise DystaError(
             f"{where}: formula is {formula!r}; it must be a plain function, written with def"
         )
+    try:
+        inspect.signature(formula).bind(*arguments)
+    except TypeError:
+        raise DystaError(
+            f"{where}: formula takes {inspect.signature(formula)}; it must take "
+            f"({', '.join(arguments)})"
+        ) from None

@@ -62,7 +62,7 @@ class Reward:
             an `Accrued`, ``queue`` the `dysta_gym.Queue` after the step, ``memory`` an array of
             `MEMORY` floats, all 0 at the start of an episode. It is also called once when an
             episode starts, with nothing accrued, and what it then returns does not count. It is
-            compiled: what it calls must be compiled, too.
+            compiled: what it calls must be compiled, too, by `numba.njit`.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Reward:
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise DystaError(f"reward: name {self.name!r} is not allowed; it must be text")
-        check_formula(f"reward {self.name!r}", self.formula)
+        check_formula(f"reward {self.name!r}", self.formula, ("accrued", "queue", "memory"))
 
 
 TABLE = OpenTable("reward", "dysta_gym.rewards", Reward)

@@ -203,6 +203,7 @@ def test_a_network_sees_features_of_ones_own():
         ("size", ["features", "'size'", "list"]),
         (3, ["features", "3", "list"]),
         ([None], ["features", "None"]),
+        ([_hurry], ["features", "_hurry", "function", "Feature"]),
         ([Feature("mine", "", _broken)], ["mine", "formula", "cannot be compiled"]),
         (["size", Feature("mine", "", _broken)], ["'mine'", "formula", "cannot be compiled"]),
         ([Feature("mine", "", _broken, kept=True)], ["mine", "formula", "cannot be compiled"]),
@@ -225,7 +226,8 @@ def test_features_that_are_refused(refused, features, words):
         ({"low": math.nan}, ["low", "nan", "number"]),
         ({"formula": None}, ["formula", "None", "function"]),
         ({"formula": math.sin}, ["formula", "sin", "function"]),
-        ({"of_queue": True, "kept": True}, ["kept"]),
+        ({"of_queue": True, "kept": True, "formula": _crowd}, ["kept"]),
+        ({"of_queue": True}, ["formula", "(queue, i, whole)", "(queue, whole)"]),
     ],
     ids=str,
 )

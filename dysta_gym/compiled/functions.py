@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from numba.core import config
 from numba.core.bytecode import FunctionIdentity
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.errors import NumbaError, TypingError
+from numba.core.errors import TypingError
 from numba.core.registry import CPUDispatcher
 
 from dysta_gym.compiled import cache as caching
@@ -73,7 +73,9 @@ def compiled_or_refused(
     made: Any = compiled(signature)(function)
     try:
         made.compile()
-    except NumbaError as error:
+    except DystaError:
+        raise
+    except Exception as error:  # Numba has many, and a formula may lead to any
         raise DystaError(
             f"{what} cannot be compiled ({_reason(error)})" + (f"; {advice}" if advice else "")
         ) from error
