@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, get_args
+from typing import Annotated, Any, get_args
 
 import numpy as np
 import yaml
@@ -57,9 +57,6 @@ class _Loader(yaml.SafeLoader):
     ``no`` or ``12:30``, and whole numbers in thousands, ``10_000``; a key stands once; and a file
     stays as small as it looks.
     """
-
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
-    yaml_constructors: ClassVar[dict[Any, Any]] = {}
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -130,6 +127,8 @@ def _fault(message: str, at: Any) -> yaml.YAMLError:
     return yaml.constructor.ConstructorError(None, None, message, at.start_mark)
 
 
+_Loader.yaml_implicit_resolvers = {}  # none of YAML 1.1
+_Loader.yaml_constructors = {}
 for _tag, _pattern, _first, _constructor in (  # https://yaml.org/spec/1.2.2/#103-core-schema
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF", _Loader.truth),
     (
