@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dysta_gym.agents.networks import NETWORKS, kind_of
-from dysta_gym.errors import DystaError, one_of
+from dysta_gym.archives import ARRAY_LIMIT, TEXT_LIMIT, read_arrays
+from dysta_gym.errors import DystaError, one_of, shown
 from dysta_gym.features import Selection, select
 from dysta_gym.files import replacing
 from dysta_gym.information import ALL_LEVELS
@@ -126,20 +127,17 @@ def load(path: str | Path) -> Checkpoint:
         DystaError: If there is none, it is damaged, or of another version.
     """
     where = f"checkpoint {str(path)!r}"
+    content = read_arrays(path, where, _ARRAYS, "no checkpoint ({})")
     try:
-        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            content = {name: file[name] for name in ("format", "weights", "record")}
         version = int(content["format"])
         record = dict(json.loads(str(content["record"])))
-    except FileNotFoundError:
-        raise DystaError(f"{where} does not exist") from None
     except Exception as error:  # a damaged file raises anything
         told = " ".join(str(error).split()) or type(error).__name__
         raise DystaError(f"{where} is damaged or no checkpoint ({told})") from None
     if version != FORMAT:
         raise DystaError(
-            f"{where} is of format {version}; this version reads {FORMAT}: train it again, or "
-            "install the version that wrote it"
+            f"{where} is of format {shown(version)}; this version reads {FORMAT}: train it again, "
+            "or install the version that wrote it"
         )
     try:
         own = {key: record.pop(key) for key in ("name", "network", "width", "features", "level")}
@@ -151,6 +149,12 @@ def load(path: str | Path) -> Checkpoint:
         raise DystaError(f"{where}: its record has no {error}; train it again") from None
     except DystaError as error:
         raise DystaError(f"{where}: {error}") from None
+    except (TypeError, ValueError) as error:  # a field of a kind that nobody writes
+        raise DystaError(f"{where} is damaged or no checkpoint ({error})") from None
+
+
+_ARRAYS = {"format": TEXT_LIMIT, "weights": ARRAY_LIMIT, "record": TEXT_LIMIT}
+"""The arrays that are read, and the bytes that they may take."""
 
 
 def trained(policy: Policy) -> Checkpoint | None:

@@ -21,6 +21,7 @@ from dysta_gym.cores import cores
 from dysta_gym.machine.machine import Machine
 from dysta_gym.metrics import violations_and_antt
 from dysta_gym.policies import Policy, find
+from dysta_gym.sealing import opened
 from dysta_gym.workloads import Scenario, Workload, generate, load_scenario
 
 Floats = NDArray[np.float64]
@@ -104,7 +105,7 @@ class Bench:
 def _prepared(scenario: Scenario, seed: int) -> Workload:
     """A workload with all that is derived from it, so that workers only read it."""
     workload = generate(scenario, seed, split="train")
-    _ = workload.deadline_s, workload.isolated_s
+    _ = workload.moments, workload.isolated_s
     return workload
 
 
@@ -112,7 +113,10 @@ def _outcome(policy: Policy, workload: Workload) -> tuple[float, float]:
     machine = Machine(workload, policy.level)
     machine.run(policy)
     return violations_and_antt(
-        workload.arrival_s, workload.isolated_s, workload.deadline_s, machine.state.finish
+        workload.moments.arrival,
+        opened(workload.isolated_s),
+        workload.moments.deadline,
+        machine.state.finish,
     )
 
 

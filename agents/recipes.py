@@ -10,7 +10,7 @@ import pydantic
 from pydantic import BaseModel, Field, TypeAdapter
 
 from dysta_gym.agents.networks import NETWORKS
-from dysta_gym.configs import Positive, Strict, content_of, told
+from dysta_gym.configs import Finite, NotNegative, Positive, Strict, content_of, told
 from dysta_gym.errors import DystaError
 from dysta_gym.features import SCHEDULING, Selection, select
 from dysta_gym.information import ALL_LEVELS
@@ -20,8 +20,6 @@ SHIPPED = Path(__file__).parent / "recipes"
 
 Count = Annotated[int, Field(gt=0, le=10**9, strict=True)]
 Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
-Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, strict=True)]
 
 
 class Workloads(Strict):

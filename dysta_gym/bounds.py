@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.records import FLOATS_TYPE, INTS_TYPE, borrow
+from dysta_gym.workloads.workload import origin_of
 
 
 def antt_lower_bound(arrival_s: NDArray[np.float64], isolated_s: NDArray[np.float64]) -> float:
@@ -27,7 +28,9 @@ def antt_lower_bound(arrival_s: NDArray[np.float64], isolated_s: NDArray[np.floa
     Returns:
         The bound, a number without unit, at least 1.
     """
-    columns = (np.require(each, np.float64, ["C", "W"]) for each in (arrival_s, isolated_s))
+    # From the first arrival on, where that is far from 0 and times have few digits.
+    since = np.asarray(arrival_s) - origin_of(arrival_s)
+    columns = (np.require(each, np.float64, ["C", "W"]) for each in (since, isolated_s))
     return float(relaxation(*columns))
 
 

@@ -78,7 +78,7 @@ def estimates(store: TraceStore, level: str, reference: str) -> Estimates:
     Raises:
         DystaError: If the level is unknown.
     """
-    if level not in ALL_LEVELS:
+    if not isinstance(level, str) or level not in ALL_LEVELS:
         raise one_of("level", level, ALL_LEVELS)
     key = ("estimates", level, reference)
     if key not in store.cached:

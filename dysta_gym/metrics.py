@@ -19,6 +19,7 @@ from dysta_gym.bounds import relaxation
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, borrow
 from dysta_gym.machine.machine import Schedule
+from dysta_gym.sealing import opened
 
 
 class Metric(NamedTuple):
@@ -212,11 +213,17 @@ def violations_and_antt(
     return violated / total, turnaround / total
 
 
+def _written(number: float) -> str:
+    """A number in few digits, or in as many as tell it from all others."""
+    few = f"{number:g}"
+    return few if float(few) == number else repr(float(number)).removesuffix(".0")
+
+
 def names(priorities: Iterable[float], models: Sequence[str]) -> tuple[str, ...]:
     """Names of what `tally` writes, in its order."""
     return (
         *METRICS,
-        *(f"violation_rate_priority_{priority:g}" for priority in priorities),
+        *(f"violation_rate_priority_{_written(priority)}" for priority in priorities),
         *(f"violation_rate_model_{model}" for model in models),
     )
 
@@ -226,12 +233,12 @@ def measured(schedule: Schedule, priorities: Floats, bound: float) -> Floats:
     workload = schedule.workload
     out = np.empty(_OVERALL + len(priorities) + len(workload.store.models))
     tally(
-        workload.arrival_s,
-        workload.isolated_s,
-        workload.deadline_s,
-        schedule.finish_s,
-        workload.priority,
-        workload.model,
+        workload.moments.arrival,
+        opened(workload.isolated_s),
+        workload.moments.deadline,
+        schedule.elapsed_s,
+        opened(workload.priority),
+        opened(workload.model),
         schedule.preemptions,
         bound,
         priorities,

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dysta_gym.errors import DystaError, one_of
+from dysta_gym.errors import DystaError, one_of, shown
 from dysta_gym.information import ALL_LEVELS, LEVELS
 from dysta_gym.plugins import described, entries, load
 
@@ -112,7 +112,7 @@ class Policy:
     source: str = ""
 
     def __post_init__(self) -> None:
-        if self.level not in ALL_LEVELS:
+        if not isinstance(self.level, str) or self.level not in ALL_LEVELS:
             raise one_of(f"policy {self.name!r}: level", self.level, ALL_LEVELS)
         for key, parameter in self.parameters.items():
             if not isinstance(parameter, Parameter):
@@ -126,7 +126,17 @@ class Policy:
                 raise DystaError(
                     f"policy {self.name!r}: parameter {key!r} is unknown; choose one of: {choices}"
                 )
-            self.parameters[key].check(f"policy {self.name!r}: parameter {key!r}", value)
+            what = f"policy {self.name!r}: parameter {key!r}"
+            if isinstance(value, bool) or not isinstance(
+                value, int | float | np.integer | np.floating
+            ):
+                raise DystaError(f"{what} is {shown(value)}; it must be a number")
+            self.parameters[key].check(what, value)
+        plain = {  # as `spec` writes it
+            key: value.item() if isinstance(value, np.generic) else value
+            for key, value in self.settings.items()
+        }
+        object.__setattr__(self, "settings", plain)
         if self.events and (self.stable or self.drift):
             raise DystaError(
                 f"policy {self.name!r}: events is True, beside a promise; give one of the two"

@@ -11,11 +11,10 @@ of one's own (`load_trace`), and the CSV files of the Sparse-DySta artifact
 
 from __future__ import annotations
 
+import difflib
 import json
 import warnings
-import zipfile
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import resources
@@ -26,7 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dysta_gym.accelerators import sanger_layer_latency_s
-from dysta_gym.errors import DystaError, one_of
+from dysta_gym.archives import ARRAY_LIMIT, TEXT_LIMIT, read_arrays
+from dysta_gym.errors import DystaError, one_of, shown
+from dysta_gym.sealing import Sealed, sealed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,13 +41,18 @@ SPLITS: tuple[str, ...] = get_args(Split)
 FORMAT = 1
 """Version of the npz layout, stored in every file and checked when one is read."""
 
+LONGEST_LAYER_S = 1e6
+"""What a layer may take at most, in seconds: twelve days."""
+
 ARTIFACT_SEQUENCE_LENGTH = 512
 """Padded sequence length that the artifact's Sanger traces were measured at."""
 
 
 @dataclass(frozen=True, eq=False)
-class Trace:
+class Trace(Sealed):
     """One network with one sparsity pattern, layer by layer and input by input.
+
+    Its arrays are copies of those given, and read-only.
 
     Attributes:
         name: Unique name, by which scenarios refer to the trace.
@@ -81,6 +87,16 @@ class Trace:
         where = f"trace {self.name!r}"
         if self.accelerator not in ACCELERATORS:
             raise one_of(f"{where}: accelerator", self.accelerator, ACCELERATORS)
+        for label, kind in (
+            ("latency_s", np.float64),
+            ("sparsity", np.float64),
+            ("train", np.bool_),
+            ("sample_ids", np.int64),
+            ("length", np.int64),
+        ):
+            given = getattr(self, label)
+            if given is not None:
+                object.__setattr__(self, label, sealed(_copied(given, kind, f"{where}: {label}")))
         shape = self.latency_s.shape
         if len(shape) != 2 or 0 in shape:
             raise DystaError(f"{where}: latency_s has shape {shape}; it must be (inputs, layers)")
@@ -95,10 +111,10 @@ class Trace:
             if array.shape != expected:
                 raise DystaError(f"{where}: {label} has shape {array.shape}, expected {expected}")
         self._require(
-            np.isfinite(self.latency_s) & (self.latency_s >= 0),
+            (self.latency_s >= 0) & (self.latency_s <= LONGEST_LAYER_S),
             "latency_s",
             self.latency_s,
-            "a finite number of seconds, 0 or more",
+            f"a finite number of seconds, 0 or more, and at most {LONGEST_LAYER_S:g}",
         )
         self._require(
             (self.sparsity >= 0) & (self.sparsity <= 1),
@@ -129,7 +145,7 @@ class Trace:
     @cached_property
     def isolated_s(self) -> NDArray[np.float64]:
         """True isolated latency of each input in seconds, shape ``(inputs,)``."""
-        return self.latency_s.sum(axis=1)
+        return sealed(self.latency_s.sum(axis=1))
 
     def rows(self, split: str) -> NDArray[np.int64]:
         """Rows of the inputs in ``split`` (``train``, ``test`` or ``all``).
@@ -146,6 +162,30 @@ class Trace:
                 "a trace needs two or more inputs to be split, use 'all'"
             )
         return np.flatnonzero(chosen)
+
+
+def _copied(values: Any, kind: Any, what: str) -> NDArray[Any]:
+    """The values as a new array of this kind, if that loses nothing.
+
+    Raises:
+        DystaError: If it does.
+    """
+    given = np.asarray(values)
+    usable = {np.float64: "fiu", np.int64: "iuf", np.bool_: "biuf"}[kind]
+    if given.dtype.kind not in usable:
+        raise DystaError(f"{what} has a wrong type ({given.dtype}); it must be {kind.__name__}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        copied = np.array(given, kind, order="C")
+    lost = copied != given
+    if given.dtype.kind == "f" and kind is np.float64:
+        lost &= given == given  # NaN is none of our business
+    if lost.any():
+        value = given[lost].ravel()[0]
+        raise DystaError(f"{what}: {value} is not allowed; it must be {_KINDS[kind]}")
+    return copied
+
+
+_KINDS = {np.float64: "a number", np.int64: "a whole number", np.bool_: "True or False"}
 
 
 class Averages(NamedTuple):
@@ -175,7 +215,7 @@ def cell_of(first_cell: Any, row: Any, layers: Any) -> Any:
     return first_cell + row * layers
 
 
-class TraceStore:
+class TraceStore(Sealed):
     """The traces of one accelerator, flattened for the event loop.
 
     The layers of all inputs of all traces stand one after the other in one row of *cells*: layer
@@ -207,8 +247,10 @@ class TraceStore:
             raise DystaError(f"traces: accelerators {accelerators} are mixed; one is needed")
         self.accelerator = accelerators[0]
         self.models = tuple(dict.fromkeys(trace.model for trace in self.traces))
-        self.model_of = np.array([self.models.index(t.model) for t in self.traces], np.int64)
-        self.layers = np.array([t.latency_s.shape[1] for t in self.traces], np.int64)
+        self.model_of = sealed(
+            np.array([self.models.index(t.model) for t in self.traces], np.int64)
+        )
+        self.layers = sealed(np.array([t.latency_s.shape[1] for t in self.traces], np.int64))
         for index, model in enumerate(self.models):
             counts = set(self.layers[self.model_of == index].tolist())
             if len(counts) > 1:
@@ -217,8 +259,8 @@ class TraceStore:
                     "they must have the same number"
                 )
         cells = np.array([t.latency_s.size for t in self.traces], np.int64)
-        self.first_cell = np.concatenate([[0], np.cumsum(cells)[:-1]]).astype(np.int64)
-        self.latency_s = np.concatenate([t.latency_s.ravel() for t in self.traces])
+        self.first_cell = sealed(np.concatenate([[0], np.cumsum(cells)[:-1]]).astype(np.int64))
+        self.latency_s = sealed(np.concatenate([t.latency_s.ravel() for t in self.traces]))
         self._index = {name: index for index, name in enumerate(names)}
         self._averages: dict[str, Averages] = {}
         self.cached: dict[Any, Any] = {}  # tables that others derive from this store
@@ -254,10 +296,10 @@ class TraceStore:
                 for index in range(len(self.models))
             )
             self._averages[reference] = Averages(
-                latency_s=tuple(latency.mean(axis=0) for latency, _ in kept),
-                sparsity=tuple(sparsity.mean(axis=0) for _, sparsity in kept),
-                model_latency_s=per_model,
-                isolated_s=np.array([latency.sum() for latency in per_model]),
+                latency_s=tuple(sealed(latency.mean(axis=0)) for latency, _ in kept),
+                sparsity=tuple(sealed(sparsity.mean(axis=0)) for _, sparsity in kept),
+                model_latency_s=tuple(map(sealed, per_model)),
+                isolated_s=sealed(np.array([latency.sum() for latency in per_model])),
             )
         return self._averages[reference]
 
@@ -268,6 +310,17 @@ class TraceStore:
             mine = trace == index
             result[mine] = each.isolated_s[row[mine]]
         return result
+
+    @cached_property
+    def shortest_s(self) -> tuple[float, float]:
+        """The shortest layer that takes any time, and the shortest input, in seconds."""
+        layer = self.latency_s[self.latency_s > 0].min()
+        return float(layer), float(min(trace.isolated_s.min() for trace in self.traces))
+
+    @cached_property
+    def longest_s(self) -> float:
+        """The input that takes longest, in seconds."""
+        return float(max(trace.isolated_s.max() for trace in self.traces))
 
     def mean_isolated_s(self, reference: str) -> float:
         """Mean over the traces of their models' average isolated latency ``A``, in seconds.
@@ -295,50 +348,59 @@ def load_trace(path: str | Path) -> Trace:
     """
     path = Path(path)
     where = f"trace file {str(path)!r}"
+    content = read_arrays(path, where, _ARRAYS, "not an npz file ({}); rebuild it")
     try:
-        with path.open("rb") as stream:
-            if not zipfile.is_zipfile(stream):
-                raise ValueError("no archive")
-            stream.seek(0)
-            file = np.load(stream, allow_pickle=False)
-            content = {key: file[key] for key in file.files}
-    except FileNotFoundError:
-        raise DystaError(f"{where} does not exist") from None
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise DystaError(f"{where} is damaged or not an npz file ({error}); rebuild it") from None
-    try:
-        meta = json.loads(str(content.get("meta", "{}")))
+        meta = json.loads(str(content["meta"]))
         version = meta["format"]
-        identity = {key: str(meta[key]) for key in ("name", "model", "pattern", "accelerator")}
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        identity = {key: meta[key] for key in ("name", "model", "pattern", "accelerator")}
+        for key, value in identity.items():
+            if not isinstance(value, str):
+                raise TypeError(f"{key} is {shown(value)}, no text")
+            value.encode()
+    except Exception as error:  # what is nested deeply or holds half a character raises more
         missing = "" if "meta" in content else "missing or "
-        raise DystaError(f"{where}: meta is {missing}not valid ({error!r}); rebuild it") from None
+        told = f"{type(error).__name__}: {error}"
+        raise DystaError(f"{where}: meta is {missing}not valid ({told}); rebuild it") from None
     if version != FORMAT:
-        raise DystaError(f"{where}: format is {version!r}; this version reads {FORMAT}, rebuild it")
+        raise DystaError(
+            f"{where}: format is {shown(version)}; this version reads {FORMAT}, rebuild it"
+        )
 
-    def array(name: str, kind: Any) -> NDArray[Any]:
+    def array(name: str) -> NDArray[Any]:
         if name not in content:
             raise DystaError(f"array {name!r} is missing")
-        try:
-            return np.ascontiguousarray(content[name], kind)
-        except (TypeError, ValueError) as error:
-            raise DystaError(f"array {name!r} has a wrong type ({error})") from None
+        return content[name]
+
+    def texts(name: str) -> tuple[str, ...]:
+        given = array(name)
+        if given.dtype.kind != "U":
+            raise DystaError(f"array {name!r} has a wrong type ({given.dtype}); it must hold texts")
+        return tuple(given.ravel().tolist()) if given.ndim == 1 else ()
 
     try:
-        latency_s = array("latency_s", np.float64)
+        latency_s = array("latency_s")
         return Trace(
             **identity,
             latency_s=latency_s,
-            sparsity=array("sparsity", np.float64),
-            train=array("train", np.bool_),
-            sample_ids=np.arange(len(latency_s), dtype=np.int64),
-            layer_names=tuple(array("layer_name", np.str_).tolist()),
-            length=array("length", np.int64) if "length" in content else None,
-            condition=tuple(array("condition", np.str_).tolist()) if "condition" in content else (),
+            sparsity=array("sparsity"),
+            train=array("train"),
+            sample_ids=np.arange(len(latency_s) if latency_s.ndim else 0, dtype=np.int64),
+            layer_names=texts("layer_name"),
+            length=content.get("length"),
+            condition=texts("condition") if "condition" in content else (),
             provenance=meta,
         )
     except DystaError as error:
         raise DystaError(f"{where}: {error}") from None
+    except (ValueError, UnicodeError) as error:
+        raise DystaError(f"{where} is damaged ({error}); rebuild it") from None
+
+
+_ARRAYS: Mapping[str, int] = {
+    **dict.fromkeys(("latency_s", "sparsity", "train", "length"), ARRAY_LIMIT),
+    **dict.fromkeys(("meta", "layer_name", "condition"), TEXT_LIMIT),
+}
+"""The arrays that are read, and the bytes that they may take."""
 
 
 def shipped_traces() -> dict[str, Path]:
@@ -384,8 +446,8 @@ def read_artifact_trace(path: str | Path, accelerator: str) -> Trace:
     where = f"trace file {str(path)!r}"
     if accelerator not in ACCELERATORS:
         raise one_of("accelerator", accelerator, ACCELERATORS)
-    frame = read_csv(path, where)
     columns = (*_ARTIFACT_COLUMNS[accelerator], "batch-indx", "layer-indx")
+    frame = read_csv(path, where, columns)
     values = {name: numeric_column(frame, name, where) for name in columns}
     if not len(frame):
         raise DystaError(f"{where} has no rows")
@@ -467,21 +529,68 @@ def read_artifact_traces(folder: str | Path, accelerator: str) -> TraceStore:
     return TraceStore(read_artifact_trace(path, accelerator) for path in files)
 
 
-def read_csv(path: str | Path, where: str, **options: Any) -> pd.DataFrame:
-    """A CSV file as a data frame, or a `DystaError` that quotes ``where``."""
+def read_csv(
+    path: str | Path,
+    where: str,
+    needed: Collection[str] = (),
+    known: Collection[str] | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """A CSV file as a data frame, spaces around its names and before its values left out.
+
+    Args:
+        path: The file.
+        where: What an error calls it.
+        needed: Columns that it must have.
+        known: Columns that it may have; None for any.
+        **options: Of ``pandas.read_csv``.
+
+    Raises:
+        DystaError: If there is no such file, it is no CSV, or a column is missing, unknown or there
+            twice.
+    """
     import pandas as pd
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), Path(path).open("rb") as stream:
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more fields
             if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1):
                 # Later ones read each number as the nearest float by themselves.
                 options["float_precision"] = "round_trip"
-            return pd.read_csv(path, index_col=False, **options)
+            # The header is read as a row, for pandas would give equal names other ones.
+            header = pd.read_csv(stream, header=None, nrows=1, dtype=str, keep_default_na=False)
+            names = [str(name).strip() for name in header.iloc[0]]
+            _check_columns(names, where, needed, known)
+            stream.seek(0)
+            frame = pd.read_csv(
+                stream, index_col=False, skipinitialspace=True, names=names, header=0, **options
+            )
     except FileNotFoundError:
         raise DystaError(f"{where} does not exist") from None
-    except (ValueError, OSError, pd.errors.ParserWarning) as error:
-        raise DystaError(f"{where} is not a CSV file ({str(error).strip()})") from None
+    except DystaError:
+        raise
+    except Exception as error:  # pandas lists none
+        raise DystaError(f"{where} is not a CSV file ({' '.join(str(error).split())})") from None
+    return frame
+
+
+def _check_columns(
+    names: Sequence[str], where: str, needed: Collection[str], known: Collection[str] | None
+) -> None:
+    """Refuse columns that are missing, there twice or unknown."""
+    for name in needed:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"; is it {shown(near[0])}?" if near else ""
+            raise DystaError(f"{where}: column {name!r} is missing{hint}")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DystaError(f"{where}: column {shown(twice)} is there more than once")
+    for name in names if known is not None else ():
+        if name not in known:
+            near = difflib.get_close_matches(name.lower(), known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it may have: {', '.join(known)}"
+            raise DystaError(f"{where}: column {shown(name)} is unknown; {hint}")
 
 
 def numeric_column(frame: pd.DataFrame, name: str, where: str) -> NDArray[np.float64]:
@@ -489,15 +598,34 @@ def numeric_column(frame: pd.DataFrame, name: str, where: str) -> NDArray[np.flo
 
     The file named in ``where`` is quoted in the message; rows are counted from 1, without header.
     """
-    import pandas as pd
-
     if name not in frame.columns:
         raise DystaError(f"{where}: column {name!r} is missing")
-    values = pd.to_numeric(frame[name], errors="coerce").to_numpy(np.float64)
+    column = frame[name]
+    if column.dtype.kind in "iuf":
+        values = column.to_numpy(np.float64)
+        whole = column.to_numpy()
+        lost = (
+            np.flatnonzero(values.astype(whole.dtype) != whole) if whole.dtype.kind != "f" else ()
+        )
+        if len(lost):
+            raise DystaError(
+                f"{where}: column {name!r}, row {lost[0] + 1} is {column.iloc[lost[0]]}; it must "
+                f"be at most {2**53} in size"
+            )
+    else:  # pandas has found something that is no number, and left the texts as they are
+        values = np.array([_number(text) for text in column.tolist()], np.float64)
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         raise DystaError(
             f"{where}: column {name!r}, row {bad[0] + 1} is "
-            f"{frame[name].tolist()[bad[0]]!r}; it must be a finite number"
+            f"{shown(column.tolist()[bad[0]])}; it must be a finite number"
         )
     return values
+
+
+def _number(text: object) -> float:
+    """The number that a text is, NaN if it is none."""
+    try:
+        return np.nan if isinstance(text, bool) or "_" in str(text) else float(str(text))
+    except ValueError:
+        return np.nan

@@ -35,6 +35,7 @@ from dysta_gym.envs.settings import Settings
 from dysta_gym.errors import DystaError
 from dysta_gym.machine.queue import PREEMPTIONS, Jobs, Queue, State
 from dysta_gym.metrics import names, tally
+from dysta_gym.sealing import opened
 from dysta_gym.traces import cell_of, reference_split
 from dysta_gym.workloads import (
     PLAN_TYPE,
@@ -270,9 +271,9 @@ class Batch:
         self.metric_names = names(priorities, store.models)
         self._source = Source(
             plan=planned,
-            first_cell=store.first_cell,
-            layers=store.layers,
-            model=store.model_of,
+            first_cell=opened(store.first_cell),
+            layers=opened(store.layers),
+            model=opened(store.model_of),
             isolated=np.concatenate(
                 [np.repeat(t.isolated_s, t.latency_s.shape[1]) for t in store.traces]
             ),

@@ -44,6 +44,7 @@ from dysta_gym.machine.queue import (
     of_length,
 )
 from dysta_gym.rewards import MEMORY, Accrued, Reward
+from dysta_gym.sealing import opened
 
 Singles = NDArray[np.float32]
 Bools = NDArray[np.bool_]
@@ -336,7 +337,9 @@ def episode_of(machine: Machine, terms: Terms) -> Episode:
     """An episode on a machine, to be begun."""
     jobs, _, state, queue = machine.parts
     workload = machine.workload
-    return new_episode(terms, jobs, state, queue, workload.isolated_s, workload.model)
+    return new_episode(
+        terms, jobs, state, queue, opened(workload.isolated_s), opened(workload.model)
+    )
 
 
 def new_outcome(environments: int, slots: int, features: int) -> Outcome:

@@ -21,6 +21,7 @@ from dysta_gym.information import ALL_LEVELS, estimates
 from dysta_gym.machine.queue import QUEUE_TYPE, Queue, Tables
 from dysta_gym.rewards import TABLE as REWARDS
 from dysta_gym.rewards import Reward
+from dysta_gym.sealing import opened
 from dysta_gym.traces import SPLITS, TraceStore, reference_split
 from dysta_gym.workloads import Scenario, Workload, load_scenario, requests_under
 
@@ -123,7 +124,7 @@ class Settings:
 
     def terms(self, store: TraceStore, reference: str) -> Terms:
         """What compiled code reads of these settings, for workloads on the given traces."""
-        tables = Tables(store.latency_s, *estimates(store, self.level, reference))
+        tables = Tables(opened(store.latency_s), *estimates(store, self.level, reference))
         unit_s = self.store.mean_isolated_s(reference_split(self.split))
         kept = kept_of(self.features)
         key = ("kept features", self.level, reference, unit_s, kept, self._keep)

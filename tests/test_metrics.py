@@ -1,5 +1,7 @@
 """Metrics and the lower bound, by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from dysta_gym import TraceStore, Workload, antt_lower_bound, measure, simulate
 from dysta_gym.metrics import METRICS, names, tally, violations_and_antt
+from dysta_gym.sealing import opened
 
 
 @pytest.fixture
@@ -110,7 +113,8 @@ def test_any_schedule(workloads, data):
     assert list(metrics) == list(expected)
     assert metrics == pytest.approx(expected, rel=1e-12, abs=0)
     w = workload
-    both = violations_and_antt(w.arrival_s, w.isolated_s, w.deadline_s, schedule.finish_s)
+    arrival_s, deadline_s = w.moments
+    both = violations_and_antt(arrival_s, opened(w.isolated_s), deadline_s, schedule.finish_s)
     assert both == (metrics["violation_rate"], metrics["antt"])
 
 
@@ -204,3 +208,18 @@ def test_bound_by_hand(arrival_s, isolated_s, bound):
     # after a day of requests of tens of milliseconds: cancellation must not reach the figures
     late = antt_lower_bound(arrival_s / 100 + 86400, isolated_s / 100)
     assert late == pytest.approx(bound, rel=1e-6)
+
+
+def test_distinct_priorities_have_distinct_names(three):
+    usual = names([0.5, 1.0, 3.0, 9.0, 1e6], ())[len(METRICS) :]
+    tail = [name.removeprefix("violation_rate_priority_") for name in usual]
+    assert tail == ["0.5", "1", "3", "9", "1e+06"]
+    close = [1000001.0, 1000002.0, 1 / 3, np.nextafter(1 / 3, 1), 0.1 + 0.2, 0.3, 1e-7, 2.0**29 + 1]
+    written = [
+        float(name.removeprefix("violation_rate_priority_"))
+        for name in names(close, ())[len(METRICS) :]
+    ]
+    assert written == close
+    metrics = measure(simulate(replace(three, priority=[1000001, 1000002, 1000002]), "fcfs"))
+    assert metrics["violation_rate_priority_1000001"] == 0
+    assert metrics["violation_rate_priority_1000002"] == 1

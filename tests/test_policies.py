@@ -244,3 +244,13 @@ def test_own_policy_in_plain_numpy_keeps_notes_in_memory(workload):
         slot = machine.choose(policy)
         assert served[slot] == min(served)
         machine.step(slot)
+
+
+def test_settings_may_be_numbers_of_numpy(refused):
+    for value in (np.float64(0.05), np.float32(0.5), np.int64(1)):
+        policy = find("dysta").at("static", beta=value)
+        assert policy == find(policy.spec)
+    assert find("dysta").at("static", beta=np.float64(0.05)).spec == "dysta@static:beta=0.05"
+    for value in ("much", None, True, np.array([0.1, 0.2]), 1j, np.complex128(1)):
+        with refused("'dysta'", "'beta'", "number"):
+            find("dysta").at("static", beta=value)

@@ -28,6 +28,7 @@ from dysta_gym.machine.queue import (
     execute,
 )
 from dysta_gym.machine.rule import Rule, choose, choose_scored
+from dysta_gym.sealing import opened
 from dysta_gym.traces import cell_of
 from dysta_gym.workloads import Workload
 
@@ -50,11 +51,13 @@ class Schedule:
 
     Attributes:
         workload: What was scheduled.
-        finish_s: Finish time of each request in seconds, NaN if unfinished, shape ``(requests,)``.
+        finish_s: Finish time of each request in seconds, NaN if unfinished, shape ``(requests,)``;
+            on the workload's clock.
         preemptions: How often an unfinished request was set aside for another one.
         decisions: Layers run.
         ran: Request that ran in each decision, shape ``(decisions,)``; empty if not recorded.
-        started_s: When that layer started, in seconds, same shape.
+        started_s: When that layer started, in seconds, same shape; on the workload's clock.
+        elapsed_s: The finish times since `Workload.origin_s`, to more digits where that is far.
     """
 
     workload: Workload
@@ -63,10 +66,13 @@ class Schedule:
     decisions: int
     ran: Ints
     started_s: Floats
+    elapsed_s: Floats
 
 
 class Machine:
     """The accelerator with its queue, run one decision at a time or to the end.
+
+    Its clock starts at `Workload.origin_s`.
 
     Args:
         workload: The requests, in order of arrival.
@@ -83,15 +89,15 @@ class Machine:
         layers = store.layers[workload.trace]
         total = len(workload)
         self.jobs = Jobs(
-            arrival=workload.arrival_s,
-            deadline=workload.deadline_s,
-            priority=workload.priority,
+            arrival=workload.moments.arrival,
+            deadline=workload.moments.deadline,
+            priority=opened(workload.priority),
             first_cell=cell_of(store.first_cell[workload.trace], workload.row, layers),
             layers=layers,
             preemption_cost=float(workload.preemption_cost_s),
             queue_limit=min(total, int(workload.queue_limit or total)),  # of any size
         )
-        self.tables = Tables(store.latency_s, *known)
+        self.tables = Tables(opened(store.latency_s), *known)
         recorded = int(layers.sum()) if record else 0
         self.state = State(
             clock=np.zeros(1),
@@ -215,11 +221,13 @@ class Machine:
         """What has happened so far; a copy, which the machine leaves alone as it goes on."""
         counters = self.state.counters
         decisions = int(counters[DECISIONS])
+        elapsed_s, origin_s = self.state.finish.copy(), self.workload.origin_s
         return Schedule(
             workload=self.workload,
-            finish_s=self.state.finish.copy(),
+            finish_s=elapsed_s + origin_s,
             preemptions=int(counters[PREEMPTIONS]),
             decisions=decisions,
             ran=self.state.ran[:decisions].copy(),
-            started_s=self.state.started[:decisions].copy(),
+            started_s=self.state.started[:decisions] + origin_s,
+            elapsed_s=elapsed_s,
         )

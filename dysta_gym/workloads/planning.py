@@ -67,7 +67,8 @@ def plan(scenario: Scenario, split: str = "test") -> Plan:
         DystaError: If the split is unknown, or a trace or a recorded request is not usable.
     """
     given = {**scenario.__dict__, "traces": tuple(scenario.traces.items())}
-    return _plan(_Draws((*given.values(), split, scenario.arrivals.stamp()), scenario, split))
+    stamps = (scenario.trace_files(), scenario.arrivals.stamp())
+    return _plan(_Draws((*given.values(), split, *stamps), scenario, split))
 
 
 @dataclass(frozen=True)

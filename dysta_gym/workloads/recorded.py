@@ -15,9 +15,13 @@ from dysta_gym.workloads.workload import (
     Columns,
     Workload,
     check_arrivals,
+    check_clock,
     check_priorities,
     check_slo,
 )
+
+COLUMNS = ("arrival_s", "model", "sample", "priority")
+"""Columns that a file may have."""
 
 
 def read_requests(path: str | Path, store: TraceStore, slo_multiplier: float) -> Workload:
@@ -52,7 +56,7 @@ def request_columns(path: str | Path, store: TraceStore, needed: Sequence[str]) 
         DystaError: See `read_requests`.
     """
     where = f"request file {str(path)!r}"
-    frame = read_csv(path, where, dtype={"model": str}, keep_default_na=False)
+    frame = read_csv(path, where, needed, COLUMNS, dtype={"model": str}, keep_default_na=False)
     found = [name for name in ("arrival_s", "sample", "priority") if name in frame.columns]
     numbers = {
         name: numeric_column(frame, name, where)
@@ -67,6 +71,7 @@ def request_columns(path: str | Path, store: TraceStore, needed: Sequence[str]) 
         raise DystaError(f"{where} holds no request; at least one is needed")
     try:
         check_arrivals(columns["arrival_s"])
+        check_clock(columns["arrival_s"], store)
         if "priority" in columns:
             check_priorities(columns["priority"])
     except DystaError as error:
@@ -77,7 +82,7 @@ def request_columns(path: str | Path, store: TraceStore, needed: Sequence[str]) 
     positions = [{int(s): i for i, s in enumerate(t.sample_ids)} for t in store.traces]
     trace = np.empty(len(frame), np.int64)
     row = np.empty(len(frame), np.int64)
-    for line, (name, wanted) in enumerate(zip(frame["model"], sample, strict=True)):
+    for line, (name, wanted) in enumerate(zip(frame["model"].str.strip(), sample, strict=True)):
         try:
             trace[line] = store.index(name)
         except DystaError as error:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import pydantic
 from pydantic import BaseModel, Field
 
-from dysta_gym.configs import Positive, Strict, content_of, told
+from dysta_gym.configs import NotNegative, Positive, Strict, content_of, plain, told
 from dysta_gym.errors import DystaError
 from dysta_gym.traces import (
     Accelerator,
@@ -28,8 +27,7 @@ from dysta_gym.traces import (
 )
 from dysta_gym.workloads.arrivals.poisson import Poisson
 from dysta_gym.workloads.arrivals.table import PROCESSES, Arrivals
-
-Weight = Annotated[float, Field(gt=0, le=1e9, strict=True)]
+from dysta_gym.workloads.workload import LONGEST_COST_S
 
 PAPER_PRIORITIES = (1.0, 3.0, 9.0)
 """Priorities of the published comparison, drawn uniformly (Sparse-DySta, after PREMA)."""
@@ -72,7 +70,7 @@ class Scenario(Strict):
     name: str
     description: str = ""
     accelerator: Accelerator
-    traces: dict[str, Weight] = Field(min_length=1)
+    traces: dict[str, Positive] = Field(min_length=1)
     trace_dir: str | None = None
     arrivals: Arrivals = Poisson()
     load: Positive | None = None
@@ -81,7 +79,7 @@ class Scenario(Strict):
     priorities: tuple[Positive, ...] = Field(PAPER_PRIORITIES, min_length=1)
     requests: int = Field(1000, gt=0, le=10_000_000, strict=True)
     speed: Positive = 1.0
-    preemption_cost_s: float = Field(0.0, ge=0, allow_inf_nan=False, strict=True)
+    preemption_cost_s: NotNegative = Field(0.0, le=LONGEST_COST_S)
     queue_limit: int | None = Field(None, gt=0, strict=True)
     sources: tuple[str, ...] = ()
 
@@ -119,9 +117,7 @@ class Scenario(Strict):
         """
         given = {"load": load, "rate": rate, "slo_multiplier": slo_multiplier, "requests": requests}
         changes: dict[str, Any] = {
-            key: value.item() if isinstance(value, np.generic) else value
-            for key, value in given.items()
-            if value is not None
+            key: plain(value) for key, value in given.items() if value is not None
         }
         if "load" in changes or "rate" in changes:
             changes = {"load": None, "rate": None, **changes}
@@ -133,25 +129,57 @@ class Scenario(Strict):
         Raises:
             DystaError: If a trace is absent, damaged or of another accelerator.
         """
-        return _store(self.accelerator, tuple(self.traces), self.trace_dir, self.speed)
+        return _store(self.accelerator, self.trace_files(), self.speed)
+
+    def trace_files(self) -> tuple[TraceFile, ...]:
+        """The files of its traces, as they are now.
+
+        Raises:
+            DystaError: If a trace is absent.
+        """
+        if self.trace_dir is None:
+            return tuple(TraceFile(name, None, ()) for name in self.traces)
+        return tuple(_file(Path(self.trace_dir), name) for name in self.traces)
 
 
-@cache
-def _store(
-    accelerator: str, names: tuple[str, ...], trace_dir: str | None, speed: float
-) -> TraceStore:
-    if trace_dir is None:
-        traces = [shipped_trace(name) for name in names]
-    else:
-        folder = Path(trace_dir)
-        traces = []
-        for name in names:
-            npz, csv = folder / f"{name}.npz", folder / f"{name}.csv"
-            if not npz.exists() and not csv.exists():
-                raise DystaError(f"traces: there is neither {str(npz)!r} nor a CSV of that name")
-            traces.append(
-                load_trace(npz) if npz.exists() else read_artifact_trace(csv, accelerator)
-            )
+class TraceFile(NamedTuple):
+    """A trace by its name, and where it is read from; equal as long as the file stays as it is.
+
+    Attributes:
+        name: Name.
+        path: The file, None for a trace in the package.
+        stamp: Its device, inode, size and time of change.
+    """
+
+    name: str
+    path: Path | None
+    stamp: tuple[int, ...]
+
+
+def _file(folder: Path, name: str) -> TraceFile:
+    for suffix in (".npz", ".csv"):
+        path = folder.absolute() / f"{name}{suffix}"
+        try:
+            found = path.stat()
+        except (OSError, ValueError):
+            continue
+        stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        return TraceFile(name, path, stamp)
+    raise DystaError(
+        f"traces: there is neither {str(folder / f'{name}.npz')!r} nor a CSV of that name"
+    )
+
+
+@lru_cache(maxsize=16)
+def _store(accelerator: str, files: tuple[TraceFile, ...], speed: float) -> TraceStore:
+    traces = [
+        shipped_trace(name)
+        if path is None
+        else load_trace(path)
+        if path.suffix == ".npz"
+        else read_artifact_trace(path, accelerator)
+        for name, path, _ in files
+    ]
     for trace in traces:
         if trace.accelerator != accelerator:
             raise DystaError(
@@ -185,6 +213,7 @@ def _checked(content: Mapping[str, Any], where: str, folder: Path | None) -> Sce
         scenario = Scenario.model_validate(dict(content))
     except pydantic.ValidationError as error:
         raise DystaError(f"{where}: {_first_fault(error)}") from None
+    folder = folder and folder.absolute()  # which `os.chdir` does not change
     if folder is not None and scenario.trace_dir is not None:
         scenario = scenario.model_copy(update={"trace_dir": str(folder / scenario.trace_dir)})
     if folder is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dysta_gym import generate, load_scenario, shipped_scenarios
+from dysta_gym import DystaError, generate, load_scenario, measure, shipped_scenarios
 from dysta_gym.information import LEVELS
 from dysta_gym.simulation import simulate
 from dysta_gym.workloads import LOADS
@@ -62,7 +62,7 @@ def test_defaults_are_those_of_the_published_comparison(scenario):
         ({"arrivals": BURSTS | {"length": 0.5}}, ["arrivals.length", "0.5", "equal to 1"]),
         ({"arrivals": "poisson"}, ["arrivals", "'poisson'", "mapping", "process"]),
         ({"requests": 10**9}, ["requests", "1000000000", "10000000"]),
-        ({"traces": {"bert": 1e300}}, ["traces.bert", "1e+300", "1000000000"]),
+        ({"traces": {"bert": 1e300}}, ["traces.bert", "1e+300", "1e+09"]),
         ({"speed": 0}, ["speed", "0", "greater than 0"]),
         ({"queue_limit": 0}, ["queue_limit", "0", "greater than 0"]),
         ({"queue_limit": 2.5}, ["queue_limit", "2.5", "integer"]),
@@ -72,6 +72,17 @@ def test_defaults_are_those_of_the_published_comparison(scenario):
         ({"slo_multiplier": -1}, ["slo_multiplier", "-1", "greater than 0"]),
         ({"priorities": []}, ["priorities", "at least 1"]),
         ({"priorities": [1, -3]}, ["priorities.1", "-3", "greater than 0"]),
+        ({"load": 1e-300}, ["load", "1e-300", "1e-09 and 1e+09"]),
+        ({"load": None, "rate": 1e300}, ["rate", "1e+300", "1e-09 and 1e+09"]),
+        ({"preemption_cost_s": 1e308}, ["preemption_cost_s", "1e+308", "1000"]),
+        ({"preemption_cost_s": 1e-300}, ["preemption_cost_s", "1e-300", "1e-09"]),
+        ({"slo_multiplier": 1e308}, ["slo_multiplier", "1e+308", "1e+09"]),
+        ({"priorities": [1, 1e-320]}, ["priorities.1", "1e-320", "1e-09"]),
+        ({"speed": 1e300}, ["speed", "1e+300", "1e+09"]),
+        ({"arrivals": BURSTS | {"share": 1e-300}}, ["arrivals.share", "1e-300", "1e-09"]),
+        ({"arrivals": BURSTS | {"length": 1e300}}, ["arrivals.length", "1e+300", "1000000000"]),
+        ({"arrivals": FRAMES | {"jitter": 1e-300}}, ["arrivals.jitter", "1e-300", "1e-09"]),
+        ({"load": np.ones((2, 2))}, ["load", "[[1.0, 1.0], [1.0, 1.0]]", "number"]),
     ],
 )
 def test_scenario_that_does_not_fit(scenario, refused, changes, words):
@@ -140,3 +151,27 @@ def test_named_loads_are_numbers(scenario):
     assert [scenario(load=name).load for name in LOADS] == sorted(LOADS.values())
     assert scenario().varied(load="overload").load == 1.05
     assert scenario(load=None, rate=3).varied(load="heavy").rate is None
+
+
+@pytest.mark.parametrize("load", [1e-9, 1e9])
+@pytest.mark.parametrize("changes", [{}, {"preemption_cost_s": 1e3}, {"speed": 1e-3}])
+def test_what_is_allowed_gives_numbers_or_is_refused(scenario, load, changes):
+    try:
+        workload = generate(scenario(load=load, **changes), 0)
+    except DystaError as error:
+        assert "arrival_s" in str(error)
+        return
+    metrics = measure(simulate(workload, "dysta"))
+    assert all(np.isfinite(value) for value in metrics.values()), metrics
+
+
+def test_fields_may_be_numbers_of_numpy(scenario):
+    fields = {"load": 0.75, "slo_multiplier": 5.0, "requests": 30, "speed": 2.0, "queue_limit": 8}
+    arrays = {"priorities": [1.0, 3.0], "traces": {"bert": 1.0, "gpt2": 2.0}}
+    given = {key: np.array(value)[()] for key, value in fields.items()}
+    given |= {"priorities": np.array([1.0, 3.0]), "load": np.float32(0.75)}
+    given |= {"traces": {"bert": np.float64(1), "gpt2": np.int8(2)}}
+    given |= {"arrivals": {"process": "frames", "jitter": np.float32(0.25)}}
+    assert scenario(**given) == scenario(**fields, **arrays, arrivals=FRAMES)
+    varied = scenario().varied(load=np.float32(0.5), slo_multiplier=np.int64(3))
+    assert varied == scenario().varied(load=0.5, slo_multiplier=3)

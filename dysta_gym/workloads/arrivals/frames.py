@@ -11,6 +11,7 @@ from pydantic import Field
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.records import Floats, Ints
 from dysta_gym.compiled.streams import WIDTH, Pool, absorbed, random, seeded
+from dysta_gym.configs import NotNegative
 from dysta_gym.workloads.arrivals.process import DRAWS_TYPE, Offer, Process
 from dysta_gym.workloads.workload import Columns
 
@@ -56,7 +57,7 @@ class Frames(Process):
     """
 
     process: Literal["frames"]
-    jitter: float = Field(0.0, ge=0, lt=1, strict=True)
+    jitter: NotNegative = Field(0.0, lt=1)
 
     draws, periodic, paced = _draw, True, True
 

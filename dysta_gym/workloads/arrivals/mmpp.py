@@ -11,6 +11,7 @@ from pydantic import Field
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.records import Floats, Ints
 from dysta_gym.compiled.streams import WIDTH, Pool, absorbed, exponential, random, seeded
+from dysta_gym.configs import GREATEST, Positive
 from dysta_gym.workloads.arrivals.process import DRAWS_TYPE, Offer, Process
 
 
@@ -49,9 +50,9 @@ class MMPP(Process):
     """
 
     process: Literal["mmpp"]
-    intensity: float = Field(4.0, gt=1, allow_inf_nan=False, strict=True)
-    share: float = Field(0.1, gt=0, lt=1, strict=True)
-    length: float = Field(50.0, ge=1, allow_inf_nan=False, strict=True)
+    intensity: float = Field(4.0, gt=1, le=GREATEST, strict=True)
+    share: Positive = Field(0.1, lt=1)
+    length: float = Field(50.0, ge=1, le=GREATEST, strict=True)
 
     draws = _draw
 

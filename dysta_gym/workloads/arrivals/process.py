@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
 
@@ -88,10 +88,10 @@ class Process(Strict):
         """The same process as a scenario file in ``folder`` means it."""
         return self
 
-    def stamp(self) -> int:
-        """A number that changes when what it has recorded does.
+    def stamp(self) -> Hashable:
+        """What changes when what it has recorded does.
 
         Raises:
             DystaError: If that is absent.
         """
-        return 0
+        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -70,11 +70,13 @@ class Replay(Process):
         """That of the file in ``folder``."""
         return Replay(process="replay", file=str(folder / self.file))
 
-    def stamp(self) -> int:
-        """When the file last changed."""
+    def stamp(self) -> tuple[object, ...]:
+        """The file and its state."""
+        path = Path(self.file).absolute()
         try:
-            return Path(self.file).stat().st_mtime_ns
-        except OSError:
+            found = path.stat()
+            return path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+        except (OSError, ValueError):
             raise DystaError(f"request file {str(Path(self.file))!r} does not exist") from None
 
     def _check_split(self, offer: Offer) -> None:
@@ -95,6 +97,6 @@ class Replay(Process):
 
 
 @lru_cache(maxsize=8)
-def _columns(path: Path, stamp: int, store: TraceStore) -> Columns:
+def _columns(path: Path, stamp: Hashable, store: TraceStore) -> Columns:
     """`request_columns`, read again when the file has changed."""
     return request_columns(path, store, ("arrival_s",))

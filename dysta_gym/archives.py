@@ -1,0 +1,77 @@
+"""Arrays in npz files, read without surprises: no pickles, and nothing larger than it may be."""
+
+from __future__ import annotations
+
+import io
+import math
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from dysta_gym.errors import DystaError
+
+ARRAY_LIMIT = 256 * 2**20
+"""Bytes that an array of numbers may take; a trace in the package takes a hundred kilobytes."""
+
+TEXT_LIMIT = 16 * 2**20
+"""Bytes that a text may take."""
+
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+def read_arrays(
+    path: str | Path, where: str, limits: Mapping[str, int], advice: str
+) -> dict[str, NDArray[Any]]:
+    """Those of the known arrays that an npz file holds; others are not even unpacked.
+
+    Args:
+        path: The file.
+        where: What an error calls it.
+        limits: The known arrays, and the bytes that each may take.
+        advice: What an error says of a damaged file.
+
+    Raises:
+        DystaError: If there is no such file, it is damaged, or an array is a pickle or too large.
+    """
+    try:
+        with Path(path).open("rb") as stream, zipfile.ZipFile(stream) as archive:
+            there = {member.filename: member for member in archive.infolist()}
+            members = {name: there.get(f"{name}.npy") for name in limits}
+            for name, member in members.items():
+                if member is not None and member.file_size > limits[name]:
+                    raise DystaError(
+                        f"{where}: array {name!r} unpacks to {member.file_size} bytes; "
+                        f"it may take {limits[name]}"
+                    )
+            return {
+                name: _array(name, archive.read(member))
+                for name, member in members.items()
+                if member is not None
+            }
+    except DystaError:
+        raise
+    except FileNotFoundError:
+        raise DystaError(f"{where} does not exist") from None
+    except Exception as error:  # a damaged file raises anything
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise DystaError(f"{where} is damaged or {advice.format(told)}") from None
+
+
+def _array(name: str, content: bytes) -> NDArray[Any]:
+    """The array in an npy file of which no more is believed than what follows its header."""
+    stream = io.BytesIO(content)
+    version = npy.read_magic(stream)
+    if version not in _HEADERS:
+        raise ValueError(f"array {name!r} is of format {version}")
+    shape, fortran, kind = _HEADERS[version](stream)
+    if kind.hasobject:
+        raise ValueError(f"array {name!r} holds objects, which allow_pickle=False refuses")
+    rest = content[stream.tell() :]
+    if not kind.itemsize or math.prod(shape) * kind.itemsize != len(rest):
+        raise ValueError(f"array {name!r} has {len(rest)} bytes, which is not its shape {shape}")
+    return np.frombuffer(rest, kind).reshape(shape, order="F" if fortran else "C")
