@@ -222,7 +222,7 @@ def _read_mapping(path: Path, where: str) -> Mapping[str, Any]:
     return content
 
 
-_NAMED = re.compile(r"[a-z_]+(, [a-z_]+)*: ")
+_NAMED = re.compile(r"[a-z_.]+(, [a-z_.]+)*: ")
 """Begins a message that names a field itself."""
 
 
