@@ -112,8 +112,8 @@ class Feature:
         takes = ("queue", "whole") if self.of_queue else ("queue", "i", "whole")
         check_formula(f"feature {name!r}", self.formula, takes)
         for bound in ("low", "high"):
-            value = getattr(self, bound)
-            if not isinstance(value, int | float | np.number) or not abs(value) < 1e38:
+            value: Any = getattr(self, bound)
+            if not isinstance(value, int | float | np.number) or not abs(float(value)) < 1e38:
                 raise DystaError(
                     f"feature {name!r}: {bound} is {value!r}; it must be a number, below 1e38"
                 )

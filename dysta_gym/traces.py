@@ -586,7 +586,9 @@ def _check_columns(
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DystaError(f"{where}: column {shown(twice)} is there more than once")
-    for name in names if known is not None else ():
+    if known is None:
+        return
+    for name in names:
         if name not in known:
             near = difflib.get_close_matches(name.lower(), known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"it may have: {', '.join(known)}"
@@ -604,12 +606,11 @@ def numeric_column(frame: pd.DataFrame, name: str, where: str) -> NDArray[np.flo
     if column.dtype.kind in "iuf":
         values = column.to_numpy(np.float64)
         whole = column.to_numpy()
-        lost = (
-            np.flatnonzero(values.astype(whole.dtype) != whole) if whole.dtype.kind != "f" else ()
-        )
-        if len(lost):
+        differs = values.astype(whole.dtype) != whole
+        if whole.dtype.kind != "f" and differs.any():
+            lost = int(np.argmax(differs))
             raise DystaError(
-                f"{where}: column {name!r}, row {lost[0] + 1} is {column.iloc[lost[0]]}; it must "
+                f"{where}: column {name!r}, row {lost + 1} is {column.iloc[lost]}; it must "
                 f"be at most {2**53} in size"
             )
     else:  # pandas has found something that is no number, and left the texts as they are

@@ -382,7 +382,7 @@ class Batch:
 
     def _run(self) -> None:
         self._crew.run(self._frames[self._frame].address)
-        failed = np.flatnonzero(self._crew.job.failed)
+        failed = self._crew.failures()
         if not failed.size:
             return
         # Whatever has raised will again: in this thread, where it can be told.

@@ -26,6 +26,9 @@ _NEXT, _DONE, _HELPERS, _BATCH = range(0, 32, 8)
 """Entries of `Job.shared`, a cache line each: the next environment to be taken; how many are done;
 how many helpers look for more; the address of the batch."""
 
+_FAILED = _BATCH + 1
+"""Likewise, beside what is seldom written, too: in how many environments something was raised."""
+
 _SPINS = 20_000
 """How often a thread looks for news before it lets others have its core, some microseconds."""
 
@@ -84,7 +87,7 @@ def _take(at: int) -> bool:
     last = min(first + job.share, total)
     batch = atomic_load(job.shared, _BATCH, 0)
     for index in range(first, last):
-        job.failed[index] = not attempt(
+        if not attempt(
             job.act,
             (
                 batch,
@@ -94,7 +97,9 @@ def _take(at: int) -> bool:
                 job.reseeded[index],
                 job.seeds[index],
             ),
-        )
+        ):
+            job.failed[index] = True
+            atomic_add(job.shared, _FAILED, 1)
     atomic_add(job.shared, _DONE, last - first)
     return True
 
@@ -139,6 +144,9 @@ def _help(at: int) -> None:
     atomic_add(job.shared, _HELPERS, -1)
 
 
+_NONE = np.zeros(0, np.int64)
+
+
 class Crew:
     """The threads of one vector environment: the calling one, and helpers that all of them share.
 
@@ -173,7 +181,7 @@ class Crew:
         self.job.shared[[_NEXT, _DONE]] = self.job.what.size
 
     def run(self, batch: int) -> None:
-        """Do the job for the batch at this address; `Job.failed` says where that has raised."""
+        """Do the job for the batch at this address."""
         if self._process != os.getpid():  # a child, whose parent may have been at work
             self._begin()
         with self._lock:
@@ -181,6 +189,15 @@ class Crew:
                 missing = self.threads - 1 - int(self.job.shared[_HELPERS])
                 _helpers_here().call(self._placed, missing, self.threads - 1)
             _lead(self._placed.address, batch)
+
+    def failures(self) -> Ints:
+        """The environments in which the last call has raised something."""
+        job = self.job
+        if not job.shared[_FAILED]:
+            return _NONE
+        failed = np.flatnonzero(job.failed)
+        job.failed[:], job.shared[_FAILED] = False, 0
+        return failed
 
 
 class _Helpers:

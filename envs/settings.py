@@ -149,7 +149,7 @@ class Settings:
         """Write the observation and the mask of an environment, see `observer`."""
         self._observe(at, to, index)
 
-    def addresses(self) -> dict[str, int]:
+    def addresses(self) -> dict[str, Any]:
         """Where the code is that `Terms` lead to, in this process."""
         return {"reward": address_of(self._pay), "observe": address_of(self._observe)}
 
