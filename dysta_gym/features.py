@@ -113,7 +113,8 @@ class Feature:
         check_formula(f"feature {name!r}", self.formula, takes)
         for bound in ("low", "high"):
             value: Any = getattr(self, bound)
-            if not isinstance(value, int | float | np.number) or not abs(float(value)) < 1e38:
+            number = isinstance(value, int | float | np.integer | np.floating)
+            if not number or not -1e38 < value < 1e38:
                 raise DystaError(
                     f"feature {name!r}: {bound} is {value!r}; it must be a number, below 1e38"
                 )
