@@ -401,7 +401,7 @@ def marked_note(summary: pd.DataFrame, metrics: Sequence[str], note: str, mark: 
     """What a picture says of its marks: ``note``, or why nothing has any."""
     if any(summary[f"{metric}_best"].any() for metric in metrics):
         return note
-    return f"nothing is {mark}: to mark the best takes {FEWEST_MARKED} seeds or more"
+    return f"nothing is {mark}: to mark the best\ntakes {FEWEST_MARKED} seeds or more"
 
 
 def _first(name: str, names: Sequence[str]) -> float:

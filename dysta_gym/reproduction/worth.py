@@ -159,6 +159,8 @@ def _draw_worth(frame: pd.DataFrame) -> Figure:
                 axis.vlines(x, low, high, color=style.colour, linewidth=1, alpha=0.7)
                 best = mine[f"{metric}_best"].to_numpy() & (mine["level"] != REFERENCES[2])
                 for chosen, face in ((best, style.colour), (~best, "white")):
+                    if not chosen.any():
+                        continue
                     axis.plot(
                         x[chosen], scale * mine[metric][chosen], style.marker, linestyle="",
                         color=style.colour, markerfacecolor=face, markersize=4.8,
