@@ -22,7 +22,7 @@ class _Console(Console):
         super().__init__(markup=False, emoji=False, highlight=False, **options)
 
     def on_broken_pipe(self) -> NoReturn:
-        raise  # noqa: PLE0704: Rich is handling it
+        raise  # what Rich is handling
 
 
 def console(*, stderr: bool = False) -> Console:
