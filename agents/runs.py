@@ -29,7 +29,7 @@ from dysta_gym.agents.protocol import (
 )
 from dysta_gym.agents.recipes import Recipe
 from dysta_gym.errors import DystaError
-from dysta_gym.files import check_folder, replacing
+from dysta_gym.files import check_folder, is_scratch, replacing
 
 CHECKPOINT, STATE, RECIPE = "checkpoint.npz", "state.pkl", "recipe.yaml"
 """Files of a run: the best network so far, what resuming needs, and what is trained how."""
@@ -116,7 +116,7 @@ class Run:
                 f"resume: there is no run in {str(self.out)!r}; start without --resume"
             )
         # What stopped before there was anything to keep starts over.
-        if not resume and self.out.exists() and any(self.out.iterdir()):
+        if not resume and self.out.exists() and not all(map(is_scratch, self.out.iterdir())):
             raise DystaError(
                 f"out: {str(self.out)!r} is not empty; resume the run in it with --resume, or "
                 "choose another folder"

@@ -31,8 +31,6 @@ from dysta_gym.policies import Policy, find
 from dysta_gym.tables import markdown
 from dysta_gym.workloads import Workload, generate, load_scenario, shipped_scenarios
 
-plt = figures.plt
-
 GENERATIONS = 80
 """Of each variant of the ablation."""
 
@@ -144,9 +142,7 @@ def draw_score(path: Path) -> None:
     slacks, lengths = np.linspace(-4, 20, 361), np.logspace(-1, 1, 61)
     shown = [("multi-attnn", 1.05), ("multi-cnn", 1.05)]
     policies = [find("dysta"), find("evolved")]
-    figure, axes = plt.subplots(
-        len(shown), len(policies), figsize=(8.2, 6.4), layout="constrained", squeeze=False
-    )
+    figure, axes = figures.subplots(len(shown), len(policies), figsize=(8.2, 6.4), squeeze=False)
     for row, (scenario, load) in zip(axes, shown, strict=True):
         workload = generate(load_scenario(scenario).varied(load=load), 0, split="train")
         unit = workload.store.mean_isolated_s(workload.reference)
@@ -196,7 +192,7 @@ AXES = {
 
 def draw_degradation(frames: Mapping[str, pd.DataFrame], path: Path) -> None:
     """Violations and ANTT over the bound, geometric mean over scenarios, along each axis."""
-    figure, axes = plt.subplots(2, 3, figsize=(11.5, 6.2), layout="constrained", sharex="col")
+    figure, axes = figures.subplots(2, 3, figsize=(11.5, 6.2), sharex="col")
     styles = dict(zip(JUDGED, figures.rule_styles(JUDGED).values(), strict=True))
     for column, (key, frame) in enumerate(frames.items()):
         means = frame.groupby([key, "policy", "scenario"])[

@@ -108,12 +108,10 @@ def _queue(limits: tuple[int, ...], quick: bool, folder: Path) -> Section:
 
 
 def _draw(points: dict[str, list[Point]], path: Path) -> None:
-    from matplotlib import pyplot as plt
-
-    from dysta_gym.figures import rule_styles, save
+    from dysta_gym.figures import rule_styles, save, subplots
 
     styles = rule_styles(list(points))
-    figure, axis = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    figure, axis = subplots(figsize=(6.4, 4.0))
     for name, style in styles.items():
         queue, seconds = np.array(points[name]).T
         axis.loglog(

@@ -6,7 +6,14 @@ below are loaded when they are first used, so that the import stays quick.
 
 from __future__ import annotations
 
+import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING
+
+if ("-m", "dysta_gym") in pairwise(sys.orig_argv):  # what follows takes a while
+    import dysta_gym_start
+
+    dysta_gym_start.end_when_interrupted()
 
 import gymnasium
 

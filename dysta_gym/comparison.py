@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, product
+from itertools import chain, islice, product
 from pathlib import Path
 from threading import Event
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dysta_gym.bounds import antt_lower_bound
-from dysta_gym.cores import cores
+from dysta_gym.cores import workers
 from dysta_gym.errors import DystaError
 from dysta_gym.information import estimates
 from dysta_gym.metrics import measured, names, occurring
@@ -46,6 +46,9 @@ DEFAULT_POLICIES = (*PAPER_POLICIES, "evolved", "ppo", "dqn")
 """These, and the learned ones of the package."""
 
 DEFAULT_SCENARIOS = ("multi-attnn", "multi-cnn")
+
+MOST_SEEDS = 100_000
+"""So many, with a few policies, take hours."""
 
 CELL = ["scenario", "load", "rate", "slo"]
 """Columns that say under which conditions a row was measured."""
@@ -152,7 +155,9 @@ def cells_of(
     """
     _lists(scenarios=scenarios, loads=loads, rates=rates, slos=slos, seeds=seeds)
     chosen = [load_scenario(source) for source in scenarios]
-    seeds = list(seeds)
+    seeds = list(islice(seeds, MOST_SEEDS + 1))
+    if len(seeds) > MOST_SEEDS:
+        raise DystaError(f"seeds: there are too many; give {MOST_SEEDS} or less")
     _some("scenario", chosen)
     _some("seeds", seeds)
     loads = [LOADS.get(load, load) if isinstance(load, str) else load for load in loads]
@@ -209,8 +214,7 @@ def compare(
     named = [(p.spec, p) if isinstance(p, Policy) else (p, find(p)) for p in policies]
     _some("policy", named)
     _unique("policy", [name for name, _ in named])
-    if jobs is not None and jobs < 1:
-        raise DystaError(f"jobs: {jobs} is not allowed; it must be 1 or more")
+    at_a_time = workers(jobs)
     by_name = dict(named)
     stores = {cell.scenario.name: cell.scenario.store() for cell in cells}
     for store, policy in product(stores.values(), by_name.values()):
@@ -219,10 +223,9 @@ def compare(
         estimates(store, policy.level, reference_split(cells[0].split))
     parts: list[Rows] = []
     stop = Event()
-    workers = jobs or cores()
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(at_a_time) as pool:
         # A single worker is this thread: handing over costs more than a small workload does.
-        each = pool.map if workers > 1 else map
+        each = pool.map if at_a_time > 1 else map
         try:
             for part in each(lambda cell: cell.rows(by_name.values(), stop), cells):
                 parts.append(part)

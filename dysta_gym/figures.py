@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullLocator
 
 from dysta_gym.comparison import CELL
 from dysta_gym.errors import DystaError
 from dysta_gym.files import replacing
-from dysta_gym.information import LEVELS
+from dysta_gym.information import ALL_LEVELS, LEVELS
 from dysta_gym.policies import find
-from dysta_gym.statistics import summarise
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
+from dysta_gym.statistics import FEWEST_MARKED, summarise
+from dysta_gym.text import printable
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#000000", "#56B4E9")
 """Okabe and Ito's, which colour-blind readers tell apart; without the yellow, faint on white."""
@@ -79,6 +79,34 @@ _PERCENT: Mapping[str, Any] = {"linthresh": 1, "linscale": 0.5}
 _PERCENT_TICKS = [0, 1, 2, 5, 10, 20, 50, 100]
 
 
+def empty(width: float, height: float) -> Figure:
+    """A figure of so many inches that the caller's pyplot knows nothing of."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def subplots(
+    rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], **options: Any
+) -> tuple[Figure, Any]:
+    """`empty`, and its ``rows`` x ``columns`` panels, as `Figure.subplots` gives them."""
+    figure = empty(*figsize)
+    return figure, figure.subplots(rows, columns, **options)
+
+
+def plain(text: object) -> str:
+    """A name as a picture shows it: not as a formula."""
+    return printable(text).replace("$", r"\$")
+
+
+def legend(figure: Figure, handles: Sequence[Artist], **options: Any) -> None:
+    """The legend of a figure, from the labels of its handles: names, shown as they are."""
+    # Matplotlib leaves out labels that begin with an underscore.
+    made = figure.legend(handles, [str(at) for at in range(len(handles))], **options)
+    for text, handle in zip(made.get_texts(), handles, strict=True):
+        text.set_text(plain(handle.get_label()))
+
+
 def trade_off(results: pd.DataFrame, columns: int = 3) -> Figure:
     """Violation rate against ANTT, a panel a scenario, load and SLO multiplier.
 
@@ -97,9 +125,9 @@ def trade_off(results: pd.DataFrame, columns: int = 3) -> Figure:
     panels = list(summary.groupby(CELL, sort=False))
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(
+    figure, axes = subplots(
         rows, columns, figsize=(3.6 * columns + 2.0, 3.4 * rows + 0.4),
-        squeeze=False, layout="constrained",
+        squeeze=False,
     )  # fmt: skip
     for axis, (condition, panel) in zip(axes.flat, panels, strict=False):
         points = []
@@ -127,7 +155,7 @@ def trade_off(results: pd.DataFrame, columns: int = 3) -> Figure:
         axis.set_xlim(0, 100)
         axis.set_xticks(_PERCENT_TICKS, [f"{tick}" for tick in _PERCENT_TICKS])
         axis.xaxis.set_minor_locator(NullLocator())
-        axis.set_title(condition_title(dict(zip(CELL, condition, strict=True))), fontsize=10)
+        axis.set_title(_title(CELL, condition), fontsize=10)
         _let_all_be_seen(axis, points, [parts[row["policy"]] for row in ordered])
         axis.grid(alpha=0.25, linewidth=0.6)
         axis.set_xlabel("SLO violation rate (%), logarithmic above 1 %")
@@ -144,7 +172,7 @@ def trade_off(results: pd.DataFrame, columns: int = 3) -> Figure:
         if level in {level for _, level in parts.values()}
     ]
     handles.append(Line2D([], [], color="0.4", linestyle="--", label="lower bound"))
-    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
+    legend(figure, handles, loc="outside right upper", frameon=False, fontsize=9)
     return figure
 
 
@@ -221,9 +249,9 @@ def curves(
     names = list(dict.fromkeys(summary["policy"]))
     styles = rule_styles(names)
     groups = list(summary.groupby(list(panels), sort=False))
-    figure, axes = plt.subplots(
+    figure, axes = subplots(
         len(metrics), len(groups), figsize=(2.9 * len(groups) + 1.7, 2.5 * len(metrics) + 0.5),
-        squeeze=False, layout="constrained", sharex="col",
+        squeeze=False, sharex="col",
     )  # fmt: skip
     for column, (condition, group) in enumerate(groups):
         for row, metric in enumerate(metrics):
@@ -245,11 +273,10 @@ def curves(
             axis.grid(alpha=0.25, linewidth=0.6)
             if column == 0:
                 axis.set_ylabel(axis_label(quantity))
-        axes[0, column].set_title(condition_title(dict(zip(panels, condition, strict=True))),
-                                  fontsize=10)  # fmt: skip
+        axes[0, column].set_title(_title(panels, condition), fontsize=10)
         axes[-1, column].set_xlabel(label)
     handles = [Line2D([], [], markersize=5, label=name, **_curve(name, styles)) for name in names]
-    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
+    legend(figure, handles, loc="outside right upper", frameon=False, fontsize=9)
     return figure
 
 
@@ -277,8 +304,8 @@ def by_level(summary: pd.DataFrame, metrics: Sequence[str]) -> Figure:
     styles = rule_styles(names)
     groups = list(summary.groupby(CELL, sort=False))
     rules = list(styles)
-    figure, axes = plt.subplots(
-        len(metrics), len(groups), squeeze=False, layout="constrained", sharex=True,
+    figure, axes = subplots(
+        len(metrics), len(groups), squeeze=False, sharex=True,
         figsize=(0.9 * len(LEVELS) * len(groups) + 1.6, 2.6 * len(metrics) + 0.5),
     )  # fmt: skip
     for column, (condition, group) in enumerate(groups):
@@ -304,16 +331,14 @@ def by_level(summary: pd.DataFrame, metrics: Sequence[str]) -> Figure:
             axis.grid(alpha=0.25, linewidth=0.6, axis="y")
             if column == 0:
                 axis.set_ylabel(axis_label(quantity))
-        axes[0, column].set_title(
-            condition_title(dict(zip(CELL, condition, strict=True))), fontsize=10
-        )
+        axes[0, column].set_title(_title(CELL, condition), fontsize=10)
         axes[-1, column].set_xlabel("what the scheduler knows")
     handles = [
         Line2D([], [], color=style.colour, marker=style.marker, linestyle=":", label=rule,
                **style.face())
         for rule, style in styles.items()
     ]  # fmt: skip
-    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=9)
+    legend(figure, handles, loc="outside right upper", frameon=False, fontsize=9)
     return figure
 
 
@@ -326,8 +351,8 @@ def dots(summary: pd.DataFrame, metrics: Sequence[str]) -> Figure:
     """
     names = list(dict.fromkeys(summary["policy"]))
     groups = list(summary.groupby(CELL, sort=False))
-    figure, axes = plt.subplots(
-        len(groups), len(metrics), squeeze=False, layout="constrained", sharey=True,
+    figure, axes = subplots(
+        len(groups), len(metrics), squeeze=False, sharey=True,
         figsize=(2.9 * len(metrics) + 1.0, (0.28 * len(names) + 0.95) * len(groups)),
     )  # fmt: skip
     for row, (condition, group) in enumerate(groups):
@@ -355,18 +380,28 @@ def dots(summary: pd.DataFrame, metrics: Sequence[str]) -> Figure:
                 axis.set_xlim(right=2 * most)
             else:
                 axis.set_xlim(0, 1.22 * most)
-            axis.set_yticks(range(len(names)), names)
+            axis.set_yticks(range(len(names)), list(map(plain, names)))
             axis.set_ylim(len(names) - 0.5, -0.5)
             axis.grid(alpha=0.25, linewidth=0.6)
             if row == len(groups) - 1:
                 axis.set_xlabel(
                     quantity.label + (", logarithmic" if quantity.axis == "log" else "")
                 )
-        axes[row, 0].set_title(
-            condition_title(dict(zip(CELL, condition, strict=True))), fontsize=10, loc="left"
-        )
-    figure.supxlabel("bold: the best, or not significantly different from it", fontsize=9)
+        axes[row, 0].set_title(_title(CELL, condition), fontsize=10, loc="left")
+    figure.supxlabel(
+        marked_note(
+            summary, metrics, "bold: the best, or not significantly different from it", "bold"
+        ),
+        fontsize=9,
+    )
     return figure
+
+
+def marked_note(summary: pd.DataFrame, metrics: Sequence[str], note: str, mark: str) -> str:
+    """What a picture says of its marks: ``note``, or why nothing has any."""
+    if any(summary[f"{metric}_best"].any() for metric in metrics):
+        return note
+    return f"nothing is {mark}: to mark the best\ntakes {FEWEST_MARKED} seeds or more"
 
 
 def _first(name: str, names: Sequence[str]) -> float:
@@ -393,6 +428,10 @@ def condition_title(condition: Mapping[str, object]) -> str:
         if name in condition:
             parts.append(form.format(condition[name]))
     return ", ".join(parts)
+
+
+def _title(columns: Sequence[str], condition: Sequence[object]) -> str:
+    return plain(condition_title(dict(zip(columns, condition, strict=True))))
 
 
 def scale_axis(axis: Axes, quantity: Quantity) -> None:
@@ -431,14 +470,41 @@ def _rule_and_level(name: str) -> tuple[str, str]:
         name = policy.spec
     except DystaError:  # a policy of one's own, which was compared as an object
         pass
-    head, colon, settings = name.partition(":")
-    rule, _, level = head.partition("@")
-    level, slash, option = level.partition("/")
-    return rule + slash + option + colon + settings, level or "static"
+    for level in ALL_LEVELS:
+        rule, at, settings = name.rpartition(f"@{level}")
+        if at and settings[:1] in ("", ":"):
+            level, slash, option = level.partition("/")
+            return rule + slash + option + settings, level
+    return name, "static"
+
+
+class NotDrawn(DystaError):
+    """A picture cannot be drawn: not for its numbers, but for a name, a style or a font."""
+
+
+def draw(make: Callable[[], Figure], path: str | Path) -> None:
+    """Make a figure and `save` it.
+
+    Raises:
+        NotDrawn: If it cannot be drawn.
+        DystaError: If it cannot be written.
+    """
+    try:
+        save(make(), path)
+    except DystaError:
+        raise
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise NotDrawn(f"{str(path)!r} cannot be drawn ({reason})") from error
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure to ``path`` (PNG or PDF by its suffix), whole or not at all."""
-    with replacing(path) as scratch:
+    """Write a figure to ``path`` (PNG or PDF by its suffix), whole or not at all.
+
+    Raises:
+        DystaError: If it cannot be written.
+    """
+    with replacing(path) as scratch, warnings.catch_warnings():
+        # A name may have letters that the font lacks; it has a box for them.
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure.savefig(scratch, dpi=150)
-    plt.close(figure)

@@ -1,43 +1,171 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing files so that a reader never sees half of one, and none is lost."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import platform
+import re
+import secrets
+import shutil
+import stat
+import sys
 import tempfile
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dysta_gym.errors import DystaError
 
+_SCRATCH = re.compile(r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.scratch")
+"""What scratch folders are called; in them a file has the name that it will have, so that nothing
+that looks for files of a kind finds one that is half written."""
+
+_STALE_S = 3600.0
+"""Age from which a scratch folder is one that a process left behind, whichever it was."""
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A scratch file beside ``path`` that takes its place when the block ends without an error.
+    """A scratch file that takes the place of ``path`` when the block ends without an error.
+
+    The block makes the file. A new file has the mode that the process gives to new files, one that
+    is replaced keeps its own; it is on the disk when this ends. A link goes on to point where it
+    does, and what it points to is replaced; what is no regular file, such as a pipe or
+    ``/dev/stdout``, is written to.
 
     Raises:
-        DystaError: If the folder cannot be made or written to.
+        DystaError: If the folder or the file cannot be made or written to.
     """
-    path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
-        )
-    except OSError as error:
-        raise DystaError(f"{str(path)!r} cannot be written ({error.strerror})") from None
-    os.close(descriptor)
-    scratch = Path(name)
-    try:
-        yield scratch
-        scratch.chmod(0o644)  # scratch files are for their owner alone
+        target = _target(Path(path))
+        if isinstance(target, int) or (target.exists() and not target.is_file()):
+            with tempfile.TemporaryDirectory() as place:
+                scratch = Path(place) / Path(path).name
+                yield scratch
+                _write_through(scratch, target)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
+        folder = _scratch_folder(target)
+        scratch = folder / Path(path).name  # as it is asked for, since its suffix may mean a format
         try:
-            scratch.replace(path)
-        except OSError as error:
-            raise DystaError(f"{str(path)!r} cannot be written ({error.strerror})") from None
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
+            folder.mkdir(mode=0o700)
+            yield scratch
+            _put(scratch, target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DystaError(f"{str(path)!r} cannot be written ({reason})") from error
+
+
+def is_scratch(path: str | Path) -> bool:
+    """Whether a path is what `replacing` leaves behind if its process is killed."""
+    return bool(_SCRATCH.fullmatch(Path(path).name))
+
+
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """Files of a folder that a pattern fits, sorted, without hidden ones."""
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
+def _target(path: Path) -> Path | int:
+    """Where a path leads, links followed: a path, or the number of an open file."""
+    opened = {os.path.realpath("/proc/self/fd"), "/dev/fd"}
+    for _ in range(40):
+        if path.name.isdigit() and os.path.realpath(path.parent) in opened:
+            return int(path.name)
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    else:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    if path.is_dir():
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    return path
+
+
+def _write_through(scratch: Path, target: Path | int) -> None:
+    if isinstance(target, int):
+        for stream in filter(None, (sys.stdout, sys.stderr)):  # what was said before comes before
+            stream.flush()
+    into = os.fdopen(os.dup(target), "wb") if isinstance(target, int) else target.open("wb")
+    with scratch.open("rb") as source, into as sink:
+        shutil.copyfileobj(source, sink)
+
+
+def _put(scratch: Path, target: Path) -> None:
+    """Put a whole file into the place of another, for good."""
+    _sync(scratch, os.O_RDWR)
+    if target.exists():
+        scratch.chmod(stat.S_IMODE(target.stat().st_mode) & 0o777)
+    scratch.replace(target)
+    if hasattr(os, "O_DIRECTORY"):  # else folders cannot be opened
+        _sync(target.parent, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    """Have a file or a folder written to the disk, as far as its file system can."""
+    try:
+        opened = os.open(path, flags)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
+            raise
+
+
+# --- scratch folders -----------------------------------------------------------------------------
+
+
+def _host() -> str:
+    return f"{zlib.crc32(platform.node().encode()):08x}"
+
+
+def _stem(target: Path) -> str:
+    """A scratch folder's name up to its process, short enough for any file system."""
+    return f".{target.name[:40]}.{zlib.crc32(os.fsencode(target.name)):08x}"
+
+
+def _scratch_folder(target: Path) -> Path:
+    own = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return target.with_name(f"{_stem(target)}.{own}.scratch")
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed processes left of this file: those that are dead, or began long ago."""
+    with os.scandir(target.parent) as entries:
+        left = [entry.path for entry in entries if entry.name.startswith(f"{_stem(target)}.")]
+    for folder in map(Path, left):
+        match = _SCRATCH.fullmatch(folder.name)
+        with contextlib.suppress(OSError):
+            if match and _is_left(folder.lstat(), match["host"], int(match["pid"])):
+                held = list(folder.iterdir())
+                if len(held) == 1:  # we put no more into one
+                    held[0].unlink()
+                folder.rmdir()
+
+
+def _is_left(seen: os.stat_result, host: str, pid: int) -> bool:
+    if not stat.S_ISDIR(seen.st_mode) or (hasattr(os, "getuid") and seen.st_uid != os.getuid()):
+        return False
+    if time.time() - seen.st_mtime > _STALE_S:
+        return True
+    if host != _host() or os.name != "posix":
+        return False  # nobody here knows whether it runs
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 def check_folder(folder: str | Path) -> None:

@@ -5,6 +5,7 @@ Whatever is wrong with one of them costs that one alone, and a line that says wh
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from types import FunctionType
 from typing import Any, Generic, TypeVar
 
 from dysta_gym.errors import DystaError, one_of
+from dysta_gym.text import printable
 
 Row = TypeVar("Row")
 
@@ -69,7 +71,8 @@ def _package(entry: EntryPoint) -> str:
 
 def warn(message: str) -> None:
     """Say a line on standard error."""
-    print(f"dysta-gym: warning: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody reads it, which is no reason to stop
+        print(f"dysta-gym: warning: {printable(message)}", file=sys.stderr)
 
 
 class OpenTable(Generic[Row]):

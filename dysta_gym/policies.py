@@ -16,7 +16,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import PurePath
+from importlib.metadata import EntryPoint
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -214,20 +215,52 @@ def names() -> list[str]:
     return sorted(entries(ENTRY_POINTS))
 
 
+def split(spec: str) -> tuple[str, str | None, str | None]:
+    """``NAME[@LEVEL][:SETTINGS]`` in its parts, None for one that is not there.
+
+    The path of a file that can be read is a name, whatever is in it; what looks like the path of
+    one is a name where there is no such policy.
+    """
+    ends = [at for at, letter in enumerate(spec) if letter in "@:"] + [len(spec)]
+    files = [at for at in ends if _reader(spec[:at])]
+    end = next((at for at in reversed(files) if _is_file(spec[:at])), None)
+    if end is None:
+        name = spec[: ends[0]]
+        end = files[0] if files and name not in entries(ENTRY_POINTS) else ends[0]
+    head, colon, settings = spec[end:].partition(":")
+    return spec[:end], head[1:] if head else None, settings if colon else None
+
+
+def _reader(name: str) -> EntryPoint | None:
+    """What reads files with this suffix, in capital letters or not."""
+    readers = entries(FILE_ENTRY_POINTS)
+    suffix = PurePath(name).suffix.removeprefix(".")
+    return readers.get(suffix) or readers.get(suffix.lower())
+
+
+def _is_file(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # no path could be so
+        return False
+
+
 def expand(spec: str) -> list[str]:
     """``NAME@*`` as that rule at each level, ``NAME@LEVEL/*`` with each of a level's options.
 
     Any other name stands for itself. The level without an option is among its options.
     """
-    head, colon, tail = spec.partition(":")
-    name, _, level = head.partition("@")
+    name, level, settings = split(spec)
+    if not level or "*" not in level:
+        return [spec]
     chosen = [level]
     if level == "*":
         chosen = list(LEVELS)
     elif level.endswith("/*"):
         base = level.removesuffix("/*")
         chosen = [each for each in ALL_LEVELS if each.partition("/")[0] == base] or chosen
-    return [f"{name}@{each}{colon}{tail}" for each in chosen] if "*" in level else [spec]
+    tail = "" if settings is None else f":{settings}"
+    return [f"{name}@{each}{tail}" for each in chosen]
 
 
 def find(spec: str) -> Policy:
@@ -240,13 +273,12 @@ def find(spec: str) -> Policy:
     Raises:
         DystaError: If the policy, the level or a parameter is unknown, or a value is not allowed.
     """
-    head, colon, tail = spec.partition(":")
-    name, at, level = head.partition("@")
+    name, level, given = split(spec)
     policy = _named(name)
-    if at and level not in ALL_LEVELS:
+    if level is not None and level not in ALL_LEVELS:
         raise one_of(f"policy {spec!r}: level", level, ALL_LEVELS)
     settings = dict(policy.settings)
-    for item in tail.split(",") if colon else ():
+    for item in () if given is None else given.split(","):
         key, _, text = item.partition("=")
         try:
             settings[key.strip()] = float(text)
@@ -258,14 +290,13 @@ def find(spec: str) -> Policy:
 
 
 def _named(name: str) -> Policy:
-    """The policy of this name, or in this file."""
+    """The policy in this file, or of this name."""
     registered = entries(ENTRY_POINTS)
-    entry = registered.get(name)
-    reader = entries(FILE_ENTRY_POINTS).get(PurePath(name).suffix.removeprefix("."))
-    if entry is not None:
-        policy, origin = load(entry), entry
-    elif reader is not None:
+    reader, entry = _reader(name), registered.get(name)
+    if reader is not None and (entry is None or _is_file(name)):
         policy, origin = load(reader)(name), reader
+    elif entry is not None:
+        policy, origin = load(entry), entry
     else:
         raise one_of("policy", name, sorted(registered))
     if not isinstance(policy, Policy):

@@ -23,7 +23,8 @@ interquartile means as well. In simulations with 3 to 20 seeds such a test of 5 
 of cases on normal values, and in up to 9 % on log-normal ones.
 
 *Mark.* It is made for the reader who asks which policies may be the best: a truly best one keeps
-its mark in 97 to 99 of 100 cases. Holm's method pays for the number of comparisons, not for the
+its mark in 97 to 99 of 100 cases. With fewer than five seeds nearly every policy would have one, so
+none is made. Holm's method pays for the number of comparisons, not for the
 choice of the luckiest policy to compare with, so among seven policies that are all equal one or
 more lose theirs in 7 to 11 of 100 cases.
 """
@@ -45,6 +46,9 @@ from dysta_gym.metrics import METRICS
 
 ALPHA = 0.05
 """Level of the tests; intervals are of ``1 - ALPHA``."""
+
+FEWEST_MARKED = 5
+"""Seeds below which nothing is marked as the best: the test could tell hardly anything apart."""
 
 RESAMPLES = 10_000
 
@@ -88,8 +92,8 @@ def summarise(
         - ``M``, ``M_low``, ``M_high``: average and its 95 % interval, NaN for a single seed, whose
           spread is unknown;
         - ``M_p``: p-value against the condition's best policy, NaN for a single seed;
-        - ``M_best``: whether the policy is the best or not significantly different from it, which
-          a single seed cannot tell: False;
+        - ``M_best``: whether the policy is the best or not significantly different from it; False
+          with fewer seeds than `FEWEST_MARKED`, which cannot tell;
         - ``M_diff``, ``M_diff_low``, ``M_diff_high``: difference to the reference.
 
         Seeds whose workload lacks a metric (NaN) are left out of it.
@@ -207,7 +211,7 @@ def _described(scores: Floats, metric: str, base: int | None, cut: float) -> dic
     columns = {
         **_with_interval(metric, average, drawn),
         f"{metric}_p": p,
-        f"{metric}_best": p >= ALPHA,
+        f"{metric}_best": (p >= ALPHA) & (scores.shape[-1] >= FEWEST_MARKED),
     }
     if base is not None:
         columns |= _with_interval(f"{metric}_diff", average - average[base], drawn - drawn[base])

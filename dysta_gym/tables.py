@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,18 +10,24 @@ from typing import Any
 import rich.table
 from rich.text import Text
 
+from dysta_gym.text import for_markdown, printable
+
 MARK = "*"
 """Follows what is the best, or not significantly different from the best."""
 
 
+_END = re.compile(r"(?<!\\)((?:\\\\)*)\|")
+"""What ends a cell of a page: a bar before which no backslash takes it for text."""
+
+
 @dataclass(frozen=True)
 class Table:
-    """A table of text.
+    """A table of text, none of which is read as markup.
 
     Attributes:
         title: What stands above it.
         head: Name of each column.
-        rows: Its cells, a row as long as the head.
+        rows: Its cells, a row as long as the head; on a page, those after the first are numbers.
     """
 
     title: str
@@ -29,14 +36,16 @@ class Table:
 
     def for_page(self) -> str:
         """A section of a Markdown page, with an empty line at its end."""
-        return f"### {self.title}\n\n{markdown(self.head, self.rows, tight=True)}\n"
+        rows = [[for_markdown(row[0]), *row[1:]] for row in self.rows]
+        return f"### {for_markdown(self.title)}\n\n{markdown(self.head, rows, tight=True)}\n"
 
     def for_terminal(self) -> rich.table.Table:
         """Numbers stand to the right, and are bold where they are marked."""
-        table = rich.table.Table(title=self.title, title_justify="left", title_style="bold")
+        title = Text(printable(self.title))
+        table = rich.table.Table(title=title, title_justify="left", title_style="bold")
         for index, name in enumerate(self.head):
             numeric = bool(index) and all(_is_number(row[index]) for row in self.rows)
-            table.add_column(name, justify="right" if numeric else "left", no_wrap=index == 0)
+            table.add_column(Text(name), justify="right" if numeric else "left", no_wrap=index == 0)
         for row in self.rows:
             table.add_row(*map(_text, row))
         return table
@@ -53,7 +62,7 @@ def markdown(
 
     Args:
         head: Name of each column.
-        rows: Cells, written as `str` has them.
+        rows: Cells in Markdown, written as `str` has them; a ``|`` in one does not end it.
         words: So many first columns are words; the others are numbers, which stand to the right.
         tight: Whether the line below the head has no spaces.
     """
@@ -63,7 +72,8 @@ def markdown(
 
 
 def _line(cells: Sequence[object]) -> str:
-    return f"| {' | '.join(map(str, cells))} |"
+    kept = [_END.sub(r"\1\|", str(cell).replace("\n", " ")) for cell in cells]
+    return f"| {' | '.join(kept)} |"
 
 
 def interval(row: Mapping[Any, Any], name: str, spec: str, scale: float = 1) -> str:
@@ -80,7 +90,7 @@ def marked(row: Mapping[Any, Any], name: str, spec: str, scale: float = 1) -> st
 
 def _text(cell: str) -> Text:
     """A cell with its value in bold if it is marked."""
-    text = Text(cell)
+    text = Text(printable(cell))
     if _is_number(cell) and MARK in cell:
         text.stylize("bold", 0, cell.index(MARK) + 1)
     return text

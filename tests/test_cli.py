@@ -240,8 +240,28 @@ def test_compare_prints_an_aggregate_and_says_what_it_means(comparison):
         assert antt.startswith(f"{expected['antt']:.2f}")
         assert ("*" in antt) == expected["antt_best"]
         assert wins.startswith(share)
-    for text in ("Marked *", "paired t-test", "Holm", "12 x 2 workloads"):
+    for text in ("Nothing is marked as the best", "5 seeds or more", "12 x 2 workloads"):
         assert text in table and text in output
+
+
+@pytest.mark.parametrize("seeds", [1, 4, 5])
+def test_compare_marks_the_best_with_five_seeds_or_more(run, tmp_path, seeds):
+    policies = [part for name in ("fcfs", "dysta", "ppo") for part in ("--policy", name)]
+    arguments = ["--scenario", "multi-attnn", "--requests", 60, "--load", 0.8, "--load", 1.05]
+    _, output, _ = run("compare", *policies, *arguments, "--seeds", seeds, "--out", tmp_path)
+    page = (tmp_path / "results.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith(("| fcfs", "| dysta", "| ppo"))]
+    assert len(rows) == 9
+    frame = read(tmp_path / "results.csv")
+    found = summarise(frame, ["violation_rate", "antt", "ntt_p99"])
+    for row, expected in zip(rows[:6], found.to_dict("records"), strict=True):
+        cells = [cells_of(row)[at] for at in (1, 3, 6)]
+        metrics = ("violation_rate", "antt", "ntt_p99")
+        assert ["*" in cell for cell in cells] == [expected[f"{each}_best"] for each in metrics]
+    assert any("*" in row for row in rows) == (seeds >= 5)
+    for text in ("Marked *", "paired t-test", "Holm"):
+        assert (text in page) == (text in output) == (seeds >= 5)
+    assert ("Nothing is marked" in page) == ("Nothing is marked" in output) == (seeds < 5)
 
 
 def test_compare_fits_a_terminal_and_takes_a_statistic(run, monkeypatch):

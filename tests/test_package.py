@@ -149,7 +149,7 @@ def wheel(tmp_path_factory):
     source = tmp_path_factory.mktemp("source")
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, source / folder)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("dysta_gym_start.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     done = subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "dist"],
@@ -182,6 +182,7 @@ def test_wheel_holds_the_package_and_its_data(wheel):
     assert {f"dysta_gym/reproduction/templates/{name}.md.j2" for name in FIGURES} < data
     mine = {name for name in content if name.startswith("dysta_gym/")}
     assert mine == modules | data
+    assert content["dysta_gym_start.py"] == (ROOT / "dysta_gym_start.py").read_bytes()
     for name in data:
         at_home = name.removeprefix("dysta_gym/") if name.startswith("dysta_gym/agents/") else name
         assert content[name] == (ROOT / at_home).read_bytes()

@@ -252,7 +252,7 @@ def test_table4_is_the_error_on_held_out_inputs_of_all_patterns(numbers):
     assert not {"sized", "length"} & set(frame.loc["vgg16"].index)  # no lengths: as others
 
 
-def test_predictors_mark_the_best_level_of_each_rule(numbers):
+def test_predictors_test_against_the_best_level_of_each_rule(numbers):
     frame = numbers["predictors"]
     attention = frame[frame["scenario"] == "multi-attnn"]
     assert set(attention["level"]) == set(ALL_LEVELS)
@@ -264,8 +264,8 @@ def test_predictors_mark_the_best_level_of_each_rule(numbers):
     assert {"llf", "sptp", "dysta-tuned"} < set(attention["rule"])
     for _, rule in frame.groupby(["scenario", "load", "rule"]):
         blind = rule[rule["level"] != "clairvoyant"]
-        assert blind.loc[blind["antt"].idxmin(), "antt_best"]
-        assert blind["antt_p"].max() == 1
+        assert blind.loc[blind["antt"].idxmin(), "antt_p"] == 1
+        assert not blind["antt_best"].any()  # with the two seeds of a look
 
 
 def test_precision_is_dysta_with_fewer_bits_and_a_shorter_queue(numbers):

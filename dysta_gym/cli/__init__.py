@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
+import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
+from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 import dysta_gym
+import dysta_gym_start
 from dysta_gym import plugins
 from dysta_gym.cli.comparison import compare
 from dysta_gym.cli.listings import policies, scenarios, traces
 from dysta_gym.cli.runs import profile, replay, reproduce
 from dysta_gym.errors import DystaError
+from dysta_gym.text import printable
 
 ENTRY_POINTS = "dysta_gym.commands"
 """Entry-point group in which packages register commands: ``name = "module:function"``."""
@@ -30,26 +40,85 @@ for command in (compare, replay, reproduce, traces, policies, scenarios, profile
 
 
 def main() -> None:
-    """Run the command line; bad input prints one line and exits with status 2."""
-    try:
-        _add_commands()
-        status = app(sys.argv[1:] or ["--help"], prog_name="dysta-gym", standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
-        _exit(130, "interrupted")
-    except DystaError as error:
-        _exit(2, f"error: {error}")
-    except Exception as error:
-        if not hasattr(error, "format_message"):  # a fault in the arguments formats itself
-            raise
-        _exit(2, f"error: {error.format_message()}")
-    if status == 130:  # as Typer reports an interrupt
-        _exit(130, "interrupted")
-    sys.exit(status or 0)
+    """Run the command line; bad input prints one line and exits with status 2.
+
+    An interrupt exits with status 130, and a reader that has read enough of what is printed ends it
+    with status 141, both as a shell has it.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    with _interrupts() as interrupts:
+        try:
+            _add_commands()
+            status = app(sys.argv[1:] or ["--help"], prog_name="dysta-gym", standalone_mode=False)
+            if sys.stdout:
+                sys.stdout.flush()
+        except (KeyboardInterrupt, typer.Abort):
+            status = 130
+        except SystemExit as error:
+            if not isinstance(error.__context__, BrokenPipeError):  # which Typer exits with 1 for
+                raise
+            _stop_printing(error.__context__)
+        except DystaError as error:
+            _exit(2, f"error: {error}")
+        except Exception as error:
+            if interrupts:  # which what was being imported has made another error of
+                status = 130
+            elif isinstance(error, OSError) and error.filename is None:
+                _stop_printing(error)
+            elif hasattr(error, "format_message"):  # a fault in the arguments formats itself
+                _exit(2, f"error: {error.format_message()}")
+            else:
+                raise
+        if status == 130:  # as Typer reports an interrupt
+            _exit(130, "interrupted")
+        sys.exit(status or 0)
 
 
 def _exit(status: int, message: str) -> NoReturn:
-    print(f"dysta-gym: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(f"dysta-gym: {printable(message)}", file=sys.stderr)
     sys.exit(status)
+
+
+def _stop_printing(error: OSError) -> NoReturn:
+    """Exit because standard output takes no more.
+
+    Raises:
+        OSError: If this is not what the error says.
+    """
+    if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
+        raise error
+    with contextlib.suppress(OSError, ValueError):  # what is left is not tried again at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if error.errno == errno.EPIPE:
+        sys.exit(141)
+    _exit(2, f"error: standard output cannot be written ({error.strerror})")
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """A list that an interrupt within the block is noted in, whatever becomes of its exception."""
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        within = frame
+        while within:  # imports swallow an interrupt, or make other errors of it
+            if within.f_code.co_filename.startswith("<frozen importlib"):
+                dysta_gym_start.end(number)
+            within = within.f_back
+        signal.default_int_handler(number, frame)
+
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield seen
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _say_version(asked: bool) -> None:

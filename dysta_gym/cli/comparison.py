@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dysta_gym.cli import terminal
 from dysta_gym.errors import DystaError
+from dysta_gym.text import for_markdown, printable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Scenarios = Annotated[
     list[str] | None,
@@ -59,7 +63,7 @@ def compare(
     """Compare policies on the same workloads: a table, its numbers and a picture."""
     from dysta_gym import comparison
     from dysta_gym.cli.results import caption, condition_tables, fitted, overall_table
-    from dysta_gym.files import check_folder, replacing
+    from dysta_gym.files import check_folder
     from dysta_gym.policies import expand
     from dysta_gym.statistics import share_cut
 
@@ -67,6 +71,10 @@ def compare(
         check_folder(out)
     if seeds < 1:
         raise DystaError(f"seeds: {seeds} is not allowed; it must be 1 or more")
+    if seeds > comparison.MOST_SEEDS:
+        raise DystaError(
+            f"seeds: {seeds} is not allowed; it must be {comparison.MOST_SEEDS} or less"
+        )
     share_cut(statistic)
     policies = [name for spec in policy or comparison.DEFAULT_POLICIES for name in expand(spec)]
     if reference is None:
@@ -93,21 +101,34 @@ def compare(
     tables = condition_tables(results, reference, statistic)
     if len(tables) > 1:
         tables.append(overall_table(results, reference))
-    meaning = caption(results, reference, statistic, split)
+    fault = None
+    if out is not None:
+        try:
+            parts = [*(table.for_page() for table in tables)]
+            parts.append(f"{caption(results, for_markdown(reference), statistic, split)}\n")
+            _write(out, results, "\n".join(parts))
+        except DystaError as error:
+            fault = error
     console = terminal.console()
     for table in tables:
         console.print(fitted(table, console))
-    console.print(meaning, markup=False)
+    console.print(caption(results, printable(reference), statistic, split))
+    if fault is not None:
+        raise fault
     if out is not None:
-        from dysta_gym import figures
+        terminal.say(f"Wrote results.csv, results.md and trade-off.png to {out}.")
 
-        with replacing(out / "results.csv") as scratch:
-            results.to_csv(scratch, index=False)
-        with replacing(out / "results.md") as scratch:
-            parts = [*(table.for_page() for table in tables), f"{meaning}\n"]
-            scratch.write_text("\n".join(parts))
-        figures.save(figures.trade_off(results), out / "trade-off.png")
-        console.print(f"Wrote results.csv, results.md and trade-off.png to {out}.")
+
+def _write(out: Path, results: pd.DataFrame, page: str) -> None:
+    """Write the results, and last of all what they look like."""
+    from dysta_gym import figures
+    from dysta_gym.files import replacing
+
+    with replacing(out / "results.csv") as scratch:
+        results.to_csv(scratch, index=False, errors="backslashreplace")
+    with replacing(out / "results.md") as scratch:
+        scratch.write_text(page, encoding="utf-8", errors="backslashreplace")
+    figures.draw(lambda: figures.trade_off(results), out / "trade-off.png")
 
 
 def _number_or_name(text: str) -> float | str:

@@ -7,7 +7,7 @@ import rich.table
 from rich.console import Console
 
 from dysta_gym.comparison import CELL
-from dysta_gym.statistics import aggregate, summarise
+from dysta_gym.statistics import FEWEST_MARKED, aggregate, summarise
 from dysta_gym.tables import MARK, Table, interval, marked
 
 METRICS = ("violation_rate", "antt", "antt_lower_bound", "ntt_p99")
@@ -68,14 +68,16 @@ def overall_table(results: pd.DataFrame, reference: str) -> Table:
 
 
 def caption(results: pd.DataFrame, reference: str, statistic: str, split: str) -> str:
-    """What the numbers and marks of the tables mean."""
+    """What the numbers and marks of the tables mean; ``reference`` as it is to be shown."""
     seeds, conditions = results["seed"].nunique(), results.groupby(CELL).ngroups
     average = {"mean": "Mean", "iqm": "Interquartile mean"}[statistic]
     lines = [
         f"{average} over {seeds} seed{'s [95 % bootstrap interval]' * (seeds > 1)}; "
         f"differences to {reference}, paired by seed; split {split}."
     ]
-    if seeds > 1:
+    if seeds < FEWEST_MARKED:
+        lines.append(f"Nothing is marked as the best: that takes {FEWEST_MARKED} seeds or more.")
+    else:
         lines.append(
             f"Marked {MARK}: best, or not significantly different from the best "
             "(paired t-test, Holm, 5 %)."

@@ -9,6 +9,7 @@ import typer
 
 from dysta_gym.cli import terminal
 from dysta_gym.tables import Table
+from dysta_gym.text import printable
 
 
 def replay(
@@ -80,7 +81,7 @@ def reproduce(
     terminal.show(Table(f"Written to {out}", ["name", "what it shows", "files"], rows))
     left = [name for name in reproduction.FIGURES if name not in made]
     if left and not figure:
-        terminal.console().print(f"Not made, for lack of traces: {', '.join(left)}.")
+        terminal.say(f"Not made, for lack of traces: {', '.join(left)}.")
 
 
 def profile(
@@ -96,4 +97,4 @@ def profile(
     from dysta_gym.profiling import rebuild
 
     for path in rebuild(networks or None, cache=cache, out=out, inputs=inputs, force=force):
-        print(path)
+        print(printable(path))

@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
 from dysta_gym.tables import Table
+from dysta_gym.text import printable
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON list of objects.")]
 
 
+class _Console(Console):
+    """Text is shown as it is, and a pipe that is closed is left to `dysta_gym.cli.main`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def on_broken_pipe(self) -> NoReturn:
+        raise  # what Rich is handling
+
+
 def console(*, stderr: bool = False) -> Console:
     """Standard output or standard error."""
-    console = Console(stderr=stderr, highlight=False)
+    console = _Console(stderr=stderr)
     if not console.is_terminal:  # a file or a pipe has no width: do not cut the tables
-        console = Console(stderr=stderr, highlight=False, width=160)
+        console = _Console(stderr=stderr, width=160)
     return console
+
+
+def say(line: str) -> None:
+    """Print a line."""
+    console().print(printable(line))
 
 
 def show(table: Table) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dysta_gym import figures
+from dysta_gym.cores import workers
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.files import check_folder, replacing
 from dysta_gym.reproduction import (
@@ -78,15 +79,15 @@ def reproduce(
         Each `Result` by its name, in the paper's order.
 
     Raises:
-        DystaError: If a name or the format is unknown, the number of jobs is below 1, a folder or
-            the page cannot be used, or the traces do not suffice for a figure that was named.
+        DystaError: If a name or the format is unknown, the number of jobs is not possible, a folder
+            or the page cannot be used, or the traces do not suffice for a figure that was named;
+            if a picture cannot be drawn, when all else is done.
     """
     chosen = {item_name(name) for name in names} or set(FIGURES)
     if format not in FORMATS:
         raise one_of("format", format, FORMATS)
     check_folder(out)
-    if jobs is not None and jobs < 1:
-        raise DystaError(f"jobs: {jobs} is not allowed; it must be 1 or more")
+    workers(jobs)
     if page is not None:
         _check_page(Path(page))
     elif not names:
@@ -101,13 +102,18 @@ def reproduce(
             )
     items = [item for item in items if item.kind is None or item.kind in context.deployments]
     context.plan((runs for item in items for runs in item.runs(context)), extra_steps=len(items))
-    made = {}
+    made, faults = {}, []
     for item in items:
         made[item.name] = item.make(context)
-        _write(made[item.name], Path(out) / item.name, format)
+        try:
+            _write(made[item.name], Path(out) / item.name, format)
+        except figures.NotDrawn as fault:
+            faults.append(fault)
         context.step()
     if page is not None:
         write_page(Path(page), made, FIGURES, context, Path(out), format)
+    if faults:
+        raise faults[0]
     return made
 
 
@@ -143,5 +149,5 @@ def _check_page(page: Path) -> None:
 
 def _write(result: Result, path: Path, format: str) -> None:
     with replacing(path.with_suffix(".csv")) as scratch:
-        result.frame.to_csv(scratch, index=False)
-    figures.save(result.draw(), path.with_suffix(f".{format}"))
+        result.frame.to_csv(scratch, index=False, errors="backslashreplace")
+    figures.draw(result.draw, path.with_suffix(f".{format}"))

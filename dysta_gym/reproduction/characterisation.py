@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,7 +16,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from dysta_gym.accelerators import SANGER_TILE
-from dysta_gym.figures import COLOURS
+from dysta_gym.figures import COLOURS, plain, subplots
 from dysta_gym.reproduction.context import Context, Findings, Item, Kind, Result
 from dysta_gym.reproduction.formats import percent
 from dysta_gym.traces import Trace
@@ -119,9 +118,8 @@ def _section2(found: Findings, made: Mapping[str, Findings]) -> dict[str, Any]:
 
 def _draw_figure2(frame: pd.DataFrame) -> Figure:
     networks = list(frame.groupby("network", sort=False))
-    figure, axes = plt.subplots(
+    figure, axes = subplots(
         1, len(networks), figsize=(3.3 * len(networks) + 0.4, 3.0), squeeze=False,
-        layout="constrained",
     )  # fmt: skip
     for axis, (network, mine) in zip(axes.flat, networks, strict=True):
         low, middle_low, middle_top, top = np.percentile(
@@ -146,7 +144,7 @@ def _draw_figure2(frame: pd.DataFrame) -> Figure:
                 zorder=1 if final else 2,
             )
         axis.axvline(1, color="0.3", linestyle="--", linewidth=0.9)
-        axis.set_title(f"{network}, {mine['layer'].max()} layers", fontsize=10)
+        axis.set_title(f"{plain(network)}, {mine['layer'].max()} layers", fontsize=10)
         left_out = f"\n({outside:.2g} % lie outside)" if outside else ""
         axis.set_xlabel("latency over its mean over inputs" + left_out)
         axis.grid(alpha=0.25, linewidth=0.6)
@@ -215,9 +213,9 @@ def _section3(found: Findings, made: Mapping[str, Findings]) -> dict[str, Any]:
 
 def _draw_figure3(frame: pd.DataFrame) -> Figure:
     networks = list(frame.groupby("network", sort=False))
-    figure, axes = plt.subplots(
+    figure, axes = subplots(
         len(networks), 1, figsize=(9.5, 1.75 * len(networks) + 0.6), squeeze=False,
-        layout="constrained", sharey=True,
+        sharey=True,
     )  # fmt: skip
     for axis, (network, mine) in zip(axes.flat, networks, strict=True):
         layers = int(mine["layer"].max())
@@ -230,7 +228,7 @@ def _draw_figure3(frame: pd.DataFrame) -> Figure:
             )  # fmt: skip
         axis.set_xlim(0.2, layers + 0.8)
         axis.set_ylim(-0.03, 1)
-        axis.set_title(f"{network}, {layers} layers", fontsize=10, loc="left")
+        axis.set_title(f"{plain(network)}, {layers} layers", fontsize=10, loc="left")
         axis.grid(alpha=0.25, linewidth=0.6)
         axis.set_ylabel("zeros in the\nlayer's input")
     axes.flat[-1].set_xlabel("layer")
@@ -322,7 +320,7 @@ def _dense_of(context: Context) -> set[tuple[str, str]]:
 
 def _draw_table2(frame: pd.DataFrame) -> Figure:
     networks = list(dict.fromkeys(frame["network"]))
-    figure, axis = plt.subplots(figsize=(7.5, 0.55 * len(networks) + 1.7), layout="constrained")
+    figure, axis = subplots(figsize=(7.5, 0.55 * len(networks) + 1.7))
     for index, (name, marker) in enumerate(zip(RANGES, "so^", strict=True)):
         for inputs, filled in (("all", True), ("normal light", False)):
             mine = frame[frame["inputs"] == inputs].set_index("network")[f"{name}_range"].dropna()
@@ -336,7 +334,7 @@ def _draw_table2(frame: pd.DataFrame) -> Figure:
                 clip_on=False,
                 zorder=3,
             )
-    axis.set_yticks(range(len(networks)), networks)
+    axis.set_yticks(range(len(networks)), list(map(plain, networks)))
     axis.set_ylim(len(networks) - 0.5, -0.5)
     axis.set_xlim(0, 105 * np.nanmax(frame[[f"{name}_range" for name in RANGES]].to_numpy()))
     axis.grid(alpha=0.25, linewidth=0.6, axis="x")

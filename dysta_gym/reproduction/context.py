@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dysta_gym.comparison import compare
 from dysta_gym.errors import DystaError
+from dysta_gym.files import visible
 from dysta_gym.traces import Trace, load_trace, read_csv, shipped_trace, shipped_traces
 from dysta_gym.workloads import Scenario, load_scenario
 
@@ -275,7 +276,7 @@ class Item:
 
 def _files(folder: Path) -> list[Path]:
     """What may be traces, by its suffix."""
-    return [path for suffix in ("csv", "npz") for path in sorted(folder.glob(f"*.{suffix}"))]
+    return [path for suffix in ("csv", "npz") for path in visible(folder, f"*.{suffix}")]
 
 
 def _shipped(fast: bool) -> dict[Kind, Deployment]:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from dysta_gym.figures import plain, subplots
 from dysta_gym.reproduction.characterisation import at_equal_length
 from dysta_gym.reproduction.context import Context, Findings, Item, Result
 from dysta_gym.reproduction.formats import fixed
@@ -86,11 +87,10 @@ def _draw_figure9(frame: pd.DataFrame) -> Figure:
     panels = list(frame.groupby(["network", "inputs"], sort=False))
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
-    figure, axes = plt.subplots(
+    figure, axes = subplots(
         rows, columns, figsize=(2.5 * columns + 0.9, 2.65 * rows), squeeze=False,
-        layout="constrained",
     )  # fmt: skip
-    colours = plt.get_cmap("RdBu_r").with_extremes(bad="0.8")
+    colours = colormaps["RdBu_r"].with_extremes(bad="0.8")
     image = None
     for axis, ((network, inputs), mine) in zip(axes.flat, panels, strict=False):
         layers = int(mine["layer_a"].max())
@@ -102,7 +102,9 @@ def _draw_figure9(frame: pd.DataFrame) -> Figure:
         ticks = [1, layers] if layers < 4 else [1, (layers + 1) // 2, layers]
         axis.set_xticks(ticks)
         axis.set_yticks(ticks)
-        axis.set_title(str(network) + ("" if inputs == "all inputs" else f", {inputs}"), fontsize=9)
+        axis.set_title(
+            plain(network) + ("" if inputs == "all inputs" else f", {inputs}"), fontsize=9
+        )
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     grey = " (grey: one whose sparsity does not vary)" if frame["correlation"].isna().any() else ""

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from dysta_gym.comparison import CELL
-from dysta_gym.figures import COLOURS, condition_title
+from dysta_gym.figures import COLOURS, condition_title, subplots
 from dysta_gym.machine.machine import Machine
 from dysta_gym.metrics import measure
 from dysta_gym.policies import find
@@ -132,9 +131,7 @@ def _findings(context: Context, frame: pd.DataFrame) -> dict[str, Any]:
 def _draw(frame: pd.DataFrame) -> Figure:
     labels = list(dict.fromkeys(zip(frame["departure"], frame["policy"], strict=True)))
     scenarios = list(dict.fromkeys(frame["scenario"]))
-    figure, axes = plt.subplots(
-        1, 2, figsize=(9.6, 0.24 * len(labels) + 1.5), layout="constrained", sharey=True
-    )
+    figure, axes = subplots(1, 2, figsize=(9.6, 0.24 * len(labels) + 1.5), sharey=True)
     for axis, metric in zip(axes, METRICS, strict=True):
         for index, scenario in enumerate(scenarios):
             mine = frame[frame["scenario"] == scenario]

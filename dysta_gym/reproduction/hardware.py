@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -18,6 +17,7 @@ from dysta_gym.figures import (
     QUANTITIES,
     axis_label,
     condition_title,
+    empty,
     rule_styles,
     scale_axis,
 )
@@ -135,7 +135,7 @@ def _findings(frame: pd.DataFrame) -> dict[str, Any]:
 
 def _draw(frame: pd.DataFrame) -> Figure:
     panels = list(frame.groupby(["scenario", "load"], sort=False))
-    figure = plt.figure(figsize=(2.55 * len(panels) + 0.8, 9.4), layout="constrained")
+    figure = empty(2.55 * len(panels) + 0.8, 9.4)
     parts: Any = figure.subfigures(2, 1, height_ratios=(1.12, 1), hspace=0.04)
     by_unit = [(COLOURS[0], "o"), (COLOURS[1], "s")]
     by_rule = [(style.colour, style.marker) for style in rule_styles(DEPTH_RULES).values()]

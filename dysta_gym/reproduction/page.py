@@ -43,7 +43,7 @@ def write_page(
         charges=charges.measured(out) if charged else None,
     )
     with replacing(path) as scratch:
-        scratch.write_text(unwrapped(page) + "\n", encoding="utf-8")
+        scratch.write_text(unwrapped(page) + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def _templates() -> Environment:

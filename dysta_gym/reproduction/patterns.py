@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from dysta_gym.figures import COLOURS
+from dysta_gym.figures import COLOURS, legend, plain, subplots
 from dysta_gym.reproduction.characterisation import draw_spread, network_measures, spread
 from dysta_gym.reproduction.context import Context, Findings, Item, Result
 from dysta_gym.reproduction.formats import fixed, percent
@@ -114,8 +113,8 @@ def _draw_figure4(frame: pd.DataFrame) -> Figure:
     kinds = list(dict.fromkeys(frame["kind"]))
     colour = dict(zip(sorted(kinds, key=_dense_last), cycle(COLOURS), strict=False))
     most = max(frame[frame["network"] == each]["pattern"].nunique() for each in networks)
-    figure, axes = plt.subplots(
-        len(names), len(networks), squeeze=False, layout="constrained", sharex="col", sharey="row",
+    figure, axes = subplots(
+        len(names), len(networks), squeeze=False, sharex="col", sharey="row",
         figsize=((0.25 * most + 0.45) * len(networks) + 0.8, 1.7 * len(names) + 1.1),
     )  # fmt: skip
     for column, network in enumerate(networks):
@@ -134,10 +133,10 @@ def _draw_figure4(frame: pd.DataFrame) -> Figure:
             for at in range(1, len(rates)):
                 if rates[at] != rates[at - 1]:
                     axis.axvline(at - 0.5, color="0.8", linewidth=0.7)
-        axes[0, column].set_title(network, fontsize=10)
+        axes[0, column].set_title(plain(network), fontsize=10)
     figure.supxlabel("weights pruned (%)", fontsize=10)
-    figure.legend(
-        handles=[Patch(color=colour[kind], label=kind) for kind in kinds],
+    legend(
+        figure, [Patch(color=colour[kind], label=kind) for kind in kinds],
         loc="outside upper center", ncols=len(kinds), frameon=False, fontsize=9,
     )  # fmt: skip
     return figure

@@ -9,12 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from dysta_gym.figures import COLOURS
+from dysta_gym.figures import COLOURS, plain, subplots
 from dysta_gym.predictors import PREDICTORS, predict, prediction_error, remaining_sums
 from dysta_gym.reproduction.context import Context, Findings, Item, Result
 from dysta_gym.reproduction.formats import significant
@@ -131,9 +130,9 @@ def _draw_table4(frame: pd.DataFrame) -> Figure:
     networks = list(frame.groupby("network", sort=False))
     columns = min(5, len(networks))
     lines = -(-len(networks) // columns)
-    figure, axes = plt.subplots(
+    figure, axes = subplots(
         lines, columns, figsize=(2.2 * columns + 0.8, 2.5 * lines + 0.9), squeeze=False,
-        layout="constrained", sharey=True,
+        sharey=True,
     )  # fmt: skip
     used = [name for name in STYLES if name in set(frame["predictor"])]
     for axis, (network, mine) in zip(axes.flat, networks, strict=False):
@@ -149,7 +148,7 @@ def _draw_table4(frame: pd.DataFrame) -> Figure:
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axis.set_title(str(network), fontsize=10)
+        axis.set_title(plain(network), fontsize=10)
         axis.grid(alpha=0.25, linewidth=0.6)
     for axis in axes.flat[len(networks) :]:
         axis.set_visible(False)

@@ -8,13 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from dysta_gym.figures import COLOURS, QUANTITIES, axis_label, scale_axis
+from dysta_gym.figures import COLOURS, QUANTITIES, axis_label, scale_axis, subplots
 from dysta_gym.reproduction.context import (
     METRICS,
     Context,
@@ -169,7 +168,7 @@ STYLE: Mapping[str, Literal["-", "--", ":"]] = {
 
 
 def _draw(frame: pd.DataFrame, means: Mapping[str, float]) -> Figure:
-    figure, axes = plt.subplots(2, 3, figsize=(10.6, 5.6), layout="constrained", sharex="col")
+    figure, axes = subplots(2, 3, figsize=(10.6, 5.6), sharex="col")
     scenarios = list(dict.fromkeys(frame["scenario"]))
     for column, study in enumerate(STUDIES):
         for row, metric in enumerate(METRICS):

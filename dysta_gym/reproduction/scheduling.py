@@ -15,7 +15,7 @@ from dysta_gym.comparison import CELL, PAPER_POLICIES
 from dysta_gym.information import LEVELS
 from dysta_gym.reproduction.context import METRICS, Context, Findings, Item, Result, Runs
 from dysta_gym.reproduction.formats import METRIC_NAMES, of_metric
-from dysta_gym.statistics import summarise
+from dysta_gym.statistics import ALPHA, summarise
 
 PAPER_SLO = 10.0
 """The paper's SLO multiplier wherever it does not vary."""
@@ -120,7 +120,7 @@ def _dysta_beside(group: pd.DataFrame) -> dict[str, Any]:
             "oracle": float(rows.loc[ORACLE, metric]),  # type: ignore[arg-type]
             "best_other": float(others.loc[best, metric]),  # type: ignore[arg-type]
             "best_other_policy": best,
-            "dysta_among_best": bool(rows.loc["dysta", f"{metric}_best"]),
+            "dysta_among_best": bool(rows[f"{metric}_p"]["dysta"] >= ALPHA),
         }
     found["dysta_is_best_in_both"] = all(
         found[metric]["dysta"] <= found[metric]["best_other"] for metric in METRICS

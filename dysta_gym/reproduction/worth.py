@@ -8,12 +8,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dysta_gym.comparison import CELL
-from dysta_gym.figures import QUANTITIES, axis_label, condition_title, rule_styles, scale_axis
+from dysta_gym.figures import (
+    QUANTITIES,
+    axis_label,
+    condition_title,
+    marked_note,
+    rule_styles,
+    scale_axis,
+    subplots,
+)
 from dysta_gym.information import PREDICTOR_OF
 from dysta_gym.reproduction.context import METRICS, Context, Deployment, Item, Result, Runs
 from dysta_gym.reproduction.prediction import USES_LENGTH
@@ -25,7 +32,7 @@ from dysta_gym.reproduction.scheduling import (
     paired,
 )
 from dysta_gym.reproduction.worth_section import section
-from dysta_gym.statistics import summarise
+from dysta_gym.statistics import ALPHA, summarise
 
 REFERENCES = ("static", "pattern", "clairvoyant")
 """Levels beside which the options are shown."""
@@ -57,6 +64,13 @@ def _runs(context: Context) -> list[Runs]:
         )
         for kind, deployment in context.deployments.items()
     ]
+
+
+FILLED = (
+    "filled: the rule's best level, or not significantly different;\n"
+    "clairvoyant stays open, for it cannot be had"
+)
+"""What the picture says of its markers."""
 
 
 def _worth(context: Context) -> Result:
@@ -110,7 +124,7 @@ def _worth_findings(
         mine = best[(best[CELL] == list(condition)).all(axis=1)]
         found[key] = {"preemptions": rows["preemptions"].to_dict()}
         for metric in METRICS:
-            marked = mine.loc[mine[f"{metric}_best"], "policy"]
+            marked = mine.loc[mine[f"{metric}_p"] >= ALPHA, "policy"]
             found[key][metric] = {
                 "by_level": rows[metric].to_dict(),
                 "over_monitored": {level: changes[key][metric] for level, changes in over.items()},
@@ -127,8 +141,8 @@ def _draw_worth(frame: pd.DataFrame) -> Figure:
               for kind in kinds}  # fmt: skip
     most = max(map(len, levels.values()))
     styles = rule_styles(ESTIMATING_RULES)
-    figure, axes = plt.subplots(
-        2 * loads, len(kinds), squeeze=False, layout="constrained", sharex="col",
+    figure, axes = subplots(
+        2 * loads, len(kinds), squeeze=False, sharex="col",
         figsize=(0.52 * most * len(kinds) + 1.6, 2.1 * 2 * loads + 1.2),
     )  # fmt: skip
     for index, (condition, group) in enumerate(conditions):
@@ -145,6 +159,8 @@ def _draw_worth(frame: pd.DataFrame) -> Figure:
                 axis.vlines(x, low, high, color=style.colour, linewidth=1, alpha=0.7)
                 best = mine[f"{metric}_best"].to_numpy() & (mine["level"] != REFERENCES[2])
                 for chosen, face in ((best, style.colour), (~best, "white")):
+                    if not chosen.any():
+                        continue
                     axis.plot(
                         x[chosen], scale * mine[metric][chosen], style.marker, linestyle="",
                         color=style.colour, markerfacecolor=face, markersize=4.8,
@@ -168,8 +184,7 @@ def _draw_worth(frame: pd.DataFrame) -> Figure:
     ]
     handles.append(
         Line2D([], [], color="0.4", marker="o", linestyle="",
-               label="filled: the rule's best level, or not significantly different;\n"
-                     "clairvoyant stays open, for it cannot be had")
+               label=marked_note(frame, METRICS, FILLED, "filled"))
     )  # fmt: skip
     figure.legend(handles=handles, loc="outside upper center", ncols=5, frameon=False, fontsize=9)
     return figure

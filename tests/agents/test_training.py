@@ -304,6 +304,13 @@ def test_what_trains_what_chooses_and_what_judges_is_apart(trained, method):
 # --- what is refused -----------------------------------------------------------------------------
 
 
+def test_what_a_killed_process_left_does_not_count(trained, tmp_path):
+    left = tmp_path / ".recipe.yaml.0a1b2c3d.01234567-1-89abcdef.scratch"
+    left.mkdir()
+    (left / "recipe.yaml").touch()
+    assert same(train(EVOLUTION, tmp_path), trained("evolution").checkpoint)
+
+
 def test_folders_that_are_refused(refused, trained, tmp_path):
     finished = trained("evolution").folder
     before = {path: path.read_bytes() for path in finished.iterdir()}

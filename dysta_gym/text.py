@@ -1,0 +1,17 @@
+"""Names that others chose, shown as they are: nothing in them is a command to what shows them."""
+
+from __future__ import annotations
+
+import re
+
+_MARKDOWN = re.compile(r"[\\`*<\[|&~$]|:(?=[\w+-]+:)|(?<![^\W_])_|_(?![^\W_])")
+
+
+def printable(text: object) -> str:
+    """A text for a terminal or a picture: what cannot be printed is escaped, as `repr` does it."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text))
+
+
+def for_markdown(text: object) -> str:
+    """A text for a line of a Markdown page, which shows it as it is."""
+    return _MARKDOWN.sub(r"\\\g<0>", printable(text))
