@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from dysta_gym.accelerators import sanger_layer_latency_s
 from dysta_gym.archives import ARRAY_LIMIT, TEXT_LIMIT, read_arrays
 from dysta_gym.errors import DystaError, one_of, shown
+from dysta_gym.files import visible
 from dysta_gym.sealing import Sealed, sealed
 
 if TYPE_CHECKING:
@@ -523,7 +524,7 @@ def read_artifact_traces(folder: str | Path, accelerator: str) -> TraceStore:
     folder = Path(folder)
     if not folder.is_dir():
         raise DystaError(f"traces: {str(folder)!r} is not a folder")
-    files = sorted(folder.glob("*.csv"))
+    files = visible(folder, "*.csv")
     if not files:
         raise DystaError(f"traces: folder {str(folder)!r} holds no CSV file")
     return TraceStore(read_artifact_trace(path, accelerator) for path in files)

@@ -209,17 +209,16 @@ def keeper(features: tuple[Feature, ...]) -> Any:
     return compiled_or_refused(signature, keep, f"features {names}: the formula of one")
 
 
-def at_least_one(field: str, value: Any) -> int:
-    """A whole number above 0, and at most a million.
+def at_least_one(field: str, value: Any, most: int = 10**6) -> int:
+    """A whole number above 0, and at most ``most``.
 
     Raises:
         DystaError: If it is none.
     """
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or not 1 <= value <= 10**6:
+    if not whole or not 1 <= value <= most:
         raise DystaError(
-            f"{field}: {value!r} is not allowed; it must be a whole number above 0, "
-            "at most a million"
+            f"{field}: {value!r} is not allowed; it must be a whole number above 0, at most {most}"
         )
     return int(value)
 

@@ -24,6 +24,9 @@ from dysta_gym.signatures import takes
 from dysta_gym.workloads import Scenario, Workload
 
 _MODES = {mode.value: mode for mode in AutoresetMode}
+MOST_THREADS = 256
+"""Threads that may be asked for."""
+
 _WORTH_THREADS = 128
 """From so many environments on, a step gains more from a second core than calling for it costs."""
 
@@ -84,7 +87,7 @@ class SparseMultiDNNVectorEnv(
     ) -> None:
         """Raises `DystaError` if an argument is not allowed."""
         count = at_least_one("num_envs", num_envs)
-        most = cores() if threads is None else at_least_one("threads", threads)
+        most = cores() if threads is None else at_least_one("threads", threads, MOST_THREADS)
         if not isinstance(autoreset_mode, AutoresetMode) and autoreset_mode not in list(_MODES):
             raise one_of("autoreset_mode", autoreset_mode, _MODES)
         mode = AutoresetMode(autoreset_mode)
