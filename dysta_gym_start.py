@@ -16,7 +16,7 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        main()
+        main(end)
     except KeyboardInterrupt:
         end()
     finally:

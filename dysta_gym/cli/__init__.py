@@ -18,7 +18,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import dysta_gym
-import dysta_gym_start
 from dysta_gym import plugins
 from dysta_gym.cli.comparison import compare
 from dysta_gym.cli.listings import policies, scenarios, traces
@@ -39,15 +38,18 @@ for command in (compare, replay, reproduce, traces, policies, scenarios, profile
     app.command(command.__name__)(command)
 
 
-def main() -> None:
+def main(end: Callable[[int], Any] | None = None) -> None:
     """Run the command line; bad input prints one line and exits with status 2.
+
+    ``end`` is called with the signal's number when an interrupt comes amid imports; it does not
+    return.
 
     An interrupt exits with status 130, and a reader that has read enough of what is printed ends it
     with status 141, both as a shell has it.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    with _interrupts() as interrupts:
+    with _interrupts(end) as interrupts:
         try:
             _add_commands()
             status = app(sys.argv[1:] or ["--help"], prog_name="dysta-gym", standalone_mode=False)
@@ -97,16 +99,16 @@ def _stop_printing(error: OSError) -> NoReturn:
 
 
 @contextmanager
-def _interrupts() -> Iterator[list[int]]:
+def _interrupts(end: Callable[[int], Any] | None) -> Iterator[list[int]]:
     """A list that an interrupt within the block is noted in, whatever becomes of its exception."""
     seen: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         seen.append(number)
         within = frame
-        while within:  # imports swallow an interrupt, or make other errors of it
+        while end and within:  # imports swallow an interrupt, or make other errors of it
             if within.f_code.co_filename.startswith("<frozen importlib"):
-                dysta_gym_start.end(number)
+                end(number)
             within = within.f_back
         signal.default_int_handler(number, frame)
 
