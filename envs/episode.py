@@ -7,6 +7,7 @@ what comes of the steps of any number of them. Compiled code reads both from mem
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import numba
@@ -105,6 +106,9 @@ class Terms(NamedTuple):
     reward: int
     observe: int
     decisions: int
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Terms:
+        return self._replace(penalty=deepcopy(self.penalty, memo))  # the rest stays as it is
 
 
 class Episode(NamedTuple):

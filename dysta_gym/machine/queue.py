@@ -84,6 +84,9 @@ class Tables(NamedTuple):
     next_layer: Floats
     correction: Floats
 
+    def __deepcopy__(self, memo: object) -> Tables:
+        return self  # nobody writes to them
+
 
 class State(NamedTuple):
     """What changes as the machine runs.
