@@ -70,15 +70,30 @@ def _dot(count: int) -> tuple[Any, Any]:
             return taken[0] * rows[np.uintp(i)]
 
         return compiled(None, inline=True)(only), compiled(None, inline=True)(product)
-    first, (take_rest, dot_rest) = _dot(1)[0], _dot(count - 1)
+    if count <= 4:
+        take_rest, dot_rest = _dot(count - 1)
 
-    def take(weights: Floats, at: int) -> tuple[float, ...]:
-        return first(weights, at) + take_rest(weights, at + 1)
+        def take(weights: Floats, at: int) -> tuple[float, ...]:
+            return (weights[at],) + take_rest(weights, at + 1)  # noqa: RUF005, for Numba
 
-    def dot(taken: tuple[float, ...], rows: Floats, size: int, i: int) -> float:
-        return taken[0] * rows[np.uintp(i)] + dot_rest(taken[1:], rows, size, i + size)
+        def dot(taken: tuple[float, ...], rows: Floats, size: int, i: int) -> float:
+            return taken[0] * rows[np.uintp(i)] + dot_rest(taken[1:], rows, size, i + size)
 
-    return compiled(None, inline=True)(take), compiled(None, inline=True)(dot)
+        return compiled(None, inline=True)(take), compiled(None, inline=True)(dot)
+    take_others, dot_others = _dot(count - 4)
+
+    def take_four(weights: Floats, at: int) -> tuple[float, ...]:
+        four = (weights[at], weights[at + 1], weights[at + 2], weights[at + 3])
+        return four + take_others(weights, at + 4)
+
+    def dot_four(taken: tuple[float, ...], rows: Floats, size: int, i: int) -> float:
+        total = dot_others(taken[4:], rows, size, i + 4 * size)
+        total = taken[3] * rows[np.uintp(i + 3 * size)] + total
+        total = taken[2] * rows[np.uintp(i + 2 * size)] + total
+        total = taken[1] * rows[np.uintp(i + size)] + total
+        return taken[0] * rows[np.uintp(i)] + total
+
+    return compiled(None, inline=True)(take_four), compiled(None, inline=True)(dot_four)
 
 
 def _tiny(selection: Selection) -> Score:

@@ -12,7 +12,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from dysta_gym.compiled.functions import address_of, compiled_or_refused
-from dysta_gym.compiled.records import blank
+from dysta_gym.compiled.records import Placed, blank, reader
 from dysta_gym.describing import column_writer, fresh
 from dysta_gym.envs.episode import DECISIONS, Episode, Singles, Terms, kept_of, observer, payer
 from dysta_gym.errors import DystaError, one_of
@@ -191,20 +191,28 @@ def _kept(store: TraceStore, tables: Tables, unit_s: float, features: int, keep:
         layers=layers,
     )
     table = np.zeros((features, cells), np.float32)
-    keep(queue, cells, unit_s, table.ravel())
+    placed = Placed(queue, QUEUE_TYPE)  # which must live as long as it is read
+    keep(placed.address, cells, unit_s, table.ravel())
     return np.ascontiguousarray(table.T).ravel()
+
+
+_read_queue = reader(QUEUE_TYPE)
 
 
 @fresh
 def keeper(features: tuple[Feature, ...]) -> Any:
-    """What computes kept features: ``keep(queue, size, unit, out)``, one after the other."""
+    """What computes kept features: ``keep(queue, size, unit, out)``, one after the other.
+
+    ``queue`` is the address of a `Queue`.
+    """
     columns = column_writer(features)
 
-    def keep(queue: Queue, size: int, unit: float, out: Singles) -> None:
+    def keep(at: int, size: int, unit: float, out: Singles) -> None:
+        queue = _read_queue(at)
         whole = Whole(0.0, unit, size, 0.0, 0.0, 0, 0, 0, 0, 0, 0, 0.0)
         columns(queue, size, whole, out)
 
-    signature = types.void(QUEUE_TYPE, types.int64, types.float64, types.float32[::1])
+    signature = types.void(types.intp, types.int64, types.float64, types.float32[::1])
     names = ", ".join(repr(each.name) for each in features)
     return compiled_or_refused(signature, keep, f"features {names}: the formula of one")
 
