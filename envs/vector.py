@@ -125,7 +125,7 @@ class SparseMultiDNNVectorEnv(
         episodes = {index: episode for index, (_, episode) in guests.items()}
         self._batch.start(chosen, has_seed, seeds, reseeded, episodes)
         self._seeded |= chosen
-        return self._outcome("observations"), self._infos(chosen)
+        return self._owned(self._batch.outcome.observations), self._infos(chosen)
 
     def _chosen(self, mask: object) -> Bools:
         if mask is None:
@@ -220,10 +220,11 @@ class SparseMultiDNNVectorEnv(
         except BaseException:
             self._seeded[:] = False  # nobody knows what has been done: reset first
             raise
+        outcome = self._batch.outcome
         return (
-            self._outcome("observations"),
-            self._outcome("rewards"),
-            self._outcome("terminated"),
+            self._owned(outcome.observations),
+            self._owned(outcome.rewards),
+            self._owned(outcome.terminated),
             np.zeros(self.num_envs, np.bool_),
             {**self._last_infos(), **self._infos(np.ones(self.num_envs, np.bool_))},
         )
@@ -247,11 +248,8 @@ class SparseMultiDNNVectorEnv(
         """Which slots of each environment may be chosen, shape ``(num_envs, slots)``."""
         return self._batch.outcome.masks.copy()
 
-    def _outcome(self, name: str) -> NDArray[Any]:
-        """A column of the outcome of the last call."""
-        return self._owned(getattr(self._batch.outcome, name))
-
     def _owned(self, column: NDArray[Any]) -> NDArray[Any]:
+        """A column of the outcome of the last call, as it is returned."""
         return column.copy() if self.copy else column
 
     def _infos(self, of: Bools) -> dict[str, Any]:
@@ -264,7 +262,7 @@ class SparseMultiDNNVectorEnv(
 
     def _last_infos(self) -> dict[str, Any]:
         """What is said of the episodes that the last step has ended, if any."""
-        ended = self._outcome("terminated")
+        ended = self._owned(self._batch.outcome.terminated)
         if not ended.any():
             return {}
         metrics = self._metrics_of(ended)
