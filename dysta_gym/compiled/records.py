@@ -110,6 +110,21 @@ def _part(typingctx: Any, record: Any, first: Any) -> Any:
     return record(record, first), codegen
 
 
+def _call(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+    """Call the function at an address, of `_invoke` or `_attempt`; how that ended."""
+    place, packed = given
+    kinds, convention = signature.args[1].types, context.call_conv
+    function = convention.get_function_type(types.void, kinds)
+    status, _ = convention.call_function(
+        builder,
+        builder.inttoptr(place, function.as_pointer()),
+        types.void,
+        kinds,
+        cgutils.unpack_tuple(builder, packed),
+    )
+    return status
+
+
 def _invoke(typingctx: Any, address: Any, arguments: Any) -> Any:
     """Call the compiled function at an address, which returns nothing; what it raises is passed on.
 
@@ -118,18 +133,9 @@ def _invoke(typingctx: Any, address: Any, arguments: Any) -> Any:
     """
 
     def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        place, packed = given
-        kinds, convention = signature.args[1].types, context.call_conv
-        function = convention.get_function_type(types.void, kinds)
-        status, _ = convention.call_function(
-            builder,
-            builder.inttoptr(place, function.as_pointer()),
-            types.void,
-            kinds,
-            cgutils.unpack_tuple(builder, packed),
-        )
+        status = _call(context, builder, signature, given)
         with cgutils.if_unlikely(builder, status.is_error):
-            convention.return_status_propagate(builder, status)
+            context.call_conv.return_status_propagate(builder, status)
         return context.get_dummy_value()
 
     return types.void(address, arguments), codegen
@@ -139,17 +145,7 @@ def _attempt(typingctx: Any, address: Any, arguments: Any) -> Any:
     """`_invoke`, but what the function raises is swallowed: whether it has come to its end."""
 
     def codegen(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        place, packed = given
-        kinds, convention = signature.args[1].types, context.call_conv
-        function = convention.get_function_type(types.void, kinds)
-        status, _ = convention.call_function(
-            builder,
-            builder.inttoptr(place, function.as_pointer()),
-            types.void,
-            kinds,
-            cgutils.unpack_tuple(builder, packed),
-        )
-        return builder.not_(status.is_error)
+        return builder.not_(_call(context, builder, signature, given).is_error)
 
     return types.boolean(address, arguments), codegen
 
