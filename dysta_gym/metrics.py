@@ -119,6 +119,12 @@ def _find(ordered: Floats, value: float) -> int:
     return at if size and ordered[at] == value else -1
 
 
+@compiled(None, inline=True)
+def _slowdown(finish_s: float, arrival_s: float, isolated_s: float) -> float:
+    """Normalised turnaround of a request."""
+    return (finish_s - arrival_s) / isolated_s
+
+
 @compiled(
     types.void(
         *(FLOATS_TYPE, FLOATS_TYPE, FLOATS_TYPE, FLOATS_TYPE, FLOATS_TYPE, INTS_TYPE),
@@ -164,7 +170,7 @@ def tally(
     turnaround = progress = squares = 0.0
     last = finish_s[0]
     for i in range(total):
-        slowdown[i] = (finish_s[i] - arrival_s[i]) / isolated_s[i]
+        slowdown[i] = _slowdown(finish_s[i], arrival_s[i], isolated_s[i])
         gain = 1 / slowdown[i]
         turnaround += slowdown[i]
         progress += gain
@@ -208,7 +214,7 @@ def violations_and_antt(
     violated = 0
     turnaround = 0.0
     for i in range(total):
-        turnaround += (finish_s[i] - arrival_s[i]) / isolated_s[i]
+        turnaround += _slowdown(finish_s[i], arrival_s[i], isolated_s[i])
         violated += finish_s[i] > deadline_s[i]
     return violated / total, turnaround / total
 

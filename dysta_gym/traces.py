@@ -269,9 +269,6 @@ class TraceStore(Sealed):
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "cached": {}}  # derived again where they are needed
 
-    def __deepcopy__(self, memo: object) -> TraceStore:
-        return self  # nothing that it says changes
-
     def index(self, name: str) -> int:
         """Position of the trace called ``name``.
 
