@@ -66,11 +66,7 @@ class Checkpoint:
             raise one_of("network", self.network, NETWORKS)
         if self.level not in ALL_LEVELS:
             raise one_of("level", self.level, ALL_LEVELS)
-        seen = self.seen
-        for name in set(seen.names) - set(seen.for_policies().names):
-            raise DystaError(f"features: {name!r} is known to an environment alone; leave it out")
-        if not seen.requests:
-            raise DystaError("features: none is of a request; a network needs one to score by")
+        self.seen.check_for_policies()
         if type(self.width) is not int or not 0 <= self.width <= 4096:
             raise DystaError(f"width: {self.width!r} is not allowed; it must be 0 to 4096")
         count = NETWORKS[self.network].weights(self.width, self.seen)

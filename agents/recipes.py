@@ -92,16 +92,11 @@ class _Recipe(Strict):
     @classmethod
     def _can_be_seen(cls, features: tuple[str, ...]) -> tuple[str, ...]:
         try:
-            chosen = select(features)
+            select(features).check_for_policies()
         except DystaError as error:
             raise ValueError(str(error).removeprefix("features: ")) from None
-        hidden = set(chosen.names) - set(chosen.for_policies().names)
-        if hidden:
-            raise ValueError(f"{min(hidden)!r} is known to an environment alone; leave it out")
-        if "present" in chosen.names:
+        if "present" in features:
             raise ValueError("'present' is the same for all requests; leave it out")
-        if not chosen.requests:
-            raise ValueError("none is of a request; a network needs one to score by")
         return features
 
     @property

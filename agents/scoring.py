@@ -80,8 +80,7 @@ class Sight:
                 "features: 'present' is missing; a network that scores requests must be shown it"
             )
         self.policy: Selection = shown.for_policies().without("present")
-        if not self.policy.requests:
-            raise DystaError("features: none is of a request; a network needs one to score by")
+        self.policy.check_for_policies()
         self._present = names.index("present")
         self._more = [at for at in range(len(names)) if at != self._present]
         self._requests = [names.index(each.name) for each in self.policy.requests]

@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import wraps
-from typing import Any, TypeVar, cast
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from dysta_gym.compiled.digest import Digest
 from dysta_gym.compiled.functions import compiled
-from dysta_gym.errors import DystaError
 from dysta_gym.features import Feature, Selection, Whole
 from dysta_gym.machine.queue import Queue
 
-Made = TypeVar("Made", bound=Callable[..., Any])
 
-
-def fresh(make: Made) -> Made:
-    """Keep what a function makes of rows of the tables, until what their formulas read changes.
-
-    Its one argument is a row, a tuple of rows or a `Selection`.
-    """
-    kept: dict[Any, tuple[tuple[Digest, ...], Any]] = {}
-
-    def made(of: Any) -> Any:
-        digests, found = kept.get(of, ((), None))
-        if found is None or not all(digest.holds() for digest in digests):
-            found = make(of)
-            kept[of] = tuple(map(Digest, _formulas(of))), found
-        return found
-
-    return cast(Made, wraps(make)(made))
-
-
-def _formulas(of: Any) -> Iterator[Callable[..., float]]:
-    if isinstance(of, Selection):
-        of = (*of.requests, *of.queue)
-    for each in of if isinstance(of, tuple) else (of,):
-        yield each.formula
+def formulas(selection: Selection) -> list[Callable[..., float]]:
+    """The formulas of a selection."""
+    return [each.formula for each in (*selection.requests, *selection.queue)]
 
 
 @compiled(None, inline=True)
@@ -136,7 +112,7 @@ def row_writer(features: tuple[tuple[int, Feature], ...]) -> Any:
             out[at + column * stride] = this
 
         return compiled(None, inline=True)(write)
-    # Four at a time: a function for each would take twice as long to compile.
+    # Four at a time: a function for each takes longer to compile.
     a, b, c, d = (column for column, _ in features[:4])
     (f, f_in, f_low, f_high), (g, g_in, g_low, g_high), (h, h_in, h_low, h_high), (
         k, k_in, k_low, k_high,
@@ -207,13 +183,9 @@ def describer(selection: Selection) -> Any:
     that environments show, which float32 holds, in arrays of any float.
 
     Raises:
-        DystaError: If only an environment knows one of them.
+        DystaError: If a policy cannot see them, see `Selection.check_for_policies`.
     """
-    for each in (*selection.requests, *selection.queue):
-        if each.environment_only:
-            raise DystaError(
-                f"features: {each.name!r} is known to an environment alone; a policy cannot see it"
-            )
+    selection.check_for_policies()
     columns, of_whole = column_writer(selection.requests), whole_writer(selection.queue)
 
     def describe(queue: Queue, size: int, now: float, unit: float, requests: Any, out: Any) -> None:

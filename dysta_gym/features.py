@@ -338,6 +338,16 @@ class Selection:
             tuple(each for each in self.queue if each.name not in names),
         )
 
+    def check_for_policies(self) -> None:
+        """Raise a `DystaError` if a network that is to run as a policy cannot see these."""
+        for name in self.names:
+            if name not in self.for_policies().names:
+                raise DystaError(
+                    f"features: {name!r} is known to an environment alone; leave it out"
+                )
+        if not self.requests:
+            raise DystaError("features: none is of a request; a network needs one to score by")
+
     def for_policies(self) -> Selection:
         """All that a policy can see; what is left out, only an environment knows."""
         return self.without(

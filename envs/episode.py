@@ -15,6 +15,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from dysta_gym.compiled.digest import fresh
 from dysta_gym.compiled.functions import compiled, compiled_or_refused
 from dysta_gym.compiled.records import (
     Floats,
@@ -25,7 +26,7 @@ from dysta_gym.compiled.records import (
     reader,
 )
 from dysta_gym.compiled.sorting import sort
-from dysta_gym.describing import fresh, row_writer, whole_of, whole_writer
+from dysta_gym.describing import formulas, row_writer, whole_of, whole_writer
 from dysta_gym.errors import DystaError
 from dysta_gym.features import Feature, Selection, select
 from dysta_gym.machine.machine import Machine
@@ -261,7 +262,7 @@ def kept_of(selection: Selection) -> tuple[Feature, ...]:
     return tuple(each for each in selection.requests if each.kept)
 
 
-@fresh
+@fresh(formulas)
 def observer(selection: Selection) -> Any:
     """What writes the observation and the mask of an environment: ``observe(at, to, index)``.
 
@@ -379,7 +380,7 @@ _PAY_SIGNATURE = types.void(
 )
 
 
-@fresh
+@fresh(lambda reward: [reward.formula])
 def payer(reward: Reward) -> Any:
     """What rewards a step: ``pay(at, to, index, turnaround, violations, begins)``.
 

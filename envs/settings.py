@@ -11,9 +11,10 @@ from gymnasium import spaces
 from numba import types
 from numpy.typing import NDArray
 
+from dysta_gym.compiled.digest import fresh
 from dysta_gym.compiled.functions import address_of, compiled_or_refused
 from dysta_gym.compiled.records import Placed, blank, reader
-from dysta_gym.describing import column_writer, fresh
+from dysta_gym.describing import column_writer
 from dysta_gym.envs.episode import DECISIONS, Episode, Singles, Terms, kept_of, observer, payer
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.features import DEFAULT, Feature, Whole, select
@@ -127,7 +128,7 @@ class Settings:
         tables = Tables(opened(store.latency_s), *estimates(store, self.level, reference))
         unit_s = self.store.mean_isolated_s(reference_split(self.split))
         kept = kept_of(self.features)
-        key = ("kept features", self.level, reference, unit_s, kept, self._keep)
+        key = ("kept features", self.level, reference, unit_s, self._keep)
         if key not in store.cached:
             store.cached[key] = _kept(store, tables, unit_s, len(kept), self._keep)
         return Terms(
@@ -199,7 +200,7 @@ def _kept(store: TraceStore, tables: Tables, unit_s: float, features: int, keep:
 _read_queue = reader(QUEUE_TYPE)
 
 
-@fresh
+@fresh(lambda features: [each.formula for each in features])
 def keeper(features: tuple[Feature, ...]) -> Any:
     """What computes kept features: ``keep(queue, size, unit, out)``, one after the other.
 

@@ -11,10 +11,10 @@ import dis
 import enum
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import lru_cache, wraps
 from hashlib import blake2b
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numba import types
@@ -307,3 +307,39 @@ def _codes_of(thing: Any) -> Iterator[Any]:
         for dispatcher, _ in thing._impl_cache.values():
             if dispatcher is not None:
                 yield from dispatcher.overloads.values()
+
+
+Made = TypeVar("Made", bound=Callable[..., Any])
+
+
+def fresh(functions: Callable[[Any], Iterable[Callable[..., Any]]]) -> Callable[[Made], Made]:
+    """Keep what a function makes of its first argument, until what is read there changes.
+
+    Args:
+        functions: The functions that go into what is made of the argument, which is hashable.
+    """
+
+    def decorate(make: Made) -> Made:
+        current: dict[Any, tuple[tuple[Digest, ...], Any]] = {}
+        kept: dict[Any, Any] = {}  # for what changes back
+
+        def made(of: Any, *others: Any) -> Any:
+            known = current.get(of)
+            if known is not None and _hold(known[0]):  # which may be asked at every decision
+                return known[1]
+            digests = tuple(map(Digest, functions(of)))
+            if (of, digests) not in kept:
+                kept[of, digests] = make(of, *others)
+            current[of] = digests, kept[of, digests]
+            return kept[of, digests]
+
+        return cast(Made, wraps(make)(made))
+
+    return decorate
+
+
+def _hold(digests: tuple[Digest, ...]) -> bool:
+    for digest in digests:  # noqa: SIM110, a plain loop is twice as fast
+        if not digest.holds():
+            return False
+    return True

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from dysta_gym.compiled.digest import Digest
+from dysta_gym.compiled.digest import fresh
 from dysta_gym.compiled.functions import compiled, compiled_or_refused
 from dysta_gym.compiled.records import (
     FLOATS_TYPE,
@@ -76,10 +75,7 @@ RULE_SIGNATURE = types.void(types.intp, types.int64, types.int64, types.int64, t
 _read_view = reader(types.NamedTuple([QUEUE_TYPE, FLOATS_TYPE, FLOATS_TYPE], View))
 
 
-_known: dict[Score, tuple[Digest, Any]] = {}
-"""What each rule was made of when it was last asked for, and the rule made of that."""
-
-
+@fresh(lambda score: [score])
 def compiled_rule(score: Score, what: str = "rule") -> Any:
     """A rule compiled for the event loops: ``rule(view, length, first, last, now)``.
 
@@ -94,15 +90,6 @@ def compiled_rule(score: Score, what: str = "rule") -> Any:
     Raises:
         DystaError: If it cannot be compiled.
     """
-    known = _known.get(score)
-    if known is None or not known[0].holds():
-        digest = Digest(score)
-        known = _known[score] = digest, _compile(score, digest, what)
-    return known[1]
-
-
-@cache
-def _compile(score: Score, digest: Digest, what: str) -> Any:
     inner = compiled(None, inline=True)(score)
 
     def rule(view: int, length: int, first: int, last: int, now: float) -> None:
