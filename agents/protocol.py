@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,7 @@ class Bench:
         ]
         shape = (len(policies), len(self.conditions), len(chosen), 2)
         return np.array(
-            _in_parallel(lambda job: [_outcome(job[0], w) for w in job[1]], jobs)
+            _in_parallel(lambda job, stop: [_outcome(job[0], w, stop) for w in job[1]], jobs)
         ).reshape(shape)
 
     @cached_property
@@ -109,9 +110,9 @@ def _prepared(scenario: Scenario, seed: int) -> Workload:
     return workload
 
 
-def _outcome(policy: Policy, workload: Workload) -> tuple[float, float]:
+def _outcome(policy: Policy, workload: Workload, stop: Event) -> tuple[float, float]:
     machine = Machine(workload, policy.level)
-    machine.run(policy)
+    machine.run(policy, stop)
     return violations_and_antt(
         workload.moments.arrival,
         opened(workload.isolated_s),
@@ -120,12 +121,17 @@ def _outcome(policy: Policy, workload: Workload) -> tuple[float, float]:
     )
 
 
-def _in_parallel(work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
-    workers = min(cores(), len(items))
+def _in_parallel(work: Callable[[Any, Event], Any], items: Sequence[Any]) -> list[Any]:
+    workers, stop = min(cores(), len(items)), Event()
     if workers < 2:
-        return list(map(work, items))
+        return [work(item, stop) for item in items]
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(work, items))
+        try:
+            return list(pool.map(lambda item: work(item, stop), items))
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def relative(measured: Floats, reference: Floats) -> tuple[Floats, Floats]:

@@ -7,7 +7,7 @@ can be taken seed by seed (`dysta_gym.statistics`).
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice, product
@@ -23,10 +23,10 @@ from dysta_gym.bounds import antt_lower_bound
 from dysta_gym.cores import workers
 from dysta_gym.errors import DystaError
 from dysta_gym.information import estimates
+from dysta_gym.machine.machine import Machine
 from dysta_gym.metrics import measured, names, occurring
 from dysta_gym.policies import Policy, find
 from dysta_gym.signatures import takes
-from dysta_gym.simulation import simulate
 from dysta_gym.traces import reference_split
 from dysta_gym.workloads import (
     LOADS,
@@ -104,9 +104,9 @@ class Cell:
         priorities = np.unique(workload.priority)
         rows = []
         for policy in policies:
-            if stop.is_set():
-                raise CancelledError
-            rows.append(measured(simulate(workload, policy), priorities, bound))
+            machine = Machine(workload, policy.level)
+            machine.run(policy, stop)
+            rows.append(measured(machine.schedule(), priorities, bound))
         labels = names(priorities, workload.store.models)
         there = occurring(rows[0])  # which depends on the workload alone
         return Rows(tuple(labels[at] for at in there), np.array(rows)[:, there])

@@ -1,6 +1,8 @@
 """The machine: invariants of every schedule, and a plain reference for what each rule may pick."""
 
 import copy
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 
@@ -768,3 +770,52 @@ def test_the_reference_refuses_the_schedules_of_chance(workload):
                 refused += not reference.allows(rule, chosen)
                 reference.run(chosen)
         assert refused, rule
+
+
+# --- interruptions -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("work", [1, 100, 1000])
+@pytest.mark.parametrize("policy", ["sjf", "edf", "dysta", "prema", "sdrm3", "ppo", "random"])
+def test_a_loop_that_comes_back_often_runs_the_same_schedule(monkeypatch, policy, work):
+    """Stable, drifting, remembering and scanning rules, and one asked at events."""
+    workload = generate(load_scenario("multi-attnn").varied(load=1.1, requests=200), 3)
+    whole = simulate(workload, policy, record=True)
+    turns = []
+    monkeypatch.setattr("dysta_gym.machine.machine._LEAST_WORK", work)
+    monkeypatch.setattr("dysta_gym.machine.machine._PACE", {})
+    monkeypatch.setattr("dysta_gym.machine.machine._paced", lambda *_: turns.append(work) or work)
+    assert_same_schedule(simulate(workload, policy, record=True), whole, policy)
+    assert len(turns) > 5
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "simulate(long, 'sdrm3')",
+        "compare([overload], ['sdrm3'], seeds=range(2), jobs=1)",
+        "compare([overload], ['sdrm3'], seeds=range(2), jobs=2)",
+    ],
+)
+def test_ctrl_c_stops_compiled_loops(call):
+    """In well under a second, where the schedule would take a minute; the machine may be busy."""
+    code = f"""
+import signal, threading, time
+from dysta_gym import compare, generate, load_scenario, simulate
+signal.signal(signal.SIGINT, signal.default_int_handler)
+overload = load_scenario("multi-attnn").varied(load=2.0, requests=200_000)
+long = generate(overload, 0)
+simulate(generate(overload.varied(requests=50), 0), "sdrm3")
+sent = []
+def interrupt():
+    sent.append(time.monotonic())
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+threading.Timer(1.5, interrupt).start()
+try:
+    {call}
+except KeyboardInterrupt:
+    print(time.monotonic() - sent[0])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 2

@@ -3,6 +3,9 @@
 Whenever the accelerator is free and requests wait, the rule scores every request of the queue and
 the one with the least score runs its next layer for that layer's true latency; the earliest arrival
 wins a tie. What a rule promises of its scores lets a loop look at less, with the same outcome.
+
+Every loop comes back to Python when it has done about so much ``work``, counted in requests scored,
+so that it can be stopped; called again, it goes on.
 """
 
 from __future__ import annotations
@@ -41,7 +44,10 @@ from dysta_gym.machine.rule import View, first_least, least
 _ROUNDING = 1e-9
 """Relative error of a score that is more than rounding can make, and less than matters."""
 
-LOOP_TYPES = (*MACHINE_TYPES, types.intp, FLOATS_TYPE, FLOATS_TYPE)
+A_LAYER = 16
+"""Requests scored that running a layer counts as much as."""
+
+LOOP_TYPES = (*MACHINE_TYPES, types.intp, FLOATS_TYPE, FLOATS_TYPE, types.int64)
 
 
 @compiled(types.void(*LOOP_TYPES, types.float64))
@@ -53,9 +59,10 @@ def run_scanning(
     rule: int,
     parameters: Floats,
     scores: Floats,
+    work: int,
     drift: float,
 ) -> None:
-    """The event loop: decide until every request is finished.
+    """The event loop: decide until every request is finished, or the work is done.
 
     With a finite ``drift`` (see `Policy.drift`) the queue is scanned only when a request finishes,
     or when the one that runs comes close to what the others may score by now.
@@ -63,8 +70,9 @@ def run_scanning(
     jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
     scores = borrow(scores)
     view = on_stack(View(queue, borrow(parameters), scores))
-    while state.counters[SIZE] > 0:
+    while state.counters[SIZE] > 0 and work > 0:
         size, since = state.counters[SIZE], state.clock[0]
+        work -= size + A_LAYER
         invoke(rule, (view, size, 0, size, since))
         slot = first_least(scores, size)
         finished = execute(jobs, tables, state, queue, slot)
@@ -75,7 +83,8 @@ def run_scanning(
         # of what they were: as the bound falls, its rounding errors do not.
         scores[slot] = np.inf
         others = least(scores, size) * (1.0 - _ROUNDING)
-        while not finished:
+        while not finished and work > 0:
+            work -= A_LAYER
             now, grown = state.clock[0], state.counters[SIZE]
             others -= drift * (now - since)
             since = now
@@ -100,17 +109,20 @@ def run_events(
     rule: int,
     parameters: Floats,
     scores: Floats,
+    work: int,
 ) -> None:
     """The event loop for rules that are asked only at events (see `Policy.events`)."""
     jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
     scores = borrow(scores)
     view = on_stack(View(queue, borrow(parameters), scores))
-    while state.counters[SIZE] > 0:
+    while state.counters[SIZE] > 0 and work > 0:
         size = state.counters[SIZE]
+        work -= size
         invoke(rule, (view, size, 0, size, state.clock[0]))
         slot = first_least(scores, size)
         arrived, expected = state.counters[ARRIVED], queue.remaining[slot]
         while True:
+            work -= A_LAYER
             execute(jobs, tables, state, queue, slot)
             admit(jobs, tables, state, queue)
             if not eventless(state, queue, slot, arrived, expected):
@@ -157,7 +169,7 @@ def _sift_up(keys: Floats, requests: Ints, slots: Ints, at: int) -> None:
     keys[at], requests[at], slots[at] = key, request, slot
 
 
-@compiled(types.void(*LOOP_TYPES, INTS_TYPE))
+@compiled(types.void(*LOOP_TYPES, FLOATS_TYPE, INTS_TYPE))
 def run_indexed(
     jobs: Jobs,
     tables: Tables,
@@ -166,26 +178,30 @@ def run_indexed(
     rule: int,
     parameters: Floats,
     scores: Floats,
+    work: int,
+    keys: Floats,
     places: Ints,
 ) -> None:
     """The event loop for stable rules (see `Policy.stable`): the queue is a binary heap.
 
-    A request keeps its place in the queue's columns until it finishes. ``places`` is room for three
-    numbers a request.
+    A request keeps its place in the queue's columns until it finishes. ``keys`` is room for one
+    number a request, ``places`` for three of each and for two more, which are zero at first.
     """
     jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
     scores = borrow(scores)
     view = on_stack(View(queue, borrow(parameters), scores))
-    room = places.size // 3
-    keys = np.empty(room)
-    requests, slots, free = places[:room], places[room : 2 * room], places[2 * room :]
-    used = state.counters[SIZE]  # places that have been used, of which ``left`` are free
-    left = 0
-    invoke(rule, (view, used, 0, used, state.clock[0]))
-    for slot in range(used):
-        keys[slot], requests[slot], slots[slot] = scores[slot], queue.request[slot], slot
-        _sift_up(keys, requests, slots, slot)
-    while state.counters[SIZE] > 0:
+    keys, room = borrow(keys), keys.size
+    requests, slots = places[:room], places[room : 2 * room]
+    free, kept = places[2 * room : 3 * room], places[3 * room :]
+    used, left = kept[0], kept[1]  # places that have been used, of which ``left`` are free
+    if not used:
+        used = state.counters[SIZE]
+        invoke(rule, (view, used, 0, used, state.clock[0]))
+        for slot in range(used):
+            keys[slot], requests[slot], slots[slot] = scores[slot], queue.request[slot], slot
+            _sift_up(keys, requests, slots, slot)
+    while state.counters[SIZE] > 0 and work > 0:
+        work -= A_LAYER
         slot = slots[0]
         if execute_in_place(jobs, tables, state, queue, slot):
             free[left] = slot
@@ -210,3 +226,4 @@ def run_indexed(
             _sift_up(keys, requests, slots, size)
             state.counters[ARRIVED] = arrived + 1
             state.counters[SIZE] = size + 1
+    kept[0], kept[1] = used, left

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
+from threading import Event
+from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numba import types
@@ -43,6 +47,28 @@ def _step(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -> 
     jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
     execute(jobs, tables, state, queue, slot)
     admit(jobs, tables, state, queue)
+
+
+_NEVER = Event()
+"""What is never set."""
+
+_BREATH_S = 0.1
+"""How long compiled code may run before Python looks whether it has been interrupted."""
+
+_LEAST_WORK = 1 << 15
+
+_PACE: dict[int, int] = {}
+"""How much work a loop does in about `_BREATH_S`, for each rule by its address."""
+
+
+def _paced(work: int, seconds: float) -> int:
+    """How much work a loop that has done so much of it in so many seconds does in `_BREATH_S`."""
+    return max(_LEAST_WORK, int(work * min(16.0, _BREATH_S / max(seconds, 1e-9))))
+
+
+def _go_on(stop: Event) -> None:
+    if stop.is_set():
+        raise CancelledError
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,35 +213,51 @@ class Machine:
             return int(choose_scored(scores, among))
         return int(choose(self.queue, self.now, address_of(rule), values, scores, among))
 
-    def run(self, policy: Rule) -> None:
+    def run(self, policy: Rule, stop: Event = _NEVER) -> None:
         """Let ``policy`` decide until every request is finished.
 
         What its rule raises is passed on; the machine is then of no further use.
+
+        Args:
+            policy: The policy.
+            stop: Whether to stop in the middle, for then nobody waits for the end.
+
+        Raises:
+            CancelledError: If it has been stopped.
         """
         rule = policy.compiled()
         if rule is None:
             while not self.done:
+                _go_on(stop)
                 self.step(self.choose(policy))
             return
         try:
-            self._run(policy, address_of(rule))
+            self._run(policy, address_of(rule), stop)
         except BaseException:
             self.state.counters[SIZE] = 0  # the queue may have gaps: nobody may go on from here
             raise
 
-    def _run(self, policy: Rule, rule: int) -> None:
+    def _run(self, policy: Rule, rule: int, stop: Event) -> None:
         total = len(self.workload)
         values, scores = policy.values(self.mean_isolated_s), np.empty(total)
+        loop: Any
+        beside: tuple[Any, ...]
         if policy.stable:
-            places = np.empty(3 * total, np.int64)
-            run_indexed(*self.parts, rule, values, scores, places)
+            loop, beside = run_indexed, (np.empty(total), np.zeros(3 * total + 2, np.int64))
         elif policy.events:
+            loop, beside = run_events, ()
             while (slot := self._standing(policy)) >= 0:
                 self.step(slot)
-            run_events(*self.parts, rule, values, scores)
         else:
-            drift = policy.drift_of(values)
-            run_scanning(*self.parts, rule, values, scores, drift)
+            loop, beside = run_scanning, (policy.drift_of(values),)
+        parts = self.parts
+        work = _PACE.get(rule, _LEAST_WORK)
+        while not self.done:
+            _go_on(stop)
+            began = perf_counter()
+            loop(*parts, rule, values, scores, work, *beside)
+            if not self.done:
+                work = _PACE[rule] = _paced(work, perf_counter() - began)
 
     def schedule(self) -> Schedule:
         """What has happened so far; a copy, which the machine leaves alone as it goes on."""
