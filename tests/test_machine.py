@@ -775,16 +775,18 @@ def test_the_reference_refuses_the_schedules_of_chance(workload):
 # --- interruptions -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("work", [1, 100, 1000])
+@pytest.mark.parametrize("turn", [1, 100, 1000])
 @pytest.mark.parametrize("policy", ["sjf", "edf", "dysta", "prema", "sdrm3", "ppo", "random"])
-def test_a_loop_that_comes_back_often_runs_the_same_schedule(monkeypatch, policy, work):
+def test_a_loop_that_comes_back_often_runs_the_same_schedule(monkeypatch, policy, turn):
     """Stable, drifting, remembering and scanning rules, and one asked at events."""
     workload = generate(load_scenario("multi-attnn").varied(load=1.1, requests=200), 3)
     whole = simulate(workload, policy, record=True)
     turns = []
-    monkeypatch.setattr("dysta_gym.machine.machine._LEAST_WORK", work)
-    monkeypatch.setattr("dysta_gym.machine.machine._PACE", {})
-    monkeypatch.setattr("dysta_gym.machine.machine._paced", lambda *_: turns.append(work) or work)
+    monkeypatch.setattr("dysta_gym.machine.machine._LEAST_TURN", turn)
+    monkeypatch.setattr("dysta_gym.machine.machine._TURNS", {})
+    monkeypatch.setattr(
+        "dysta_gym.machine.machine._next_turn", lambda *_: turns.append(turn) or turn
+    )
     assert_same_schedule(simulate(workload, policy, record=True), whole, policy)
     assert len(turns) > 5
 

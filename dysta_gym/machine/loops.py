@@ -4,8 +4,8 @@ Whenever the accelerator is free and requests wait, the rule scores every reques
 the one with the least score runs its next layer for that layer's true latency; the earliest arrival
 wins a tie. What a rule promises of its scores lets a loop look at less, with the same outcome.
 
-Every loop comes back to Python when it has done about so much ``work``, counted in requests scored,
-so that it can be stopped; called again, it goes on.
+Every loop comes back to Python when so many decisions have been taken, ``until``, or fewer where it
+has looked at many requests, so that it can be stopped; called again, it goes on.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from dysta_gym.compiled.records import (
 )
 from dysta_gym.machine.queue import (
     ARRIVED,
+    DECISIONS,
     MACHINE_TYPES,
     SIZE,
     Jobs,
@@ -44,8 +45,8 @@ from dysta_gym.machine.rule import View, first_least, least
 _ROUNDING = 1e-9
 """Relative error of a score that is more than rounding can make, and less than matters."""
 
-A_LAYER = 16
-"""Requests scored that running a layer counts as much as."""
+_A_DECISION = 16
+"""Requests to score that take as long as another decision."""
 
 LOOP_TYPES = (*MACHINE_TYPES, types.intp, FLOATS_TYPE, FLOATS_TYPE, types.int64)
 
@@ -59,10 +60,10 @@ def run_scanning(
     rule: int,
     parameters: Floats,
     scores: Floats,
-    work: int,
+    until: int,
     drift: float,
 ) -> None:
-    """The event loop: decide until every request is finished, or the work is done.
+    """The event loop: decide until every request is finished.
 
     With a finite ``drift`` (see `Policy.drift`) the queue is scanned only when a request finishes,
     or when the one that runs comes close to what the others may score by now.
@@ -70,9 +71,9 @@ def run_scanning(
     jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
     scores = borrow(scores)
     view = on_stack(View(queue, borrow(parameters), scores))
-    while state.counters[SIZE] > 0 and work > 0:
+    while state.counters[SIZE] > 0 and state.counters[DECISIONS] < until:
         size, since = state.counters[SIZE], state.clock[0]
-        work -= size + A_LAYER
+        until -= size // _A_DECISION
         invoke(rule, (view, size, 0, size, since))
         slot = first_least(scores, size)
         finished = execute(jobs, tables, state, queue, slot)
@@ -83,8 +84,7 @@ def run_scanning(
         # of what they were: as the bound falls, its rounding errors do not.
         scores[slot] = np.inf
         others = least(scores, size) * (1.0 - _ROUNDING)
-        while not finished and work > 0:
-            work -= A_LAYER
+        while not finished and state.counters[DECISIONS] < until:
             now, grown = state.clock[0], state.counters[SIZE]
             others -= drift * (now - since)
             since = now
@@ -109,20 +109,19 @@ def run_events(
     rule: int,
     parameters: Floats,
     scores: Floats,
-    work: int,
+    until: int,
 ) -> None:
     """The event loop for rules that are asked only at events (see `Policy.events`)."""
     jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
     scores = borrow(scores)
     view = on_stack(View(queue, borrow(parameters), scores))
-    while state.counters[SIZE] > 0 and work > 0:
+    while state.counters[SIZE] > 0 and state.counters[DECISIONS] < until:
         size = state.counters[SIZE]
-        work -= size
+        until -= size // _A_DECISION
         invoke(rule, (view, size, 0, size, state.clock[0]))
         slot = first_least(scores, size)
         arrived, expected = state.counters[ARRIVED], queue.remaining[slot]
         while True:
-            work -= A_LAYER
             execute(jobs, tables, state, queue, slot)
             admit(jobs, tables, state, queue)
             if not eventless(state, queue, slot, arrived, expected):
@@ -178,7 +177,7 @@ def run_indexed(
     rule: int,
     parameters: Floats,
     scores: Floats,
-    work: int,
+    until: int,
     keys: Floats,
     places: Ints,
 ) -> None:
@@ -200,8 +199,7 @@ def run_indexed(
         for slot in range(used):
             keys[slot], requests[slot], slots[slot] = scores[slot], queue.request[slot], slot
             _sift_up(keys, requests, slots, slot)
-    while state.counters[SIZE] > 0 and work > 0:
-        work -= A_LAYER
+    while state.counters[SIZE] > 0 and state.counters[DECISIONS] < until:
         slot = slots[0]
         if execute_in_place(jobs, tables, state, queue, slot):
             free[left] = slot

@@ -55,15 +55,15 @@ _NEVER = Event()
 _BREATH_S = 0.1
 """How long compiled code may run before Python looks whether it has been interrupted."""
 
-_LEAST_WORK = 1 << 15
+_LEAST_TURN = 1 << 11
 
-_PACE: dict[int, int] = {}
-"""How much work a loop does in about `_BREATH_S`, for each rule by its address."""
+_TURNS: dict[int, int] = {}
+"""Decisions that a loop takes in about `_BREATH_S`, for each rule by its address."""
 
 
-def _paced(work: int, seconds: float) -> int:
-    """How much work a loop that has done so much of it in so many seconds does in `_BREATH_S`."""
-    return max(_LEAST_WORK, int(work * min(16.0, _BREATH_S / max(seconds, 1e-9))))
+def _next_turn(turn: int, seconds: float) -> int:
+    """Decisions that take `_BREATH_S`, where so many have taken so many seconds."""
+    return max(_LEAST_TURN, int(turn * min(16.0, _BREATH_S / max(seconds, 1e-9))))
 
 
 def _go_on(stop: Event) -> None:
@@ -250,14 +250,14 @@ class Machine:
                 self.step(slot)
         else:
             loop, beside = run_scanning, (policy.drift_of(values),)
-        parts = self.parts
-        work = _PACE.get(rule, _LEAST_WORK)
+        parts, counters = self.parts, self.state.counters
+        turn = _TURNS.get(rule, _LEAST_TURN)
         while not self.done:
             _go_on(stop)
             began = perf_counter()
-            loop(*parts, rule, values, scores, work, *beside)
+            loop(*parts, rule, values, scores, int(counters[DECISIONS]) + turn, *beside)
             if not self.done:
-                work = _PACE[rule] = _paced(work, perf_counter() - began)
+                turn = _TURNS[rule] = _next_turn(turn, perf_counter() - began)
 
     def schedule(self) -> Schedule:
         """What has happened so far; a copy, which the machine leaves alone as it goes on."""
