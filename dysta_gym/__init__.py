@@ -20,10 +20,12 @@ import gymnasium
 from dysta_gym.lazy import lazily
 
 if TYPE_CHECKING:
-    from dysta_gym.bounds import antt_lower_bound
+    from dysta_gym.bounds.turnaround import antt_lower_bound
+    from dysta_gym.bounds.violations import violation_rate_lower_bound
     from dysta_gym.comparison import compare
     from dysta_gym.errors import DystaError
     from dysta_gym.features import Feature
+    from dysta_gym.hindsight import in_hindsight
     from dysta_gym.machine.machine import Machine, Schedule
     from dysta_gym.machine.queue import Queue
     from dysta_gym.metrics import measure
@@ -50,10 +52,11 @@ _HOME = {
     "TraceStore": "traces",
     "Workload": "workloads.workload",
     "aggregate": "statistics",
-    "antt_lower_bound": "bounds",
+    "antt_lower_bound": "bounds.turnaround",
     "compare": "comparison",
     "find": "policies",
     "generate": "workloads.drawing",
+    "in_hindsight": "hindsight",
     "load_scenario": "workloads.scenario",
     "load_trace": "traces",
     "measure": "metrics",
@@ -62,6 +65,7 @@ _HOME = {
     "shipped_traces": "traces",
     "simulate": "simulation",
     "summarise": "statistics",
+    "violation_rate_lower_bound": "bounds.violations",
 }
 
 __all__ = [
@@ -82,6 +86,7 @@ __all__ = [
     "compare",
     "find",
     "generate",
+    "in_hindsight",
     "load_scenario",
     "load_trace",
     "measure",
@@ -90,6 +95,7 @@ __all__ = [
     "shipped_traces",
     "simulate",
     "summarise",
+    "violation_rate_lower_bound",
 ]
 
 __getattr__, __dir__ = lazily(globals(), _HOME)

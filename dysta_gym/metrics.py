@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
-from dysta_gym.bounds import relaxation
+from dysta_gym.bounds.turnaround import relaxation
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, borrow
 from dysta_gym.machine.machine import Schedule

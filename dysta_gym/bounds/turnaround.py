@@ -1,4 +1,4 @@
-"""What no schedule can beat."""
+"""The least average normalised turnaround time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from dysta_gym.bounds.heap import pop, push
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.records import FLOATS_TYPE, INTS_TYPE, borrow
 from dysta_gym.workloads.workload import origin_of
@@ -34,35 +35,6 @@ def antt_lower_bound(arrival_s: NDArray[np.float64], isolated_s: NDArray[np.floa
     return float(relaxation(*columns))
 
 
-@compiled(types.void(FLOATS_TYPE, INTS_TYPE, types.int64, types.int64), inline=True)
-def _push(length: NDArray[np.float64], waiting: NDArray[np.int64], size: int, request: int) -> None:
-    """Add a request to the binary heap ``waiting[:size]``, the shortest first."""
-    at = size
-    while at > 0:
-        parent = (at - 1) >> 1
-        if length[waiting[parent]] <= length[request]:
-            break
-        waiting[at] = waiting[parent]
-        at = parent
-    waiting[at] = request
-
-
-@compiled(types.int64(FLOATS_TYPE, INTS_TYPE, types.int64), inline=True)
-def _pop(length: NDArray[np.float64], waiting: NDArray[np.int64], size: int) -> int:
-    """Take the first request out of the binary heap ``waiting[:size]``."""
-    first, moved = waiting[0], waiting[size - 1]
-    at, child = 0, 1
-    while child < size:
-        if child + 1 < size:
-            child += length[waiting[child + 1]] < length[waiting[child]]
-        if length[waiting[child]] >= length[moved]:
-            break
-        waiting[at] = waiting[child]
-        at, child = child, 2 * child + 1
-    waiting[at] = moved
-    return first
-
-
 @compiled(types.float64(types.float64, types.float64, types.float64, types.float64), inline=True)
 def _moment(arrival: float, length: float, start: float, end: float) -> float:
     """Integral of the time since arrival from ``start`` to ``end``, in squared lengths."""
@@ -83,7 +55,7 @@ def _relaxation(
     now = moment = 0.0
     while size > 0 or following < total:
         if size > 0:
-            request = _pop(isolated_s, waiting, size)
+            request = pop(isolated_s, waiting, size)
             size -= 1
         else:
             request = following
@@ -100,7 +72,7 @@ def _relaxation(
                 left[request] = end - until
                 aside, request = request, following
                 now, end = until, until + isolated_s[request]
-            _push(isolated_s, waiting, size, aside)
+            push(isolated_s, waiting, size, aside)
             size += 1
             following += 1
         moment += _moment(arrival_s[request], isolated_s[request], now, end)
