@@ -1,12 +1,24 @@
 """What is special to single baseline policies; their golden cases stand in `test_golden`."""
 
+from itertools import combinations
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given
 
-from dysta_gym import TraceStore, Workload, generate, load_scenario, simulate
+from dysta_gym import (
+    Queue,
+    TraceStore,
+    Workload,
+    find,
+    generate,
+    load_scenario,
+    measure,
+    simulate,
+)
 from dysta_gym.baselines.dysta_fp16 import rounded
+from dysta_gym.compiled.records import blank
 
 HALF, SINGLE = (11, 5), (24, 8)
 
@@ -65,3 +77,98 @@ def test_dysta_tuned_does_not_depend_on_the_unit_of_time(make_trace):
             order.append(simulate(workload, policy, record=True).ran.tolist())
     assert orders["dysta-tuned"][0] == orders["dysta-tuned"][1] == orders["dysta-tuned"][2]
     assert orders["dysta"][0] != orders["dysta"][1]
+
+
+# --- rules with triage ---------------------------------------------------------------------------
+
+
+def queues(most=7):
+    """Queues with the columns that these rules read, and the time."""
+    number = st.floats(0.01, 20)
+
+    def queue_of(rows):
+        remaining, more, slack, correction = map(np.array, zip(*rows, strict=True))
+        queue = blank(Queue, len(rows))
+        columns = {
+            "remaining": remaining,
+            "isolated": remaining + more,
+            "deadline": 100.0 + slack,
+            "correction": correction,
+        }
+        return queue._replace(length=len(rows), **columns)
+
+    row = st.tuples(number, number, st.floats(-20, 60), st.floats(0.5, 2))
+    return st.lists(row, min_size=1, max_size=most).map(queue_of)
+
+
+def scores_of(name, queue, now=100.0):
+    policy = find(name)
+    scores = np.full(queue.length, np.nan)
+    policy.score(queue, queue.length, now, policy.values(1.0), scores)
+    assert not np.isnan(scores).any()
+    return scores
+
+
+@given(queue=queues())
+def test_triage_puts_last_who_cannot_make_it(queue):
+    slack = queue.deadline - 100.0
+    makes = [bool(s >= r) for s, r in zip(slack, queue.remaining, strict=True)]
+    keys = [
+        (not can, due if can else rest)
+        for can, due, rest in zip(makes, queue.deadline, queue.remaining, strict=True)
+    ]
+    assert np.argsort(scores_of("edf-triage", queue)).tolist() == sorted(
+        range(queue.length), key=lambda i: keys[i]
+    ) or len(set(keys)) < len(keys)
+
+
+@given(queue=queues())
+def test_slack_rules_are_their_formulas(queue):
+    expected = queue.isolated * queue.correction
+    slack = (queue.deadline - 100.0 - queue.remaining) / expected
+    index = np.log(queue.remaining) + 1.44 * (slack < 0) + 0.47 * slack / (3 + abs(slack))
+    assert scores_of("slack-index", queue) == pytest.approx(index, rel=1e-12, abs=1e-12)
+    pull = np.where(slack < 0, 2.5, 1 / (1 + 8 * np.exp(-np.maximum(slack, 0) / 1.5)))
+    product = queue.remaining * queue.isolated
+    assert scores_of("slack-pull", queue) == pytest.approx(product * pull, rel=1e-12)
+
+
+def largest_sets_on_time(queue, now=100.0):
+    """All sets of the greatest size that are on time in order of deadline, by trying each."""
+    due = sorted(range(queue.length), key=lambda i: queue.deadline[i])
+    for size in range(queue.length, -1, -1):
+        found = []
+        for chosen in combinations(due, size):
+            ends = now + np.cumsum(queue.remaining[list(chosen)])
+            if (ends <= queue.deadline[list(chosen)]).all():
+                found.append(set(chosen))
+        if found:
+            return found
+    return []
+
+
+@given(queue=queues())
+def test_moore_and_hodgson_sacrifice_as_few_as_can_be(queue):
+    """Nobody outside a set of theirs is worth less than a disturbance."""
+    scores = scores_of("moore-hodgson:sacrificed=1e3", queue)
+    weight = scores / queue.remaining
+    given_up = {i for i in range(queue.length) if round(np.log10(weight[i])) in (3, 12)}
+    kept = set(range(queue.length)) - given_up
+    assert kept in largest_sets_on_time(queue)
+    # What may run out of turn leaves the set on time.
+    first = int(np.argmin(scores))
+    if weight[first] < 1e8:
+        rest = [i for i in sorted(kept, key=lambda i: queue.deadline[i]) if i != first]
+        ends = 100.0 + queue.remaining[first] + np.cumsum(queue.remaining[rest])
+        assert (ends <= queue.deadline[rest] + 1e-9).all()
+
+
+def test_rules_with_triage_miss_few_deadlines():
+    """At 1.05 of the capacity, less than half of what earliest deadline first misses."""
+    workload = generate(load_scenario("multi-attnn").varied(load=1.05, requests=1000), seed=0)
+    late = {
+        name: measure(simulate(workload, name))["violation_rate"]
+        for name in ("edf", "edf-triage", "moore-hodgson", "slack-index", "slack-pull")
+    }
+    edf = late.pop("edf")
+    assert max(late.values()) < edf / 2, late
