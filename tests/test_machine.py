@@ -788,7 +788,7 @@ def test_a_loop_that_comes_back_often_runs_the_same_schedule(monkeypatch, policy
         "dysta_gym.machine.machine._next_turn", lambda *_: turns.append(turn) or turn
     )
     assert_same_schedule(simulate(workload, policy, record=True), whole, policy)
-    assert len(turns) > 5
+    assert len(turns) > 2
 
 
 @pytest.mark.parametrize(
