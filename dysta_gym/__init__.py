@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dysta_gym.comparison import compare
     from dysta_gym.errors import DystaError
     from dysta_gym.features import Feature
-    from dysta_gym.hindsight import in_hindsight
+    from dysta_gym.hindsight import bounds_of, in_hindsight
     from dysta_gym.machine.machine import Machine, Schedule
     from dysta_gym.machine.queue import Queue
     from dysta_gym.metrics import measure
@@ -53,6 +53,7 @@ _HOME = {
     "Workload": "workloads.workload",
     "aggregate": "statistics",
     "antt_lower_bound": "bounds.turnaround",
+    "bounds_of": "hindsight",
     "compare": "comparison",
     "find": "policies",
     "generate": "workloads.drawing",
@@ -83,6 +84,7 @@ __all__ = [
     "Workload",
     "aggregate",
     "antt_lower_bound",
+    "bounds_of",
     "compare",
     "find",
     "generate",

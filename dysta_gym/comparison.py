@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dysta_gym.bounds import antt_lower_bound
 from dysta_gym.cores import workers
 from dysta_gym.errors import DystaError
+from dysta_gym.hindsight import BOUNDS, bounds_of
 from dysta_gym.information import estimates
 from dysta_gym.machine.machine import Machine
-from dysta_gym.metrics import measured, names, occurring
+from dysta_gym.metrics import METRICS, measured, names, occurring
 from dysta_gym.policies import Policy, find
 from dysta_gym.signatures import takes
 from dysta_gym.traces import reference_split
@@ -97,25 +97,33 @@ class Cell:
         """The workload."""
         return generate(self.scenario, self.seed, split=self.split)
 
-    def rows(self, policies: Iterable[Policy], stop: Event) -> Rows:
+    def rows(self, policies: Iterable[Policy], stop: Event, *, bounds: bool = True) -> Rows:
         """Run every policy, unless ``stop`` is set meanwhile, for then nobody waits for it."""
         workload = self.workload()
-        bound = antt_lower_bound(workload.arrival_s, workload.isolated_s)
         priorities = np.unique(workload.priority)
         rows = []
         for policy in policies:
             machine = Machine(workload, policy.level)
             machine.run(policy, stop)
-            rows.append(measured(machine.schedule(), priorities, bound))
+            rows.append(measured(machine.schedule(), priorities))
         labels = names(priorities, workload.store.models)
         there = occurring(rows[0])  # which depends on the workload alone
-        return Rows(tuple(labels[at] for at in there), np.array(rows)[:, there])
+        limits = bounds_of(workload) if bounds else {}
+        values = np.hstack(
+            [np.array(rows)[:, there], np.tile(list(limits.values()), (len(rows), 1))]
+        )
+        return Rows((*(labels[at] for at in there), *limits), values)
+
+
+def _rank(column: str) -> int:
+    """Where a column of a table belongs."""
+    return 0 if column in METRICS else 1 if column in BOUNDS else 2
 
 
 def table(cells: Sequence[Cell], policies: Sequence[str], parts: Sequence[Rows]) -> pd.DataFrame:
-    """What `compare` returns; metrics in the order in which they first occur."""
+    """What `compare` returns: metrics, bounds, and metrics of classes as they first occur."""
     layouts = dict.fromkeys(part.labels for part in parts)
-    columns = list(dict.fromkeys(chain.from_iterable(layouts)))
+    columns = sorted(dict.fromkeys(chain.from_iterable(layouts)), key=_rank)
     places = {labels: [columns.index(name) for name in labels] for labels in layouts}
     values = np.full((len(parts), len(policies), len(columns)), np.nan)
     for part, rows in zip(parts, values, strict=True):
@@ -188,6 +196,7 @@ def compare(
     policies: Sequence[str | Policy] = DEFAULT_POLICIES,
     *,
     jobs: int | None = None,
+    bounds: bool = True,
     progress: Callable[[int, int], None] | None = None,
     **workloads: Any,
 ) -> pd.DataFrame:
@@ -197,6 +206,7 @@ def compare(
         scenarios: Names, YAML files, mappings or `Scenario` objects.
         policies: Policies by name, or `Policy` objects, which are called by their ``spec``.
         jobs: Workloads run at a time, None for one a core. The result does not depend on it.
+        bounds: Whether to say, beside the metrics, what could be reached at all.
         progress: Called with workloads done and workloads in all, after each.
         **workloads: ``loads``, ``rates``, ``slos``, ``seeds``, ``requests`` and ``split``: which
             workloads, see `cells_of`.
@@ -204,7 +214,8 @@ def compare(
     Returns:
         A row per scenario, load or rate, SLO multiplier, seed and policy, with the columns
         ``scenario``, ``load``, ``rate``, ``slo``, ``policy``, ``seed`` and one a metric (see
-        `dysta_gym.metrics.measure`). Load and rate both say at what load the row was measured.
+        `dysta_gym.metrics.measure`), and with bounds those of `dysta_gym.hindsight.BOUNDS`. Load
+        and rate both say at what load the row was measured.
 
     Raises:
         DystaError: If an argument is not usable.
@@ -227,7 +238,7 @@ def compare(
         # A single worker is this thread: handing over costs more than a small workload does.
         each = pool.map if at_a_time > 1 else map
         try:
-            for part in each(lambda cell: cell.rows(by_name.values(), stop), cells):
+            for part in each(lambda cell: cell.rows(by_name.values(), stop, bounds=bounds), cells):
                 parts.append(part)
                 if progress:
                     progress(len(parts), len(cells))

@@ -21,6 +21,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 from dysta_gym.comparison import CELL
 from dysta_gym.errors import DystaError
 from dysta_gym.files import replacing
+from dysta_gym.hindsight import BOUNDS
 from dysta_gym.information import ALL_LEVELS, LEVELS
 from dysta_gym.policies import find
 from dysta_gym.statistics import FEWEST_MARKED, summarise
@@ -111,14 +112,16 @@ def trade_off(results: pd.DataFrame, columns: int = 3) -> Figure:
     """Violation rate against ANTT, a panel a scenario, load and SLO multiplier.
 
     Means over seeds with 95 % bootstrap intervals; the colour and what fills the marker are the
-    rule, its shape the level of information, the dashed line the lower bound on ANTT. A marker that
+    rule, its shape the level of information. No schedule comes below or to the left of the dashed
+    lines, the lower bounds; the dotted line is what a schedule in hindsight reaches. A marker that
     another one would hide is larger than it.
 
     Args:
         results: What `dysta_gym.comparison.compare` returns.
         columns: Panels beside one another, at most.
     """
-    summary = summarise(results, ["violation_rate", "antt", "antt_lower_bound"])
+    bounds = [name for name in BOUNDS if name in results]
+    summary = summarise(results, ["violation_rate", "antt", *bounds])
     parts = {name: _rule_and_level(name) for name in summary["policy"].unique()}
     styles = rule_styles(list(parts))
     drawn = sorted(parts, key=lambda name: list(_SIZES).index(parts[name][1]))
@@ -148,8 +151,8 @@ def trade_off(results: pd.DataFrame, columns: int = 3) -> Figure:
             points += axis.plot(
                 x, y, linestyle="", clip_on=False, zorder=3, **_point(styles[rule], level)
             )
-        bound = panel["antt_lower_bound"].iloc[0]
-        axis.axhline(bound, color="0.4", linestyle="--", linewidth=0.9)
+        if bounds:
+            _bounds(axis, panel.iloc[0])
         _logarithmic(axis)
         axis.set_xscale("symlog", **_PERCENT)
         axis.set_xlim(0, 100)
@@ -171,9 +174,22 @@ def trade_off(results: pd.DataFrame, columns: int = 3) -> Figure:
         for level in LEVELS
         if level in {level for _, level in parts.values()}
     ]
-    handles.append(Line2D([], [], color="0.4", linestyle="--", label="lower bound"))
+    if bounds:
+        handles.append(Line2D([], [], color="0.4", linestyle="--", label="lower bounds"))
+        handles.append(Line2D([], [], color="0.4", linestyle=":", label="in hindsight"))
     legend(figure, handles, loc="outside right upper", frameon=False, fontsize=9)
     return figure
+
+
+def _bounds(axis: Axes, row: pd.Series[float]) -> None:
+    """What no schedule can reach, and what one does in hindsight."""
+    late, reached = (
+        100 * row[f"violation_rate_{name}"] for name in ("lower_bound", "in_hindsight")
+    )
+    line = {"color": "0.4", "linewidth": 0.9, "zorder": 1}
+    axis.axhline(row["antt_lower_bound"], linestyle="--", **line)
+    axis.axvline(late, linestyle="--", **line)
+    axis.axvline(reached, linestyle=":", **line)
 
 
 def _point(style: RuleStyle, level: str) -> dict[str, Any]:

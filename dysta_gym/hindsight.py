@@ -1,4 +1,4 @@
-"""A schedule of those who have seen the end."""
+"""What could be reached at all: bounds that no schedule beats, and a schedule in hindsight."""
 
 from __future__ import annotations
 
@@ -7,13 +7,38 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from dysta_gym.bounds import on_time
+from dysta_gym.bounds import antt_lower_bound, on_time, violation_rate_lower_bound
 from dysta_gym.compiled.records import Floats
 from dysta_gym.machine.machine import Machine, Schedule
 from dysta_gym.machine.queue import Queue
 from dysta_gym.machine.rule import compiled_rule
+from dysta_gym.metrics import violations_and_antt
 from dysta_gym.sealing import opened
 from dysta_gym.workloads import Workload
+
+BOUNDS = {
+    "violation_rate_lower_bound": "what no schedule of these requests can beat",
+    "violation_rate_in_hindsight": "what a schedule reaches that is found when all is known",
+    "antt_lower_bound": "what no schedule of these requests can beat",
+}
+"""The bounds of `bounds_of`. They belong to a workload, whatever its schedule."""
+
+BOUND_OF = {"violation_rate": "violation_rate_lower_bound", "antt": "antt_lower_bound"}
+"""The bounds that no schedule beats, by the metric."""
+
+
+def bounds_of(workload: Workload) -> dict[str, float]:
+    """The bounds of a workload, those of `BOUNDS`."""
+    moments, isolated_s = workload.moments, opened(workload.isolated_s)
+    late = violations_and_antt(
+        moments.arrival, isolated_s, moments.deadline, in_hindsight(workload).elapsed_s
+    )[0]
+    least = violation_rate_lower_bound(moments.arrival, moments.deadline, isolated_s)
+    return {
+        "violation_rate_lower_bound": least,
+        "violation_rate_in_hindsight": float(late),
+        "antt_lower_bound": antt_lower_bound(moments.arrival, isolated_s),
+    }
 
 
 def in_hindsight(workload: Workload) -> Schedule:

@@ -4,6 +4,15 @@ A request's *normalised turnaround* is its turnaround over its isolated latency,
 ``(finish - arrival) / isolated``: how many times slower it was than alone on the accelerator. Its
 inverse is its *normalised progress* (Eyerman and Eeckhout, System-level performance metrics for
 multiprogram workloads, IEEE Micro 28, 2008).
+
+Eyerman and Eeckhout define system throughput as the sum of the normalised progress of the programs
+that run side by side. Where requests come and go, that is a sum over those in the system at a time,
+and its mean over time: each adds its progress for as long as its turnaround, which is its isolated
+latency. So it is the isolated latencies of all requests over the time that they took together. The
+sum over all requests of a workload, whenever they ran, is not.
+
+PREMA's fairness is the least ratio, of any two requests, of normalised progress over priority (Choi
+and Rhu, PREMA, HPCA 2020, Equation 2).
 """
 
 from __future__ import annotations
@@ -15,7 +24,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
-from dysta_gym.bounds.turnaround import relaxation
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, borrow
 from dysta_gym.machine.machine import Schedule
@@ -37,15 +45,18 @@ class Metric(NamedTuple):
 METRICS = {
     "violation_rate": Metric("share of requests that finish after their deadline"),
     "antt": Metric("average normalised turnaround time"),
-    "antt_lower_bound": Metric("what no schedule of these requests can beat (dysta_gym.bounds)"),
+    "weighted_violation_rate": Metric("violation rate, a request counting by its priority"),
     "throughput": Metric("requests finished a second, from first arrival to last finish", True),
     "system_throughput": Metric(
-        "sum of the requests' normalised progress (STP of Eyerman and Eeckhout)", True
+        "work done a second, in isolated latencies: STP of Eyerman and Eeckhout", True
     ),
     "ntt_p50": Metric("median of normalised turnaround"),
     "ntt_p95": Metric("95th percentile of normalised turnaround"),
     "ntt_p99": Metric("99th percentile of normalised turnaround"),
     "fairness": Metric("Jain's index of normalised progress, 1 when all requests are alike", True),
+    "prema_fairness": Metric(
+        "least ratio of two requests' normalised progress, each over its priority", True
+    ),
     "preemptions": Metric("times that an unfinished request was set aside for another one"),
 }
 """Every metric of `measure` but the violation rates per priority and per model.
@@ -128,7 +139,7 @@ def _slowdown(finish_s: float, arrival_s: float, isolated_s: float) -> float:
 @compiled(
     types.void(
         *(FLOATS_TYPE, FLOATS_TYPE, FLOATS_TYPE, FLOATS_TYPE, FLOATS_TYPE, INTS_TYPE),
-        *(types.int64, types.float64, FLOATS_TYPE, FLOATS_TYPE),
+        *(types.int64, FLOATS_TYPE, FLOATS_TYPE),
     )
 )
 def tally(
@@ -139,7 +150,6 @@ def tally(
     priority: Floats,
     model: Ints,
     preemptions: int,
-    bound: float,
     priorities: Floats,
     out: Floats,
 ) -> None:
@@ -153,7 +163,6 @@ def tally(
         priority: Of the `Workload`.
         model: Of the `Workload`.
         preemptions: Of the `Schedule`.
-        bound: The ANTT's lower bound; NaN to compute it.
         priorities: Priorities to report on, distinct and sorted, shape ``(priorities,)``.
         out: Where the metrics go, in the order of `names`, shape
             ``(len(METRICS) + priorities + models,)``. A priority or a model that does not
@@ -167,7 +176,8 @@ def tally(
     by_model = priorities.size
     slowdown = np.empty(total)
     violated = 0
-    turnaround = progress = squares = 0.0
+    turnaround = progress = squares = work = weight = missed = 0.0
+    least, most = np.inf, 0.0
     last = finish_s[0]
     for i in range(total):
         slowdown[i] = _slowdown(finish_s[i], arrival_s[i], isolated_s[i])
@@ -175,9 +185,14 @@ def tally(
         turnaround += slowdown[i]
         progress += gain
         squares += gain * gain
+        work += isolated_s[i]
+        least = min(least, gain / priority[i])
+        most = max(most, gain / priority[i])
         last = max(last, finish_s[i])
         late = finish_s[i] > deadline_s[i]
         violated += late
+        weight += priority[i]
+        missed += late * priority[i]
         members[by_model + model[i]] += 1
         out[_OVERALL + by_model + model[i]] += late
         rank = _find(priorities, priority[i])
@@ -186,13 +201,14 @@ def tally(
             out[_OVERALL + rank] += late
     out[_AT.violation_rate] = violated / total
     out[_AT.antt] = turnaround / total
-    out[_AT.antt_lower_bound] = relaxation(arrival_s, isolated_s) if np.isnan(bound) else bound
+    out[_AT.weighted_violation_rate] = missed / weight
     out[_AT.throughput] = total / (last - arrival_s[0])
-    out[_AT.system_throughput] = progress
+    out[_AT.system_throughput] = work / (last - arrival_s[0])
     out[_AT.ntt_p50] = _quantile(slowdown, 0.5, 0)
     out[_AT.ntt_p95] = _quantile(slowdown, 0.95, int((total - 1) * 0.5))
     out[_AT.ntt_p99] = _quantile(slowdown, 0.99, int((total - 1) * 0.95))
     out[_AT.fairness] = progress * progress / (total * squares)
+    out[_AT.prema_fairness] = least / most
     out[_AT.preemptions] = preemptions
     for i in range(members.size):
         out[_OVERALL + i] /= members[i]
@@ -234,7 +250,7 @@ def names(priorities: Iterable[float], models: Sequence[str]) -> tuple[str, ...]
     )
 
 
-def measured(schedule: Schedule, priorities: Floats, bound: float) -> Floats:
+def measured(schedule: Schedule, priorities: Floats) -> Floats:
     """What `tally` makes of a finished schedule, an array in the order of `names`."""
     workload = schedule.workload
     out = np.empty(_OVERALL + len(priorities) + len(workload.store.models))
@@ -246,7 +262,6 @@ def measured(schedule: Schedule, priorities: Floats, bound: float) -> Floats:
         opened(workload.priority),
         opened(workload.model),
         schedule.preemptions,
-        bound,
         priorities,
         out,
     )
@@ -269,6 +284,6 @@ def measure(schedule: Schedule) -> dict[str, float]:
     """
     workload = schedule.workload
     priorities = np.unique(workload.priority)
-    values = measured(schedule, priorities, np.nan)
+    values = measured(schedule, priorities)
     labels = names(priorities, workload.store.models)
     return {labels[i]: float(values[i]) for i in occurring(values)}

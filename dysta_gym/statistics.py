@@ -56,7 +56,7 @@ STATISTICS = {"mean": 0.0, "iqm": 0.25}
 """Averages by name: the share of the values that each leaves out at either end."""
 
 NORMALISERS = {"antt": "antt_lower_bound", "throughput": "rate"}
-"""Columns that a metric is divided by where conditions are pooled; others have a common scale."""
+"""Columns that a metric is divided by where conditions are pooled, if they are there."""
 
 RATIOS = frozenset({"antt", "ntt_p50", "ntt_p95", "ntt_p99"})
 """Metrics that are tested by the ratio, not by the difference, of two policies' averages."""
@@ -124,7 +124,8 @@ def aggregate(
 ) -> pd.DataFrame:
     """Averages over all conditions and seeds together (Agarwal et al., 2021, Sections 4.1 and 4.3).
 
-    Scores are brought to a common scale first (`NORMALISERS`): ANTT is divided by its lower bound.
+    Scores are brought to a common scale first (`NORMALISERS`): ANTT is divided by its lower bound,
+    where that was computed.
 
     Args:
         results: What `dysta_gym.comparison.compare` returns, with the same seeds in each condition.
@@ -143,10 +144,7 @@ def aggregate(
     """
     cut = share_cut(statistic)
     _check(results, metrics)
-    scaled = [
-        results[metric] / results[NORMALISERS[metric]] if metric in NORMALISERS else results[metric]
-        for metric in metrics
-    ]
+    scaled = [_on_a_common_scale(results, metric) for metric in metrics]
     policies, scores = _scores(results, scaled)
     base = _position(policies, reference)
     columns: dict[str, Any] = {"policy": policies}
@@ -155,6 +153,11 @@ def aggregate(
         if base is not None:
             columns |= _wins(values, metric, base)
     return pd.DataFrame(columns)
+
+
+def _on_a_common_scale(results: pd.DataFrame, metric: str) -> pd.Series[float]:
+    normaliser = NORMALISERS.get(metric)
+    return results[metric] / results[normaliser] if normaliser in results else results[metric]
 
 
 def _check(results: pd.DataFrame, metrics: Sequence[str]) -> None:

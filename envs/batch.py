@@ -178,7 +178,6 @@ def _measure(at: int, priorities: Floats, out: Floats) -> None:
         jobs.priority,
         ledger.model,
         episode.state.counters[PREEMPTIONS],
-        np.nan,
         priorities,
         out,
     )

@@ -193,11 +193,12 @@ def test_compare_prints_means_intervals_and_paired_differences(comparison):
         for part in (scenario, f"{load:.3g}", f"{rate:.4g}", f"{slo:g}"):
             assert part in title
         assert title in output
-        assert len(cells_of(head)) == len(cells_of(rule)) == 7
+        assert len(cells_of(head)) == len(cells_of(rule)) == 8
         base = panel[panel["policy"] == "dysta"].set_index("seed")
+        *rows, hindsight, bound = rows
         assert [cells_of(row)[0] for row in rows] == list(POLICIES)
         for row in rows:
-            policy, violations, violations_diff, antt, antt_diff, ratio, p99 = cells_of(row)
+            policy, violations, violations_diff, way, antt, antt_diff, antt_way, p99 = cells_of(row)
             mine = panel[panel["policy"] == policy].set_index("seed")
             where = summary[["scenario", "load", "slo", "policy"]] == [scenario, load, slo, policy]
             (marks,) = summary[where.all(axis=1)].to_dict("records")
@@ -221,9 +222,33 @@ def test_compare_prints_means_intervals_and_paired_differences(comparison):
                     continue
                 difference = scale * (mine[metric] - base[metric]).mean()
                 assert float(cell.split(" ")[0]) == pytest.approx(difference, abs=0.06)
-            bound = mine["antt_lower_bound"].mean()
-            assert float(ratio) == pytest.approx(mine["antt"].mean() / bound, abs=0.006)
+            for cell, metric in ((way, "violation_rate"), (antt_way, "antt")):
+                whole = (base[metric] - base[f"{metric}_lower_bound"]).mean()
+                if policy == "dysta" or whole == 0:
+                    assert cell == ""
+                    continue
+                gone = (base[metric] - mine[metric]).mean()
+                assert float(cell) == pytest.approx(100 * gone / whole, abs=0.51)
             assert float(p99.strip("*")) == pytest.approx(mine["ntt_p99"].mean(), abs=0.06)
+        for row, columns in (
+            (hindsight, ["violation_rate_in_hindsight"]),
+            (bound, ["violation_rate_lower_bound", "antt_lower_bound"]),
+        ):
+            shown = [cells_of(row)[at] for at in (1, 4)][: len(columns)]
+            assert "*" not in row
+            for cell, column in zip(shown, columns, strict=True):
+                scale = 1 if column.startswith("antt") else 100
+                mean = float(cell.split()[0])
+                assert mean == pytest.approx(scale * base[column].mean(), abs=0.06)
+
+
+def test_compare_without_bounds(run, tmp_path):
+    arguments = ["--scenario", "multi-attnn", "--policy", "dysta", "--policy", "edf", "--seeds", 2]
+    loads = ["--load", 0.8, "--load", 1.05, "--requests", 60]
+    run("compare", *arguments, *loads, "--no-bounds", "--out", tmp_path)
+    assert not [name for name in read(tmp_path / "results.csv") if "bound" in name]
+    page = (tmp_path / "results.md").read_text()
+    assert "bound" not in page and "hindsight" not in page and "| ANTT |" in page
 
 
 def test_compare_prints_an_aggregate_and_says_what_it_means(comparison):
@@ -255,7 +280,7 @@ def test_compare_marks_the_best_with_five_seeds_or_more(run, tmp_path, seeds):
     frame = read(tmp_path / "results.csv")
     found = summarise(frame, ["violation_rate", "antt", "ntt_p99"])
     for row, expected in zip(rows[:6], found.to_dict("records"), strict=True):
-        cells = [cells_of(row)[at] for at in (1, 3, 6)]
+        cells = [cells_of(row)[at] for at in (1, 4, 7)]
         metrics = ("violation_rate", "antt", "ntt_p99")
         assert ["*" in cell for cell in cells] == [expected[f"{each}_best"] for each in metrics]
     assert any("*" in row for row in rows) == (seeds >= 5)
@@ -293,6 +318,9 @@ def test_compare_without_options(tmp_path):
     for name in ("multi-attnn", "multi-cnn"):
         assert f"{name}: load" in output
     rows = [cells_of(line)[0] for line in output.splitlines() if line.startswith("│")]
+    for bound in ("(in hindsight)", "(lower bound)"):
+        assert rows.count(bound) == 2
+        rows = [row for row in rows if row != bound]
     assert rows == 3 * list(DEFAULT_POLICIES)  # two conditions, and both together
     published = {"fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta", "dysta_oracle"}
     assert {*rows} == published | {"evolved", "ppo", "dqn"}

@@ -56,6 +56,9 @@ def compare(
     statistic: Annotated[
         str, typer.Option(help="Average over seeds: mean, or iqm for the interquartile mean.")
     ] = "mean",
+    bounds: Annotated[
+        bool, typer.Option(help="Say what could be reached at all, beside what was.")
+    ] = True,
     out: Annotated[
         Path | None, typer.Option(help="Folder for results.csv, results.md and trade-off.png.")
     ] = None,
@@ -95,6 +98,7 @@ def compare(
             requests=requests,
             split=split,
             jobs=jobs,
+            bounds=bounds,
             progress=progress,
         ),
     )

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 import rich.table
 from rich.console import Console
 
 from dysta_gym.comparison import CELL
+from dysta_gym.hindsight import BOUND_OF, BOUNDS
 from dysta_gym.statistics import FEWEST_MARKED, aggregate, summarise
 from dysta_gym.tables import MARK, Table, interval, marked
 
-METRICS = ("violation_rate", "antt", "antt_lower_bound", "ntt_p99")
+METRICS = ("violation_rate", "antt", "ntt_p99")
 
-NARROW = {"difference": "diff.", "ANTT / bound": "/ bound"}
+NARROW = {"difference": "diff.", "way (%)": "way", "ANTT / bound": "/ bound"}
 """Heads of columns where a table would be too wide."""
 
 
 def condition_tables(results: pd.DataFrame, reference: str, statistic: str) -> list[Table]:
     """One table a scenario, load and SLO multiplier."""
     tables = []
-    summary = summarise(results, METRICS, reference, statistic)
-    head = [
-        "policy",
-        "violations (%)",
-        "difference",
-        "ANTT",
-        "difference",
-        "ANTT / bound",
-        "p99 NTT",
-    ]
+    bounds = [name for name in BOUNDS if name in results]
+    summary = summarise(results, [*METRICS, *bounds], reference, statistic)
+    way = ["way (%)"] if bounds else []
+    head = ["policy", "violations (%)", "difference", *way, "ANTT", "difference", *way, "p99 NTT"]
     for (scenario, load, rate, slo), panel in summary.groupby(CELL, sort=False):
         rows = []
+        (base,) = panel[panel["policy"] == reference].to_dict("records")
         for row in panel.to_dict("records"):
             same = row["policy"] == reference
             rows.append(
@@ -38,20 +37,37 @@ def condition_tables(results: pd.DataFrame, reference: str, statistic: str) -> l
                     str(row["policy"]),
                     interval(row, "violation_rate", ".1f", 100),
                     "" if same else interval(row, "violation_rate_diff", "+.1f", 100),
+                    *(_way(row, base, "violation_rate") for _ in way),
                     interval(row, "antt", ".2f"),
                     "" if same else interval(row, "antt_diff", "+.2f"),
-                    f"{row['antt'] / row['antt_lower_bound']:.2f}",
+                    *(_way(row, base, "antt") for _ in way),
                     marked(row, "ntt_p99", ".1f"),
                 ]
             )
+        if bounds:
+            limits = {name: value for name, value in base.items() if not name.endswith("_best")}
+            reached = interval(limits, "violation_rate_in_hindsight", ".1f", 100)
+            late = interval(limits, BOUND_OF["violation_rate"], ".1f", 100)
+            slow = interval(limits, BOUND_OF["antt"], ".2f")
+            rows.append(["(in hindsight)", reached, *[""] * 6])
+            rows.append(["(lower bound)", late, "", "", slow, "", "", ""])
         title = f"{scenario}: load {load:.3g} ({rate:.4g} requests/s), SLO x {slo:g}"
         tables.append(Table(title, head, rows))
     return tables
 
 
+def _way(row: Mapping[Any, Any], base: Mapping[Any, Any], metric: str) -> str:
+    """Per cent of the way from the reference to the lower bound that a policy has gone."""
+    whole = base[metric] - base[BOUND_OF[metric]]
+    if row["policy"] == base["policy"] or not whole > 0:
+        return ""
+    return f"{round(100 * (base[metric] - row[metric]) / whole)}"
+
+
 def overall_table(results: pd.DataFrame, reference: str) -> Table:
     """The table over all conditions."""
-    head = ["policy", "violations (%)", "wins (%)", "ANTT / bound", "wins (%)"]
+    antt = "ANTT / bound" if BOUND_OF["antt"] in results else "ANTT"
+    head = ["policy", "violations (%)", "wins (%)", antt, "wins (%)"]
     rows = []
     for row in aggregate(results, ["violation_rate", "antt"], reference).to_dict("records"):
         same = row["policy"] == reference
@@ -82,6 +98,11 @@ def caption(results: pd.DataFrame, reference: str, statistic: str, split: str) -
             f"Marked {MARK}: best, or not significantly different from the best "
             "(paired t-test, Holm, 5 %)."
         )
+    if BOUND_OF["antt"] in results:
+        lines.append(
+            f"Way: share of the way from {reference} to the lower bound, which no schedule beats.\n"
+            "In hindsight: a schedule that is found when all arrivals and latencies are known."
+        )
     if conditions > 1:
         lines.append(
             f"All conditions: {conditions} x {seeds} workloads; "
@@ -91,15 +112,19 @@ def caption(results: pd.DataFrame, reference: str, statistic: str, split: str) -
 
 
 def fitted(table: Table, console: Console) -> rich.table.Table:
-    """A table for a terminal; its differences have no intervals if it were too wide with them."""
-    full = table.for_terminal()
-    if console.measure(full, options=console.options.update(width=1000)).maximum <= console.width:
-        return full
-    short = [
-        [
-            cell.partition(" [")[0] if name == "difference" else cell
-            for name, cell in zip(table.head, row, strict=True)
+    """A table for a terminal: if too wide, its differences have no intervals, or nothing has."""
+    shown = table.for_terminal()
+    for shortened in ({"difference"}, set(table.head)):
+        unlimited = console.options.update(width=1000)
+        if console.measure(shown, options=unlimited).maximum <= console.width:
+            break
+        short = [
+            [
+                cell.partition(" [")[0] if name in shortened else cell
+                for name, cell in zip(table.head, row, strict=True)
+            ]
+            for row in table.rows
         ]
-        for row in table.rows
-    ]
-    return Table(table.title, [NARROW.get(name, name) for name in table.head], short).for_terminal()
+        head = [NARROW.get(name, name) for name in table.head]
+        shown = Table(table.title, head, short).for_terminal()
+    return shown
