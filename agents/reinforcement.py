@@ -233,7 +233,7 @@ def _restored(run: Run, kind: Any) -> tuple[Pupil | None, Any, Any]:
     if run.restored is None:
         return None, None, None
     try:
-        state = pickle.loads(run.restored[PICKLED])
+        state = pickle.loads(run.restored[PICKLED].data)
         pupil, model, env = state.get("pupil"), None, state.get("env")
         if pupil is None:
             file = io.BytesIO(state["model"])
