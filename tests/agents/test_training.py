@@ -371,7 +371,7 @@ def changed(content, **arrays):
         (lambda content: changed(content, costs=None), ["damaged", "costs"]),
         (lambda content: changed(content, costs=np.zeros((12, 3))), ["damaged"]),
         (lambda content: changed(content, costs=np.zeros((12, 8))), ["another mean"]),
-        (lambda content: changed(content, sigma=np.array(0.5)), ["another sigma"]),
+        (lambda content: changed(content, sigma=np.array(5.0)), ["another sigma"]),
     ],
     ids=str,
 )
@@ -380,6 +380,17 @@ def test_a_damaged_state_is_refused(refused, trained, tmp_path, damage, words):
     state.write_bytes(damage(state.read_bytes()))
     with refused("resume", "state.npz", *words):
         train(EVOLUTION, tmp_path / "run", resume=True)
+
+
+def test_an_evolution_goes_on_where_sums_are_rounded_in_another_way(trained, tmp_path, capsys):
+    state = copy_of(trained("evolution"), tmp_path / "run")
+    with np.load(state) as arrays:
+        other = np.nextafter(arrays["mean"], 9)
+    state.write_bytes(changed(state.read_bytes(), mean=other))
+    checkpoint = train(EVOLUTION, tmp_path / "run", resume=True)
+    assert same(checkpoint, trained("evolution").checkpoint)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "resume" in line and "rounds in another way" in line
 
 
 @pytest.mark.parametrize("method", RECIPES)
