@@ -20,6 +20,9 @@ def train(
     steps: Annotated[int | None, typer.Option(help="Steps in all [the recipe's].")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Resume a state that others may have written.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for checkpoint, state and logs [runs/NAME-SEED]."),
@@ -33,7 +36,7 @@ def train(
     folder = out or Path("runs") / f"{load_recipe(recipe).name}-{seed}"
     with _shown() as report:
         checkpoint = training.train(
-            recipe, folder, steps=steps, seed=seed, resume=resume, report=report
+            recipe, folder, steps=steps, seed=seed, resume=resume, trust=trust, report=report
         )
     if checkpoint is None:
         command = f"dysta-gym train {recipe} --seed {seed} --out {folder} --resume"

@@ -15,9 +15,10 @@ import pandas as pd
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from dysta_gym.agents.spaces import TOLD, common, differs, settings_of
 from dysta_gym.comparison import DEFAULT_SCENARIOS, Cell, Rows, cells_of, table
-from dysta_gym.errors import DystaError
-from dysta_gym.features import DEFAULT, Feature
+from dysta_gym.errors import DystaError, shown
+from dysta_gym.features import Feature
 from dysta_gym.signatures import takes
 from dysta_gym.workloads import Scenario
 
@@ -31,10 +32,10 @@ def evaluate(
     agent: Any,
     scenarios: Sequence[str | Path | Mapping[str, Any] | Scenario] = DEFAULT_SCENARIOS,
     *,
-    level: str = "monitored",
-    slots: int = 128,
-    features: Sequence[str | Feature] = DEFAULT,
-    decisions: str = "layers",
+    level: str | None = None,
+    slots: int | None = None,
+    features: Sequence[str | Feature] | None = None,
+    decisions: str | None = None,
     name: str | None = None,
     batch: int = 256,
     progress: Callable[[int, int], None] | None = None,
@@ -48,6 +49,13 @@ def evaluate(
 
     is one table, for `dysta_gym.summarise` and `dysta_gym.aggregate`.
 
+    A model is shown what it was trained on: the observation space of ``SparseMultiDNN-v0``, which a
+    model of Stable-Baselines3 keeps, in its zip file, too, says at which ``level``, with how many
+    ``slots``, of which ``features`` and for which ``decisions``. What differs from that is refused.
+    Where a wrapper has put another space in its place, all four are to be given, and so are
+    features of one's own. A function is shown what it is told, and otherwise what the environment
+    shows by default.
+
     Args:
         agent: A model of Stable-Baselines3, or anything whose ``predict(observations,
             deterministic=True)`` gives actions and a state; ``action_masks`` go to a ``predict``
@@ -59,12 +67,13 @@ def evaluate(
             workload is finished before others, its row goes on with another one, which does not
             count.
         scenarios: As `dysta_gym.compare` takes them.
-        level: What the agent knows, a level of ``SparseMultiDNN-v0``.
+        level: What the agent knows, a level of ``SparseMultiDNN-v0``; None for that of its
+            training, as below.
         slots: Requests that it can choose from.
         features: What it observes, as of ``SparseMultiDNN-v0``.
         decisions: When it is asked, as of ``SparseMultiDNN-v0``.
-        name: What it is called in the column ``policy``; by default, the name of its class or of
-            the function.
+        name: What it is called in the column ``policy``, before ``@`` and its level; by default,
+            the name of its class or of the function.
         batch: Workloads run at a time, at most. The result does not depend on it if an action does
             not depend on other rows, not even by rounding.
         progress: Called with workloads done and workloads in all, after each.
@@ -74,11 +83,14 @@ def evaluate(
         A row per workload, with the columns of `compare`.
 
     Raises:
-        DystaError: If an argument is not usable, or the agent observes something else.
+        DystaError: If an argument is not usable, the agent was trained on something else, or does
+            not say on what.
     """
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         raise DystaError(f"batch: {batch!r} is not allowed; it must be a whole number above 0")
     cells = cells_of(scenarios, **workloads)
+    told = {"level": level, "slots": slots, "features": features, "decisions": decisions}
+    seen = _shown(agent, {each: value for each, value in told.items() if value is not None})
     parts: list[Rows] = []
     for _, group in groupby(cells, lambda cell: cell.scenario.name):
         for together in _chunks(list(group), batch):
@@ -89,12 +101,9 @@ def evaluate(
                 autoreset_mode="SameStep",
                 threads=1,  # the others are for whoever chooses the actions
                 scenario=together[0].scenario,
-                level=level,
-                slots=slots,
-                features=features,
-                decisions=decisions,
                 split=cells[0].split,
                 copy=False,
+                **seen,
             )
             played: dict[int, Rows] = {}
             for at, rows in _play(envs, _choice(agent, envs), together):
@@ -102,7 +111,63 @@ def evaluate(
                 if progress:
                     progress(len(parts) + len(played), len(cells))
             parts += [played[at] for at in range(len(together))]
-    return table(cells, [name or _name(agent)], parts)
+            called = _called(name or _name(agent), settings_of(envs.single_observation_space))
+    return table(cells, [called], parts)
+
+
+def _called(name: str, settings: Mapping[str, Any]) -> str:
+    """A name with its level, which otherwise figures would not know."""
+    level = f"@{settings['level']}"
+    return name if name.endswith(level) else name + level
+
+
+def _shown(agent: Any, told: dict[str, Any]) -> dict[str, Any]:
+    """What an agent is shown: arguments of the environment.
+
+    Args:
+        agent: The agent.
+        told: Those of `TOLD` that are given.
+
+    Raises:
+        DystaError: If they are not those that a model was trained with, or not known.
+    """
+    if not hasattr(agent, "predict"):
+        return told
+    known = _trained_with(agent)
+    for name, given in told.items():
+        if differs(name, given, known):
+            raise DystaError(
+                f"{name}: {shown(given)} is not allowed; the agent was trained with "
+                f"{shown(known[name])}: leave it out, or judge it as a function of your own"
+            )
+    own = known.pop("own_features", ())
+    if own and "features" not in told:
+        raise DystaError(
+            f"agent: it was trained on {own[0]!r}, a feature that is known by no name; give "
+            "features, all that it was trained on"
+        )
+    space = getattr(agent, "action_space", None)
+    choices = {"slots": int(space.n)} if isinstance(space, spaces.Discrete) else {}
+    seen = {**choices, **known, **told}
+    missing = [name for name in TOLD if name not in seen]
+    if missing:
+        raise DystaError(
+            "agent: there is no telling what it was trained with, for its observation space does "
+            "not say so, or not the same as that of the environment that it now has; give "
+            + ", ".join(missing)
+        )
+    return seen
+
+
+def _trained_with(agent: Any) -> dict[str, Any]:
+    """What a model was trained with, as far as it says.
+
+    A model may have been given other environments since, of which nobody knows whether it has
+    learned from them.
+    """
+    known = settings_of(getattr(agent, "observation_space", None))
+    since = settings_of(getattr(getattr(agent, "env", None), "observation_space", None))
+    return common([known, since]) if since else known
 
 
 def _chunks(cells: Sequence[Cell], most: int) -> list[Sequence[Cell]]:

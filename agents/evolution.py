@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import cma
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +10,7 @@ from dysta_gym.agents.networks import NETWORKS, hidden_weights
 from dysta_gym.agents.protocol import objective, training_bench
 from dysta_gym.agents.recipes import EvolutionRecipe
 from dysta_gym.agents.runs import Run
+from dysta_gym.plugins import warn
 
 
 class _Normal:
@@ -29,22 +28,48 @@ def evolve(run: Run) -> None:
     recipe = run.recipe
     assert isinstance(recipe, EvolutionRecipe)
     bench = training_bench(recipe.workloads, run.seed, recipe.pool)
-    step, evolution, batches = run.restored or _begin(recipe, run.seed)
+    evolution, batches = _begin(recipe, run.seed)
+    history: list[NDArray[np.float64]] = []
 
     def mean() -> NDArray[np.float64]:
         weights: NDArray[np.float64] = np.array(evolution.mean)
         return weights
 
-    def state() -> Any:
-        return step, evolution, batches
+    def state() -> dict[str, NDArray[np.float64]]:
+        costs = np.array(history).reshape(-1, recipe.population)
+        return {"costs": costs, "mean": mean(), "sigma": np.array(evolution.sigma)}
 
-    while step < run.steps:
-        batch = batches.choice(recipe.pool, recipe.batch, replace=False).tolist()
-        vectors = evolution.ask()
+    def draw() -> list[int]:
+        drawn: list[int] = batches.choice(recipe.pool, recipe.batch, replace=False).tolist()
+        return drawn
+
+    def learn(vectors: list[NDArray[np.float64]], costs: NDArray[np.float64]) -> None:
+        evolution.tell(vectors, costs.tolist())
+        history.append(costs)
+
+    if run.restored is not None:
+        # The strategy is a function of what its vectors have cost, so that is what is kept; and
+        # what it came to, to see that it does so again.
+        try:
+            for costs in run.restored["costs"]:
+                draw()
+                learn(evolution.ask(), costs)
+            again = state()
+            for name, array in again.items():
+                if not np.allclose(array, run.restored[name], rtol=1e-3, atol=1e-3):
+                    raise ValueError(f"its costs lead to another {name}")
+        except Exception as error:  # of other shapes or types, too
+            raise run.damaged(error) from None
+        if any(array.tobytes() != run.restored[name].tobytes() for name, array in again.items()):
+            warn(
+                "resume: this processor rounds in another way than the one that the run began on; "
+                "it goes on, but not to the last bit as it would have there"
+            )
+    for step in range(len(history) + 1, run.steps + 1):
+        batch, vectors = draw(), evolution.ask()
         policies = [run.checkpoint(np.array(vector)).policy() for vector in vectors]
         costs = objective(bench.measure_all(policies, batch), bench.reference[:, batch])
-        evolution.tell(vectors, costs.tolist())
-        step += 1
+        learn(vectors, costs)
         run.logger.record("training/objective", float(np.mean(costs)))
         run.logger.record("training/sigma", float(evolution.sigma))
         run.logger.dump(step)
@@ -53,8 +78,8 @@ def evolve(run: Run) -> None:
 
 def _begin(
     recipe: EvolutionRecipe, seed: int
-) -> tuple[int, cma.CMAEvolutionStrategy, np.random.Generator]:
-    """Steps done, the strategy, and what chooses the workloads of each generation."""
+) -> tuple[cma.CMAEvolutionStrategy, np.random.Generator]:
+    """The strategy, and what chooses the workloads of each generation."""
     weights, batches, samples = (
         np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(3)
     )
@@ -72,4 +97,4 @@ def _begin(
         "verbose": -9,
         "verb_log": 0,
     }
-    return 0, cma.CMAEvolutionStrategy(start, recipe.sigma, options), batches
+    return cma.CMAEvolutionStrategy(start, recipe.sigma, options), batches

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,7 +18,7 @@ from dysta_gym.agents.networks import hidden_weights
 from dysta_gym.agents.protocol import Bench, costs
 from dysta_gym.agents.randomness import random_state
 from dysta_gym.agents.recipes import Imitation, Reinforcement
-from dysta_gym.agents.runs import Run
+from dysta_gym.agents.runs import Run, pickled
 from dysta_gym.agents.scoring import NEVER, Scorer, Seen, Sight
 from dysta_gym.errors import DystaError
 from dysta_gym.features import Selection
@@ -104,8 +103,8 @@ def pupil_of(
 def imitate(run: Run, pupil: Pupil) -> None:
     """Let a pupil learn as long as its recipe says."""
 
-    def state() -> dict[str, Any]:
-        return {"pupil": pickle.dumps(pupil), "random": random_state()}
+    def state() -> dict[str, NDArray[np.uint8]]:
+        return pickled({"pupil": pupil, "random": random_state()})
 
     while pupil.steps < min(pupil.how.steps, run.steps):
         pupil.learn()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import gymnasium as gym
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
+from dysta_gym.agents.spaces import common, settings_of
 from dysta_gym.agents.vec_env import SparseMultiDNNVecEnv, options_of_each
 from dysta_gym.errors import DystaError
 
@@ -46,7 +48,10 @@ class MixedVecEnv(VecEnv):
         self._places = [
             slice(end - part.num_envs, end) for part, end in zip(self.parts, ends, strict=True)
         ]
-        super().__init__(ends[-1], first.observation_space, first.action_space)
+        settings = [settings_of(part.observation_space) for part in self.parts]
+        space: Any = deepcopy(first.observation_space)
+        space.settings = common(settings)  # of a model that is trained on all of them
+        super().__init__(ends[-1], space, first.action_space)
 
     def reset(self) -> NDArray[np.float32]:
         """Start an episode in every environment, of the seeds and options set before, if any."""

@@ -23,10 +23,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dysta_gym.compiled.digest import fresh
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.records import Floats
 from dysta_gym.describing import describer
-from dysta_gym.features import Selection
+from dysta_gym.features import TABLE, Selection
 from dysta_gym.machine.queue import Queue
 
 Score = Callable[[Queue, int, float, Floats, Floats], None]
@@ -207,9 +208,24 @@ class Network(NamedTuple):
 _MADE: dict[Score, tuple[str, Selection]] = {}
 
 
-@cache
 def rule_of(kind: str, selection: Selection) -> Score:
-    """The scoring rule of a kind of network for some features."""
+    """The scoring rule of a kind of network for some features.
+
+    It is the same one until what the formulas of features of one's own read has changed.
+    """
+    return _rule((kind, selection))
+
+
+def _own_formulas(of: tuple[str, Selection]) -> list[Callable[..., float]]:
+    """The formulas that may read what changes: those of this package do not."""
+    selection = of[1]
+    whole = (*selection.requests, *selection.queue)
+    return [each.formula for each in whole if TABLE.own.get(each.name) != each]
+
+
+@fresh(_own_formulas)
+def _rule(of: tuple[str, Selection]) -> Score:
+    kind, selection = of
     rule = {"tiny": _tiny, "pooled": _pooled}[kind](selection)
     _MADE[rule] = kind, selection
     rule.made_by = rule_of, (kind, selection)  # type: ignore[attr-defined]  # see Policy

@@ -19,7 +19,7 @@ from dysta_gym.agents.mixing import MixedVecEnv, Scaled
 from dysta_gym.agents.protocol import Bench, conditions, relative, training_bench, training_seed
 from dysta_gym.agents.randomness import random_state, set_random_state
 from dysta_gym.agents.recipes import DQNRecipe, Penalty, PPORecipe
-from dysta_gym.agents.runs import Run
+from dysta_gym.agents.runs import PICKLED, Run, pickled
 from dysta_gym.agents.scoring import Scorer, ScoringPolicy, ScoringQPolicy
 from dysta_gym.agents.vec_env import SparseMultiDNNVecEnv
 from dysta_gym.policies import Policy
@@ -151,7 +151,7 @@ def _learn(run: Run, recipe: Recipe, kind: Any, begin: Callable[[Scaled], Any]) 
 
 def _learn_alone(run: Run, recipe: Recipe, kind: Any, begin: Callable[[Scaled], Any]) -> None:
     bench = training_bench(recipe.workloads, run.seed, recipe.penalty.pool)
-    pupil, model, env = _restored(kind, run.restored)
+    pupil, model, env = _restored(run, kind)
     begun = model is not None
     if not begun:
         pupil = pupil or pupil_of(recipe, run.seed, bench, lambda: _environment(recipe, run.seed))
@@ -209,34 +209,42 @@ class _Callback(BaseCallback):
     def _weights(self) -> NDArray[np.float64]:
         return _scorer(self.model).weights()
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, NDArray[np.uint8]]:
         model = self.model
         file = io.BytesIO()
         model.save(file)
-        return {
-            "model": file.getvalue(),
-            "env": pickle.dumps(self.env),
-            "replay": pickle.dumps(getattr(model, "replay_buffer", None)),
-            "actions": pickle.dumps(model.action_space),
-            "random": random_state(),
-        }
+        return pickled(
+            {
+                "model": file.getvalue(),
+                "env": self.env,
+                "replay": getattr(model, "replay_buffer", None),
+                "actions": model.action_space,
+                "random": random_state(),
+            }
+        )
 
 
-def _restored(kind: Any, state: dict[str, Any] | None) -> tuple[Pupil | None, Any, Any]:
-    """A pupil, or a model and its environments, as they were saved; None for what was not."""
-    if state is None:
+def _restored(run: Run, kind: Any) -> tuple[Pupil | None, Any, Any]:
+    """A pupil, or a model and its environments, as they were saved; None for what was not.
+
+    Both the pickle and, in it, the model run code when they are read: the run has seen to it that
+    they may be.
+    """
+    if run.restored is None:
         return None, None, None
-    if "pupil" in state:
+    try:
+        state = pickle.loads(run.restored[PICKLED].data)
+        pupil, model, env = state.get("pupil"), None, state.get("env")
+        if pupil is None:
+            file = io.BytesIO(state["model"])
+            model = kind.load(file, env=env, device="cpu", force_reset=False)
+            model.action_space = state["actions"]
+            if state["replay"] is not None:
+                model.replay_buffer = state["replay"]
         set_random_state(state["random"])
-        return pickle.loads(state["pupil"]), None, None
-    env = pickle.loads(state["env"])
-    model = kind.load(io.BytesIO(state["model"]), env=env, device="cpu", force_reset=False)
-    model.action_space = pickle.loads(state["actions"])
-    replay = pickle.loads(state["replay"])
-    if replay is not None:
-        model.replay_buffer = replay
-    set_random_state(state["random"])
-    return None, model, env
+    except Exception as error:  # a damaged pickle raises anything
+        raise run.damaged(error) from None
+    return pupil, model, env
 
 
 def _environment(recipe: Recipe, seed: int) -> MixedVecEnv:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import platform
 import signal
@@ -28,11 +29,31 @@ from dysta_gym.agents.protocol import (
     training_seed,
 )
 from dysta_gym.agents.recipes import Recipe
-from dysta_gym.errors import DystaError
-from dysta_gym.files import check_folder, is_scratch, replacing
+from dysta_gym.archives import TEXT_LIMIT, read_arrays
+from dysta_gym.errors import DystaError, shown
+from dysta_gym.files import NotOwn, check_folder, is_scratch, open_own, replacing
 
-CHECKPOINT, STATE, RECIPE = "checkpoint.npz", "state.pkl", "recipe.yaml"
+CHECKPOINT, STATE, RECIPE = "checkpoint.npz", "state.npz", "recipe.yaml"
 """Files of a run: the best network so far, what resuming needs, and what is trained how."""
+
+FORMAT = 2
+"""Version of the state's format."""
+
+_OLD_STATE = "state.pkl"
+"""Where the state of format 1 was, all of it a pickle."""
+
+PICKLED = "pickled"
+"""The array of a state that is a pickle: its bytes, which run code when they are unpickled."""
+
+_ARRAY_LIMIT = 2**36
+"""Bytes that an array may take: a replay buffer is large."""
+
+_TEXTS = {"format": TEXT_LIMIT, "record": TEXT_LIMIT}
+
+_ADVICE = "no state of a run ({}); start again in another folder"
+
+_KEPT = {"evolution": ("costs", "mean", "sigma")}
+"""The arrays of a method's state; those of other methods are a pickle."""
 
 PACKAGES = ("numpy", "numba", "cma", "torch", "stable-baselines3", "sb3-contrib")
 
@@ -75,7 +96,8 @@ class Run:
         recipe: How it trains.
         seed: Its seed.
         steps: Steps in all.
-        restored: State of the method at the step that the run goes on from; None at the start.
+        restored: State of the method at the step that the run goes on from, arrays by name; None
+            at the start.
         logger: Stable-Baselines3's, which writes for TensorBoard.
     """
 
@@ -87,11 +109,12 @@ class Run:
         steps: int | None,
         *,
         resume: bool,
+        trust: bool,
         report: Callable[[Report], None],
     ) -> None:
         self.recipe, self.seed, self.out, self.steps = recipe, seed, out, steps or recipe.steps
-        self.restored: Any = None
-        self._report = report
+        self.restored: dict[str, NDArray[Any]] | None = None
+        self._report, self._trust = report, trust
         self._best, self._validated, self._spent = np.inf, -1, 0.0
         self._history: list[dict[str, float]] = []
         self._stopping = False
@@ -111,6 +134,11 @@ class Run:
         if resume and state.exists():
             self._read(state, mine, steps)
             return
+        if resume and (self.out / _OLD_STATE).exists():
+            raise DystaError(
+                f"resume: {str(self.out / _OLD_STATE)!r} is of format 1; this version reads "
+                f"{FORMAT}: start again in another folder, or install the version that wrote it"
+            )
         if resume and not (self.out / RECIPE).exists():
             raise DystaError(
                 f"resume: there is no run in {str(self.out)!r}; start without --resume"
@@ -130,29 +158,51 @@ class Run:
 
     def _read(self, state: Path, mine: Mapping[str, Any], steps: int | None) -> None:
         """Go on from a saved state; with as many steps as it had, unless told otherwise."""
+        where, kept = f"resume: {str(state)!r}", _KEPT.get(self.recipe.method, (PICKLED,))
         try:
-            saved = pickle.loads(state.read_bytes())
-            theirs = {key: saved["mine"][key] for key in mine}
-            self.restored, saved_steps = saved["method"], int(saved["steps"])
-            self._best, self._validated, self._spent, self._history = saved["run"]
-        except Exception as error:  # a damaged pickle raises anything
+            # What is looked at before it is trusted is what is read.
+            own = PICKLED in kept and not self._trust
+            with open_own(state) if own else state.open("rb") as file:
+                texts = read_arrays(file, where, _TEXTS, _ADVICE)
+                version = int(texts["format"])
+                if version != FORMAT:
+                    raise DystaError(
+                        f"{where} is of format {shown(version)}; this version reads {FORMAT}: "
+                        "start again in another folder, or install the version that wrote it"
+                    )
+                record = json.loads(str(texts["record"]))
+                for key, value in mine.items():
+                    if record[key] != value:
+                        raise DystaError(
+                            f"resume: the {key} is not that of the run in {str(self.out)!r}; "
+                            f"resume it with {RECIPE} there and seed {record['seed']}"
+                        )
+                self.steps = steps or int(record["steps"])
+                self._best, self._spent = float(record["best"]), float(record["spent"])
+                self._validated, self._history = int(record["validated"]), list(record["history"])
+                found = read_arrays(file, where, dict.fromkeys(kept, _ARRAY_LIMIT), _ADVICE)
+                self.restored = {name: found[name] for name in kept}
+        except NotOwn as error:
             raise DystaError(
-                f"resume: {str(state)!r} is damaged ({type(error).__name__}); start again in "
-                "another folder"
+                f"{where} {error.strerror}, and a state of {self.recipe.method!r} runs code when "
+                "it is read; resume it with --trust (in Python, trust=True) if you know whose it is"
             ) from None
-        for key, value in mine.items():
-            if theirs[key] != value:
-                raise DystaError(
-                    f"resume: the {key} is not that of the run in {str(self.out)!r}; resume it "
-                    f"with {RECIPE} there and seed {theirs['seed']}"
-                )
-        self.steps = steps or saved_steps
+        except DystaError:
+            raise
+        except Exception as error:  # a damaged file raises anything
+            raise self.damaged(error) from None
+
+    def damaged(self, error: Exception) -> DystaError:
+        """What is said of a state that cannot be used."""
+        told = " ".join(str(error).split()) or type(error).__name__
+        where = f"resume: {str(self.out / STATE)!r}"
+        return DystaError(f"{where} is damaged or {_ADVICE.format(told)}")
 
     def advance(
         self,
         step: int,
         weights: Callable[[], NDArray[np.float64]],
-        state: Callable[[], Any],
+        state: Callable[[], Mapping[str, NDArray[Any]]],
         *,
         candidate: bool = True,
     ) -> None:
@@ -161,7 +211,7 @@ class Run:
         Args:
             step: Steps done.
             weights: Gives the weights of the network.
-            state: Gives what the method needs to go on from here, which will be pickled.
+            state: Gives what the method needs to go on from here, arrays by name.
             candidate: Whether the network may be the one that is kept, before the last step.
 
         Raises:
@@ -263,15 +313,20 @@ class Run:
         """Time that the run has taken so far, without what lay between its sessions."""
         return time.monotonic() - self._began
 
-    def _save(self, method: Any) -> None:
-        content = {
-            "mine": self._identity(),
+    def _save(self, method: Mapping[str, NDArray[Any]]) -> None:
+        record = {
+            **self._identity(),
             "steps": self.steps,
-            "method": method,
-            "run": (self._best, self._validated, self.seconds, self._history),
+            "best": self._best,
+            "validated": self._validated,
+            "spent": self.seconds,
+            "history": self._history,
         }
+        arrays: dict[str, Any] = {"format": FORMAT, "record": json.dumps(record), **method}
         with replacing(self.out / STATE) as scratch:
-            scratch.write_bytes(pickle.dumps(content))
+            np.savez(scratch, **arrays)
+            # Others may not write into it, whatever the process gives new files: see `open_own`.
+            scratch.chmod(scratch.stat().st_mode & 0o755)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
@@ -289,6 +344,11 @@ class Run:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+def pickled(state: object) -> dict[str, NDArray[np.uint8]]:
+    """The state of a method whose libraries have no other way to keep it."""
+    return {PICKLED: np.frombuffer(pickle.dumps(state), np.uint8)}
 
 
 def _versions() -> dict[str, str]:

@@ -19,7 +19,8 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
-from dysta_gym.errors import DystaError
+from dysta_gym.agents.spaces import differs, settings_of
+from dysta_gym.errors import DystaError, shown
 from dysta_gym.features import DEFAULT, Feature, Selection, select
 
 NEVER = -1e8
@@ -168,24 +169,49 @@ class _Scoring:
 
     def __init__(
         self,
+        observation_space: Any,
         *args: Any,
         width: int = 16,
-        features: Sequence[str | Feature] = DEFAULT,
+        features: Sequence[str | Feature] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.width, self.features = width, features
-        super().__init__(*args, **kwargs)
+        self.width, self.features = width, _features(observation_space, features)
+        super().__init__(observation_space, *args, **kwargs)  # type: ignore[call-arg]
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         given: dict[str, Any] = super()._get_constructor_parameters()  # type: ignore[misc]
         return {**given, "width": self.width, "features": self.features}
 
 
+def _features(space: Any, given: Sequence[str | Feature] | None) -> Sequence[str | Feature]:
+    """The features that an environment shows.
+
+    Raises:
+        DystaError: If others are given, or they are known by no name and have to be.
+    """
+    known = settings_of(space)
+    if given is not None:
+        if differs("features", given, known):
+            raise DystaError(
+                f"features: {shown(given)} is not allowed; the environment shows "
+                f"{shown(known['features'])}: leave it out"
+            )
+        return given
+    own = known.get("own_features")
+    if own:
+        raise DystaError(
+            f"features: {own[0]!r} is known by no name; give all that the environment shows, for "
+            "instance policy_kwargs={'features': ...}"
+        )
+    features: Sequence[str | Feature] = known.get("features", DEFAULT)
+    return features
+
+
 class ScoringPolicy(_Scoring, MaskableActorCriticPolicy):
     """Scores as logits, and their worth: ``MaskablePPO(ScoringPolicy, env)``.
 
     ``policy_kwargs`` has ``width``, that of the networks, and ``features``, those that the
-    environment shows, where these are not the default.
+    environment shows, where its space does not say so or some are one's own.
     """
 
     def _build(self, lr_schedule: Schedule) -> None:

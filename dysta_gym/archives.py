@@ -6,8 +6,9 @@ import io
 import math
 import zipfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -25,12 +26,12 @@ _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0
 
 
 def read_arrays(
-    path: str | Path, where: str, limits: Mapping[str, int], advice: str
+    source: str | Path | IO[bytes], where: str, limits: Mapping[str, int], advice: str
 ) -> dict[str, NDArray[Any]]:
     """Those of the known arrays that an npz file holds; others are not even unpacked.
 
     Args:
-        path: The file.
+        source: The file, by its path or open.
         where: What an error calls it.
         limits: The known arrays, and the bytes that each may take.
         advice: What an error says of a damaged file.
@@ -39,7 +40,7 @@ def read_arrays(
         DystaError: If there is no such file, it is damaged, or an array is a pickle or too large.
     """
     try:
-        with Path(path).open("rb") as stream, zipfile.ZipFile(stream) as archive:
+        with _opened(source) as stream, zipfile.ZipFile(stream) as archive:
             there = {member.filename: member for member in archive.infolist()}
             members = {name: there.get(f"{name}.npy") for name in limits}
             for name, member in members.items():
@@ -60,6 +61,11 @@ def read_arrays(
     except Exception as error:  # a damaged file raises anything
         told = " ".join(str(error).split()) or type(error).__name__
         raise DystaError(f"{where} is damaged or {advice.format(told)}") from None
+
+
+def _opened(source: str | Path | IO[bytes]) -> AbstractContextManager[IO[bytes]]:
+    """The file, closed afterwards if it was opened here."""
+    return Path(source).open("rb") if isinstance(source, str | Path) else nullcontext(source)
 
 
 def _array(name: str, content: bytes) -> NDArray[Any]:

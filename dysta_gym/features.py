@@ -327,6 +327,16 @@ class Selection:
         """The names of all, those of a request first."""
         return tuple(each.name for each in (*self.requests, *self.queue))
 
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The names of those that were given as objects, and cannot be found by name."""
+        known = TABLE.names()
+        return tuple(
+            each.name
+            for each in (*self.requests, *self.queue)
+            if each.name not in known or TABLE.find(each.name) != each
+        )
+
     def size(self, slots: int) -> int:
         """Numbers in an observation of so many slots."""
         return len(self.requests) * slots + len(self.queue)

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one, and none is lost."""
+"""Files: written so that a reader never sees half of one, and read where they are one's own."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from dysta_gym.errors import DystaError
 
 _SCRATCH = re.compile(r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.scratch")
 """What scratch folders are called; in them a file has the name that it will have, so that nothing
 that looks for files of a kind finds one that is half written."""
+
+_FLAGS = ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")
+"""How one's own file is opened, where the platform has it: a FIFO would keep its reader waiting."""
 
 _STALE_S = 3600.0
 """Age from which a scratch folder is one that a process left behind, whichever it was."""
@@ -181,3 +185,44 @@ def check_folder(folder: str | Path) -> None:
         raise DystaError(f"out: {str(folder)!r} cannot be a folder, because {nearest} is a file")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise DystaError(f"out: {str(folder)!r} cannot be written, because {nearest} is protected")
+
+
+# --- what is run when it is read -----------------------------------------------------------------
+
+
+class NotOwn(OSError):
+    """Somebody else may have written a file; ``strerror`` says why."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(errno.EPERM, why)
+
+
+def flaw_of(seen: os.stat_result) -> str | None:
+    """Why others than the user, or the machine's owner, can change what this is of; else None."""
+    if not hasattr(os, "geteuid"):
+        return None  # where modes say nothing
+    if seen.st_uid not in (os.geteuid(), 0):
+        return "belongs to another user"
+    return "may be written to by others" if seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else None
+
+
+def open_own(path: Path) -> IO[bytes]:
+    """Open a file that nobody but the user, or the machine's owner, can have written.
+
+    What is looked at is what has been opened, whatever the path leads to by now.
+
+    Raises:
+        NotOwn: If it is a link or no regular file, or somebody else can have written it.
+        OSError: If it cannot be opened.
+    """
+    flags = sum(getattr(os, flag, 0) for flag in _FLAGS)
+    try:
+        opened = os.open(path, os.O_RDONLY | flags)
+    except OSError as error:
+        raise NotOwn("is a link") if error.errno == errno.ELOOP else error from None
+    seen = os.fstat(opened)
+    why = flaw_of(seen) if stat.S_ISREG(seen.st_mode) else "is no regular file"
+    if why:
+        os.close(opened)
+        raise NotOwn(why)
+    return os.fdopen(opened, "rb")

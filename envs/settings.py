@@ -110,14 +110,27 @@ class Settings:
         return spaces.Discrete(self.slots)
 
     def observation_space(self) -> spaces.Space[NDArray[np.float32]]:
-        """The features of every slot, then those of the queue."""
+        """The features of every slot, then those of the queue.
+
+        Its attribute ``settings`` says, in plain values, what decides on what an agent sees and
+        when; ``own_features`` are names that only say what they mean where they come from.
+        """
         of_request, of_queue = self.features.requests, self.features.queue
         # An empty slot is all zeros, whatever the bounds of what would stand there.
         low = [min(0.0, each.low) for each in of_request] * self.slots
         high = [max(0.0, each.high) for each in of_request] * self.slots
         low += [each.low for each in of_queue]
         high += [each.high for each in of_queue]
-        return spaces.Box(np.array(low, np.float32), np.array(high, np.float32), dtype=np.float32)
+        space = spaces.Box(np.array(low, np.float32), np.array(high, np.float32), dtype=np.float32)
+        # An agent keeps the space that it was trained on, in files, too, and so knows what it saw.
+        space.settings = {  # type: ignore[attr-defined]
+            "level": self.level,
+            "slots": self.slots,
+            "features": self.features.names,
+            "own_features": self.features.own,
+            "decisions": self.decisions,
+        }
+        return space
 
     def observed(self) -> int:
         """Numbers in an observation."""

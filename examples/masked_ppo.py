@@ -20,6 +20,6 @@ model.learn(steps)
 
 conditions = {"scenarios": ["multi-attnn"], "loads": [1.05], "seeds": range(3)}
 both = pd.concat(
-    [compare(policies=["dysta", "evolved"], **conditions), evaluate(model, **conditions, **seen)]
+    [compare(policies=["dysta", "evolved"], **conditions), evaluate(model, **conditions)]
 )
 print(both.groupby("policy", sort=False)[["violation_rate", "antt"]].mean())

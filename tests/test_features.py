@@ -12,7 +12,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from numba import types
+from numba import config, types
 
 from dysta_gym import (
     DystaError,
@@ -251,6 +251,10 @@ def _scaled(queue, i, whole):
     return SCALE + ADDED[0]
 
 
+def _scaled_size(queue, i, whole):
+    return SCALE * queue.isolated[i] / whole.unit
+
+
 def _paid(accrued, queue, memory):
     return SCALE
 
@@ -268,6 +272,28 @@ def test_a_global_that_a_formula_reads_may_change():
             assert env.step(0)[1] == scale
     finally:
         SCALE, ADDED[0] = 1.0, 1.0
+
+
+def test_a_network_looks_again_at_what_its_features_read(tmp_path, monkeypatch):
+    """Plain Python always does."""
+    global SCALE
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))  # so that nothing has been compiled
+    selection = select([Feature("scaled", "", _scaled_size, -99, 99), "remaining"])
+    weights = np.random.default_rng(3).normal(size=NETWORKS["tiny"].weights(1, selection))
+    rule = NETWORKS["tiny"].rule(selection)
+    usual = {"level": "monitored", "weights": (1.0, 1.0, *weights.tolist())}
+    policy = Policy("mine", rule, **usual)
+    plain, antts = replace(policy, name="plain", interpreted=True), []
+    try:
+        for scale in (1.0, -7.0, 1.0):
+            SCALE = scale
+            frame = compare(["multi-attnn"], [policy, plain], requests=40, seeds=[0])
+            assert frame["antt"].nunique() == 1
+            antts.append(frame["antt"][0])
+    finally:
+        SCALE = 1.0
+    assert antts[0] != antts[1] and antts[0] == antts[2]
+    assert NETWORKS["tiny"].rule(selection) is rule
 
 
 def _longest(queue, whole):

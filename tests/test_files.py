@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dysta_gym.files import is_scratch, replacing, visible
+from dysta_gym.files import NotOwn, is_scratch, open_own, replacing, visible
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system")
 
@@ -215,3 +215,32 @@ def test_hidden_files_are_not_seen(tmp_path):
     for name in (".a.csv", "b.csv", "a.csv", "c.npz"):
         (tmp_path / name).touch()
     assert [path.name for path in visible(tmp_path, "*.csv")] == ["a.csv", "b.csv"]
+
+
+# --- what is run when it is read -----------------------------------------------------------------
+
+
+@posix
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (lambda path: path.chmod(0o620), "by others"),
+        (lambda path: path.chmod(0o602), "by others"),
+        (lambda path: path.symlink_to(path.rename(path.with_name("real"))), "link"),
+        (lambda path: (path.unlink(), path.mkdir()), "regular"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "regular"),
+        (lambda path: path.chmod(0o640), None),
+    ],
+)
+def test_only_ones_own_file_is_opened(tmp_path, made, why):
+    path = tmp_path / "file"
+    path.write_text("mine")
+    made(path)
+    if why is None:
+        with open_own(path) as file:
+            assert file.read() == b"mine"
+    else:
+        with pytest.raises(NotOwn, match=why):
+            open_own(path)
+    with pytest.raises(FileNotFoundError):
+        open_own(tmp_path / "none")

@@ -30,6 +30,8 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
 
+from dysta_gym.files import flaw_of, open_own
+
 _UNUSED_DAYS = 30
 """A file that no process has read for so long is removed when another one is written."""
 
@@ -37,9 +39,6 @@ _MOST = 64 * 2**20
 """Bytes of a file at most; compiled code takes some hundred thousand."""
 
 _SUFFIX = ".compiled"
-
-_FLAGS = ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")
-"""How a file is opened, where the platform has it: a FIFO would keep its reader waiting."""
 
 _ANY_SETTING = {
     "CACHE_DIR",
@@ -139,17 +138,10 @@ class Cache(caching.NullCache):
         return place / f"{self._name}-{digest}{_SUFFIX}"
 
 
-def _own(seen: os.stat_result) -> bool:
-    """Whether nobody but the user, or the machine's owner, can change a file or a folder."""
-    if not hasattr(os, "geteuid"):
-        return True  # where modes say nothing
-    return seen.st_uid in (os.geteuid(), 0) and not seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-
-
 def _trusted(place: Path) -> bool:
     """Whether nobody but the user, or the machine's owner, can put files into a folder."""
     seen = place.stat()
-    return stat.S_ISDIR(seen.st_mode) and _own(seen)
+    return stat.S_ISDIR(seen.st_mode) and flaw_of(seen) is None
 
 
 def _sum(name: str, data: bytes) -> bytes:
@@ -163,12 +155,11 @@ def _read(path: Path) -> bytes:
     Raises:
         OSError: If it cannot be read, is damaged, or somebody else may have written it.
     """
-    flags = sum(getattr(os, flag, 0) for flag in _FLAGS)
     if not _trusted(path.parent):
         raise OSError(f"{path.parent}: not to be trusted")
-    with open(path, "rb", opener=lambda name, _: os.open(name, os.O_RDONLY | flags)) as file:
-        seen = os.fstat(file.fileno())  # of what is read, whatever the path leads to by now
-        if not stat.S_ISREG(seen.st_mode) or not _own(seen) or seen.st_size > _MOST:
+    with open_own(path) as file:
+        seen = os.fstat(file.fileno())
+        if seen.st_size > _MOST:
             raise OSError(f"{path}: not to be trusted")
         stored = file.read(seen.st_size)
         if seen.st_mtime < time.time() - 86400:

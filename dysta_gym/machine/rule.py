@@ -90,7 +90,9 @@ def compiled_rule(score: Score, what: str = "rule") -> Any:
     Raises:
         DystaError: If it cannot be compiled.
     """
-    inner = compiled(None, inline=True)(score)
+    make, arguments = getattr(score, "made_by", (lambda: score, ()))
+    # What a rule was made of may have been compiled with what it read then: make it anew.
+    inner = compiled(None, inline=True)(make(*arguments))
 
     def rule(view: int, length: int, first: int, last: int, now: float) -> None:
         seen = _read_view(view)

@@ -211,6 +211,14 @@ def test_a_byte_that_has_changed_is_noticed_or_does_not_matter(path, flip):
     assert 0 < unnoticed < len(content) / 3  # dates, for instance
 
 
+def test_a_file_that_was_cut_off_is_refused(refused, path):
+    content = path.read_bytes()
+    for end in range(len(content)):
+        path.write_bytes(content[:end])
+        with refused(repr(str(path)), "damaged"):
+            load(path)
+
+
 @pytest.mark.parametrize("case", ["missing", "text", "half", "other format", "nan"])
 def test_the_command_line_refuses_it_in_a_line(monkeypatch, capsys, tmp_path, case):
     path = tmp_path / "bad.npz"

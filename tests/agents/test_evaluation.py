@@ -7,11 +7,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dysta_gym import aggregate, compare, generate, load_scenario, summarise
+from dysta_gym import Feature, aggregate, compare, generate, load_scenario, summarise
 from dysta_gym.agents import evaluate
+from dysta_gym.features import DEFAULT
+from dysta_gym.figures import trade_off
 
+ID = "SparseMultiDNN-v0"
 TINY = {"scenarios": ["multi-attnn"], "requests": 5, "slots": 4, "seeds": range(3)}
 NARROW = {"requests": 5, "slots": 4}
+USUAL = {"level": "monitored", "features": DEFAULT, "decisions": "layers"}
+"""What environments show unless they are told otherwise."""
 
 
 def oldest(observations, masks):
@@ -39,7 +44,7 @@ def test_first_come_is_that_of_compare(batch, requests):
     mine = evaluate(
         oldest, **usual, **offers, batch=batch, name="fcfs", progress=lambda *n: progress.append(n)
     )
-    theirs = compare(policies=["fcfs"], **usual, **offers)
+    theirs = compare(policies=["fcfs@monitored"], **usual, **offers)
     pd.testing.assert_frame_equal(mine, theirs, check_exact=True)
     assert progress == [(done, len(mine)) for done in range(1, len(mine) + 1)]
 
@@ -50,8 +55,9 @@ def test_a_column_of_compare_is_as_good_as_a_policy():
         [compare(policies=["fcfs", "sjf@monitored"], **usual), evaluate(shortest, **usual)]
     )
     antt = frame.pivot(index=["scenario", "seed"], columns="policy", values="antt")
-    assert antt["shortest"].to_numpy() == pytest.approx(antt["sjf@monitored"].to_numpy(), rel=0.02)
-    assert (antt["shortest"] < antt["fcfs"]).all()
+    mine = antt["shortest@monitored"]
+    assert mine.to_numpy() == pytest.approx(antt["sjf@monitored"].to_numpy(), rel=0.02)
+    assert (mine < antt["fcfs"]).all()
     assert set(summarise(frame, ["antt"])["policy"]) == set(antt)
     assert set(aggregate(frame, ["antt"])["policy"]) == set(antt)
 
@@ -109,8 +115,8 @@ def same_metrics(one, other):
 def test_models():
     expected = evaluate(shortest, **TINY)
     for model in (Model(), Masked()):
-        frame = evaluate(model, **TINY)
-        assert set(frame["policy"]) == {type(model).__name__}
+        frame = evaluate(model, **TINY, **USUAL)
+        assert set(frame["policy"]) == {f"{type(model).__name__}@monitored"}
         same_metrics(frame, expected)
     turns = []
 
@@ -118,7 +124,7 @@ def test_models():
         turns.append(len(turns) % 2)
         return np.full(len(masks), turns[-1])
 
-    same_metrics(evaluate(Recurrent(), **TINY), evaluate(in_turn, **TINY))
+    same_metrics(evaluate(Recurrent(), **TINY, **USUAL), evaluate(in_turn, **TINY))
 
 
 def test_models_of_stable_baselines():
@@ -155,6 +161,70 @@ def test_models_of_stable_baselines():
     torch.set_num_threads(threads)
 
 
+def test_a_model_is_judged_on_what_it_was_trained_on(tmp_path, refused):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch = pytest.importorskip("torch")
+        ppo = pytest.importorskip("stable_baselines3").PPO
+        masked = pytest.importorskip("sb3_contrib").MaskablePPO
+        from stable_baselines3.common.monitor import Monitor
+        from stable_baselines3.common.vec_env import (
+            DummyVecEnv,
+            SubprocVecEnv,
+            VecFrameStack,
+            VecNormalize,
+        )
+
+        from dysta_gym.agents import MixedVecEnv, ScoringPolicy, SparseMultiDNNVecEnv
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    scoring = {"n_steps": 8, "batch_size": 8, "device": "cpu", "seed": 0}
+    told = {"level": "sized/kalman", "slots": 4, "decisions": "events", "requests": 5}
+    told["features"] = ["present", "size", "remaining", "slack", "length"]
+    seen = {key: value for key, value in told.items() if key != "requests"}
+    workloads = {key: value for key, value in TINY.items() if key != "slots"}
+    many, single = (
+        SparseMultiDNNVecEnv(2, **told),
+        lambda: Monitor(gym.make(f"dysta_gym:{ID}", **told)),
+    )
+    for kind, policy, env in (
+        (ppo, "MlpPolicy", gym.make(ID, **told)),
+        (ppo, "MlpPolicy", VecNormalize(DummyVecEnv([single] * 2), norm_obs=False)),
+        (ppo, "MlpPolicy", SubprocVecEnv([single])),
+        (masked, ScoringPolicy, many),
+        (masked, ScoringPolicy, MixedVecEnv([many, SparseMultiDNNVecEnv(1, **told)])),
+    ):
+        model = kind(policy, env, **scoring)
+        model.save(tmp_path / "model.zip")
+        saved = kind.load(tmp_path / "model.zip", device="cpu")
+        frame = evaluate(model, **workloads)
+        assert set(frame["policy"]) == {f"{kind.__name__}@sized/kalman"}
+        pd.testing.assert_frame_equal(evaluate(saved, **workloads, **seen), frame)
+        with refused("level", "'monitored'", "'sized/kalman'"):
+            evaluate(saved, **workloads, level="monitored")
+        env.close()
+    assert "@sized" in {text.get_text() for text in trade_off(frame).legends[0].get_texts()}
+    # Where it learns at two levels, or goes on at another one, nobody knows which counts.
+    other = SparseMultiDNNVecEnv(1, **{**told, "level": "monitored"})
+    both = masked(ScoringPolicy, MixedVecEnv([many, other]), **scoring)
+    went_on = masked.load(tmp_path / "model.zip", other, device="cpu")
+    for model in (both, went_on):
+        with refused("agent", "give level"):
+            evaluate(model, **workloads)
+        pd.testing.assert_frame_equal(
+            evaluate(model, **workloads, level="sized/kalman"),
+            evaluate(model, **workloads, **seen),
+        )
+    with refused("features", "['present', 'size']", "'length'"):
+        masked(ScoringPolicy, many, policy_kwargs={"features": ["present", "size"]}, **scoring)
+    with refused("features", "'hurry'", "policy_kwargs"):
+        masked(ScoringPolicy, SparseMultiDNNVecEnv(1, features=["present", HURRY]), **scoring)
+    stacked = ppo("MlpPolicy", VecFrameStack(many, 2), **scoring)
+    with refused("agent", "give level, features, decisions"):
+        evaluate(stacked, **workloads)
+    torch.set_num_threads(threads)
+
+
 def test_an_interruption_reaches_the_caller():
     def interrupt(done, total):
         if done == 2:
@@ -169,12 +239,35 @@ class Stacked(Model):
     observation_space = gym.spaces.Box(0, 1, (108,))
 
 
+class Told(Model):
+    """A model with the space that an environment gave it."""
+
+    def __init__(self, **changes):
+        super().__init__()
+        told = {"level": "sized/kalman", "slots": 4, "decisions": "events", **changes}
+        self.observation_space = gym.make(ID, **told).observation_space
+
+
+def _hurry(queue, i, whole):
+    return queue.priority[i]
+
+
+HURRY = Feature("hurry", "", _hurry, 0, 9)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ({"agent": 3}, ["agent", "3", "predict", "function"]),
-        ({"agent": Model(slots=8)}, ["agent", "Discrete(8)", "slots=4", "slots=8"]),
-        ({"agent": Stacked()}, ["agent", "(108,)", "(54,)"]),
+        ({"agent": Model(slots=8), **USUAL}, ["agent", "Discrete(8)", "slots=4", "slots=8"]),
+        ({"agent": Stacked(), **USUAL}, ["agent", "(108,)", "(54,)"]),
+        ({"agent": Model()}, ["agent", "give level, features, decisions"]),
+        ({"agent": Model(), "level": "static"}, ["agent", "give features, decisions"]),
+        ({"agent": Told(), "level": "static"}, ["level", "'static'", "'sized/kalman'"]),
+        ({"agent": Told(), "decisions": "layers"}, ["decisions", "'layers'", "'events'"]),
+        ({"agent": Told(), "features": ["present"]}, ["features", "['present']", "'remaining'"]),
+        ({"agent": Told(), "slots": 5}, ["slots", "5", "trained with 4"]),
+        ({"agent": Told(features=[HURRY, "present"])}, ["agent", "'hurry'", "give features"]),
         ({"agent": lambda seen, masks: masks}, ["actions", "bool"]),
         ({"agent": lambda seen, masks: np.full(len(masks), 4)}, ["actions", "4", "0 to 3"]),
         ({"batch": 0}, ["batch", "0", "above 0"]),

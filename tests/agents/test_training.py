@@ -1,7 +1,9 @@
 """Training runs: that they can be repeated, interrupted and judged, and what they refuse."""
 
+import io
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 
-from dysta_gym import cli, compare, find
+from dysta_gym import DystaError, cli, compare, find
 
 with warnings.catch_warnings():  # what they warn of while they are imported is not ours
     warnings.simplefilter("ignore")
@@ -271,7 +273,7 @@ def test_what_is_kept_is_the_best(trained, method):
 def test_the_folder_of_a_run(trained, method):
     checkpoint, folder, reports, _, _ = trained(method)
     names = {path.name.split(".tfevents")[0] for path in folder.iterdir()}
-    assert names == {"recipe.yaml", "checkpoint.npz", "state.pkl", "events.out"}
+    assert names == {"recipe.yaml", "checkpoint.npz", "state.npz", "events.out"}
     recipe = load_recipe(RECIPES[method]).model_dump(mode="json")
     assert load_recipe(folder / "recipe.yaml").model_dump(mode="json") == recipe
     assert checkpoint.record["recipe"] == recipe
@@ -336,23 +338,155 @@ def test_folders_that_are_refused(refused, trained, tmp_path):
             train(EVOLUTION, folder)
 
 
+def copy_of(run, folder):
+    """A folder with a run's recipe, checkpoint and state; the state's path."""
+    folder.mkdir()
+    for name in ("recipe.yaml", "checkpoint.npz", "state.npz"):
+        (folder / name).write_bytes((run.folder / name).read_bytes())
+    (folder / "state.npz").chmod(0o644)
+    return folder / "state.npz"
+
+
+def changed(content, **arrays):
+    """A state with other arrays; those that are None are left out."""
+    with np.load(io.BytesIO(content)) as before:
+        arrays = {**{name: before[name] for name in before.files}, **arrays}
+    file = io.BytesIO()
+    np.savez(file, **{name: array for name, array in arrays.items() if array is not None})
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "words"),
     [
-        lambda content: b"",
-        lambda content: b"hello",
-        lambda content: content[: len(content) // 2],
-        lambda content: content.replace(b"recipe", b"receipt"),
-        lambda content: b"\x80\x04N.",  # None
-        lambda content: b"\x80\x04}\x94(\x8c\x04mine\x94N\x8c\x06method\x94N\x8c\x03run\x94N0u.",
+        (lambda content: b"", ["damaged"]),
+        (lambda content: b"hello", ["damaged"]),
+        (lambda content: content[: len(content) // 2], ["damaged"]),
+        (lambda content: content[:-1], ["damaged"]),
+        (lambda content: changed(content, format=1), ["format 1", "reads 2", "another folder"]),
+        (lambda content: changed(content, record="{}"), ["damaged"]),
+        (lambda content: changed(content, record="[]"), ["damaged"]),
+        (lambda content: changed(content, record=None), ["damaged"]),
+        (lambda content: changed(content, record=np.array({})), ["damaged", "allow_pickle"]),
+        (lambda content: changed(content, costs=None), ["damaged", "costs"]),
+        (lambda content: changed(content, costs=np.zeros((12, 3))), ["damaged"]),
+        (lambda content: changed(content, costs=np.zeros((12, 8))), ["another mean"]),
+        (lambda content: changed(content, sigma=np.array(5.0)), ["another sigma"]),
     ],
-    ids=["empty", "text", "half", "other keys", "nothing", "no pairs"],
+    ids=str,
 )
-def test_a_damaged_state_is_refused(refused, trained, tmp_path, damage):
-    content = (trained("evolution").folder / "state.pkl").read_bytes()
-    (tmp_path / "state.pkl").write_bytes(damage(content))
-    with refused("resume", "state.pkl", "damaged", "another folder"):
+def test_a_damaged_state_is_refused(refused, trained, tmp_path, damage, words):
+    state = copy_of(trained("evolution"), tmp_path / "run")
+    state.write_bytes(damage(state.read_bytes()))
+    with refused("resume", "state.npz", *words):
+        train(EVOLUTION, tmp_path / "run", resume=True)
+
+
+def test_an_evolution_goes_on_where_sums_are_rounded_in_another_way(trained, tmp_path, capsys):
+    state = copy_of(trained("evolution"), tmp_path / "run")
+    with np.load(state) as arrays:
+        other = np.nextafter(arrays["mean"], 9)
+    state.write_bytes(changed(state.read_bytes(), mean=other))
+    checkpoint = train(EVOLUTION, tmp_path / "run", resume=True)
+    assert same(checkpoint, trained("evolution").checkpoint)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "resume" in line and "rounds in another way" in line
+
+
+@pytest.mark.parametrize("method", RECIPES)
+def test_a_changed_byte_of_a_state_is_noticed_or_does_not_matter(trained, tmp_path, method):
+    state = copy_of(trained(method), tmp_path / "run")
+    content, rng = state.read_bytes(), np.random.default_rng(0)
+    noticed, places = 0, rng.choice(len(content), 40, replace=False).tolist()
+    ends = [*range(0, len(content), -(-len(content) // 8)), len(content) - 1]
+    wrong = [content[:at] + bytes([content[at] ^ 0x18]) + content[at + 1 :] for at in places]
+    for each in (*wrong, *(content[:end] for end in ends)):
+        state.write_bytes(each)
+        try:
+            found = train(RECIPES[method], state.parent, resume=True)
+        except DystaError as error:
+            noticed += 1
+            assert repr(str(state)) in str(error) and len(str(error).splitlines()) == 1
+        else:
+            assert same(found, trained(method).checkpoint)
+    assert noticed > len(ends) + len(places) / 2
+
+
+def test_a_state_of_an_earlier_version_is_refused(refused, tmp_path):
+    (tmp_path / "recipe.yaml").write_text("")
+    (tmp_path / "state.pkl").write_bytes(b"\x80\x04N.")
+    with refused("resume", "state.pkl", "format 1", "reads 2", "another folder"):
         train(EVOLUTION, tmp_path, resume=True)
+
+
+class Trap:
+    """What runs code when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def open_to_others(state):
+    state.chmod(0o664)
+
+
+def linked(state):
+    state.rename(state.with_name("elsewhere"))
+    state.symlink_to("elsewhere")
+
+
+def of_another_user(state):
+    if os.geteuid():
+        pytest.skip("only root may give files away")
+    os.chown(state, 12345, -1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system")
+@pytest.mark.parametrize(
+    ("expose", "words"),
+    [
+        (open_to_others, ["written to by others"]),
+        (linked, ["link"]),
+        (of_another_user, ["another user"]),
+    ],
+)
+def test_what_others_may_have_written_is_run_only_if_it_is_trusted(
+    refused, trained, tmp_path, expose, words
+):
+    for method in RECIPES:
+        state, trap = copy_of(trained(method), tmp_path / method), tmp_path / f"{method}-trap"
+        content = state.read_bytes()
+        armed = np.frombuffer(pickle.dumps(Trap(trap)), np.uint8)
+        state.write_bytes(changed(content, pickled=armed))
+        expose(state)
+        if method == "evolution":  # which unpickles nothing
+            assert same(
+                train(EVOLUTION, state.parent, resume=True), trained("evolution").checkpoint
+            )
+            assert not trap.exists()
+            continue
+        with refused("resume", "state.npz", *words, "runs code", "--trust"):
+            train(RECIPES[method], state.parent, resume=True)
+        assert not trap.exists()
+        with refused("resume", "state.npz", "damaged"):
+            train(RECIPES[method], state.parent, resume=True, trust=True)
+        assert trap.exists()
+        state.write_bytes(content)
+        resumed = train(RECIPES[method], state.parent, resume=True, trust=True)
+        assert same(resumed, trained(method).checkpoint)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system")
+def test_a_state_is_its_users_whatever_new_files_are(tmp_path):
+    before = os.umask(0)
+    try:
+        train(EVOLUTION, tmp_path, report=interrupting(3))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "state.npz").stat().st_mode & 0o022 == 0
 
 
 @pytest.mark.parametrize(
@@ -363,6 +497,7 @@ def test_a_damaged_state_is_refused(refused, trained, tmp_path, damage):
         ({"steps": True}, ["steps", "True", "whole number"]),
         ({"seed": -1}, ["seed", "-1", "0 or more"]),
         ({"recipe": "evolve"}, ["recipe", "'evolve'", "evolved"]),
+        ({"trust": True}, ["trust", "resumed"]),
     ],
     ids=str,
 )
@@ -467,6 +602,7 @@ def test_the_command_can_be_interrupted_and_goes_on(tmp_path):
         (["evolved", "--seed", "-1"], ["seed", "-1"]),
         (["evolved", "--steps", "many"], ["--steps", "integer"]),
         (["evolved", "--resume"], ["resume", "no run", "evolved-0"]),
+        (["evolved", "--trust"], ["trust", "resume"]),
         (["evolved", "--out", "bad.yaml"], ["out", "bad.yaml", "is a file"]),
         (["evolved", "--out", "."], ["out", "'.'", "not empty", "--resume"]),
     ],
