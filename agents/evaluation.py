@@ -38,6 +38,7 @@ def evaluate(
     decisions: str | None = None,
     name: str | None = None,
     batch: int = 256,
+    bounds: bool = True,
     progress: Callable[[int, int], None] | None = None,
     **workloads: Any,
 ) -> pd.DataFrame:
@@ -76,6 +77,7 @@ def evaluate(
             the name of its class or of the function.
         batch: Workloads run at a time, at most. The result does not depend on it if an action does
             not depend on other rows, not even by rounding.
+        bounds: As of `dysta_gym.compare`.
         progress: Called with workloads done and workloads in all, after each.
         **workloads: Which workloads, see `dysta_gym.compare`.
 
@@ -106,7 +108,7 @@ def evaluate(
                 **seen,
             )
             played: dict[int, Rows] = {}
-            for at, rows in _play(envs, _choice(agent, envs), together):
+            for at, rows in _play(envs, _choice(agent, envs), together, bounds=bounds):
                 played[at] = rows
                 if progress:
                     progress(len(parts) + len(played), len(cells))
@@ -177,7 +179,9 @@ def _chunks(cells: Sequence[Cell], most: int) -> list[Sequence[Cell]]:
     return [cells[start:end] for start, end in pairwise(ends)]
 
 
-def _play(envs: Any, choose: Choice, cells: Sequence[Cell]) -> Iterator[tuple[int, Rows]]:
+def _play(
+    envs: Any, choose: Choice, cells: Sequence[Cell], *, bounds: bool
+) -> Iterator[tuple[int, Rows]]:
     """Play the workload of each cell once; its index and its row, as each ends."""
     workloads = [cell.workload() for cell in cells]
     observations, infos = envs.reset(options={"workloads": workloads})
@@ -186,7 +190,8 @@ def _play(envs: Any, choose: Choice, cells: Sequence[Cell]) -> Iterator[tuple[in
         actions = choose(observations, infos["action_mask"].view(np.bool_))
         observations, _, ended, _, infos = envs.step(actions)
         for at in np.flatnonzero(ended & running).tolist():
-            yield at, _rows(infos["final_info"]["metrics"], at)
+            rows = _rows(infos["final_info"]["metrics"], at)
+            yield at, rows.with_bounds(workloads[at]) if bounds else rows
         # Those that have ended go on with workloads of their own, which nobody looks at.
         running &= ~ended
 

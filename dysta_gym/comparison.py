@@ -75,6 +75,12 @@ class Rows(NamedTuple):
     labels: tuple[str, ...]
     values: NDArray[np.float64]
 
+    def with_bounds(self, workload: Workload) -> Rows:
+        """With the bounds of the workload beside the metrics."""
+        limits = bounds_of(workload)
+        beside = np.tile(list(limits.values()), (len(self.values), 1))
+        return Rows((*self.labels, *limits), np.hstack([self.values, beside]))
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -108,11 +114,8 @@ class Cell:
             rows.append(measured(machine.schedule(), priorities))
         labels = names(priorities, workload.store.models)
         there = occurring(rows[0])  # which depends on the workload alone
-        limits = bounds_of(workload) if bounds else {}
-        values = np.hstack(
-            [np.array(rows)[:, there], np.tile(list(limits.values()), (len(rows), 1))]
-        )
-        return Rows((*(labels[at] for at in there), *limits), values)
+        found = Rows(tuple(labels[at] for at in there), np.array(rows)[:, there])
+        return found.with_bounds(workload) if bounds else found
 
 
 def _rank(column: str) -> int:
