@@ -1,13 +1,25 @@
 """Metrics and the lower bound, by hand."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dysta_gym import TraceStore, Workload, antt_lower_bound, measure, simulate
+from dysta_gym import (
+    TraceStore,
+    Workload,
+    antt_lower_bound,
+    bounds_of,
+    compare,
+    generate,
+    load_scenario,
+    measure,
+    simulate,
+)
+from dysta_gym.hindsight import BOUNDS
 from dysta_gym.metrics import METRICS, names, tally, violations_and_antt
 from dysta_gym.sealing import opened
 
@@ -224,3 +236,18 @@ def test_distinct_priorities_have_distinct_names(three):
     metrics = measure(simulate(replace(three, priority=[1000001, 1000002, 1000002]), "fcfs"))
     assert metrics["violation_rate_priority_1000001"] == 0
     assert metrics["violation_rate_priority_1000002"] == 1
+
+
+def test_the_page_describes_every_column():
+    page = (Path(__file__).parents[1] / "docs/metrics.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    found = {name.strip("`"): rest for name, *rest in rows}
+    workload = generate(load_scenario("multi-attnn").varied(requests=20), 0)
+    for name, metric in METRICS.items():
+        assert found[name] == [metric.description, "more" if metric.more_is_better else "less"]
+    for name, description in BOUNDS.items():
+        assert found[name] == [description]
+    frame = compare(["multi-attnn"], ["fcfs"], seeds=[0], requests=20)
+    classes = [name for name in frame if name.startswith(("violation_rate_p", "violation_rate_m"))]
+    assert set(found) == set(frame) - set(classes)
+    assert bounds_of(workload) == frame[list(BOUNDS)].iloc[0].to_dict()
