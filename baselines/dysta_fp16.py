@@ -39,13 +39,16 @@ def _power_of_two(power: int) -> float:
     return float(np.int64(power + 1023 << 52).view(np.float64))
 
 
+_GREATEST = float(np.finfo(np.float64).max)
+
+
 def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
     """Dysta's score (see `dysta_gym.baselines.dysta`), rounded after every operation.
 
     The scheduler of Sparse-DySta computes in half precision (MICRO'23, Section 6). What it holds of
     a request, ``R`` without its correction, ``g``, ``S``, ``W`` and ``I``, is rounded first. A
-    format too narrow for a time makes it zero or infinite: an infinite score runs last, and one
-    that is no number (infinity times zero, zero over zero) likewise.
+    format too narrow for a time makes it zero or infinite: an infinite score runs after all others,
+    and one that is no number (infinity times zero, zero over zero) after that.
     """
     bits, width = int(parameters[2]), int(parameters[3])
     beta = rounded(parameters[0], bits, width)
@@ -61,7 +64,9 @@ def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Float
         isolated = rounded(queue.isolated[i] * per_unit, bits, width)
         waited = rounded(waited / rounded(isolated * queue.length, bits, width), bits, width)
         urgency = rounded(beta * rounded(slack + waited, bits, width), bits, width)
-        scores[i] = rounded(remaining + urgency, bits, width)
+        total = rounded(remaining + urgency, bits, width)
+        # No rule gives NaN; the greatest double is far above what any of the formats holds.
+        scores[i] = total if total < math.inf else _GREATEST if total == math.inf else math.inf
 
 
 DYSTA_FP16 = replace(

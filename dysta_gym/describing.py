@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dysta_gym.compiled.functions import compiled
+from dysta_gym.compiled.guarding import guarded
 from dysta_gym.features import Feature, Selection, Whole
 from dysta_gym.machine.queue import Queue
 
@@ -73,8 +74,7 @@ def _bounding(feature: Feature) -> Any:
 
 def _parts(feature: Feature) -> tuple[Any, Any, float, float]:
     """A feature's formula, what brings its values into bounds, and these."""
-    formula = compiled(None, inline=True)(feature.formula)
-    return formula, _bounding(feature), feature.low, feature.high
+    return guarded(feature.formula), _bounding(feature), feature.low, feature.high
 
 
 _TOGETHER = 16

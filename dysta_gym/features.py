@@ -79,6 +79,7 @@ class Feature:
         formula: Of a request, ``formula(queue, i, whole)`` for the request at index ``i`` of a
             `dysta_gym.Queue`; of the queue, ``formula(queue, whole)``. ``whole`` is a `Whole`. It
             returns a float, and is compiled: what it calls must be compiled, too, by `numba.njit`.
+            The columns have as many entries as there are requests, and can only be read.
         low: Least value; what is below counts as this, as does NaN.
         high: Greatest value.
         clipped: Whether values are clipped to the bounds; a formula that keeps to them by itself,

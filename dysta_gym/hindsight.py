@@ -71,6 +71,7 @@ class _InOrder:
     """
 
     order: Floats
+    name: ClassVar[str] = "in hindsight"
     score: ClassVar[Any] = staticmethod(_score)
     level: ClassVar[str] = "static"
     stable: ClassVar[bool] = True

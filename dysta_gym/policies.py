@@ -76,7 +76,11 @@ class Policy:
 
     Attributes:
         name: Name of the rule.
-        score: ``score(queue, size, now, parameters, scores)``; fills ``scores[:size]``, least runs.
+        score: ``score(queue, size, now, parameters, scores)``; fills all of ``scores[:size]`` with
+            numbers, infinite ones or not, of which the least runs, and returns nothing. The
+            columns, of ``size`` entries each, and the parameters can only be read, but for the
+            column ``memory``. A NaN, a value that is returned, a write to what is read, or an index
+            outside an array is a `DystaError`; what else the rule raises is passed on.
         level: Level of information.
         summary: What it runs next, in one line.
         parameters: Its parameters by name, in the order in which the rule reads them.

@@ -60,7 +60,8 @@ class Reward:
         meaning: What the return of an episode is, in one line.
         formula: ``formula(accrued, queue, memory)``, the reward of a step, a float. ``accrued`` is
             an `Accrued`, ``queue`` the `dysta_gym.Queue` after the step, ``memory`` an array of
-            `MEMORY` floats, all 0 at the start of an episode. It is also called once when an
+            `MEMORY` floats, all 0 at the start of an episode, which alone may be written to. It is
+            also called once when an
             episode starts, with nothing accrued, and what it then returns does not count. It is
             compiled: what it calls must be compiled, too, by `numba.njit`.
     """

@@ -387,17 +387,8 @@ class Batch:
         # Whatever has raised will again: in this thread, where it can be told.
         index, to = int(failed[0]), self._to[self._frame].address
         at = int(self._shared.episodes[index])
-        try:
-            self._settings.pay(at, to, index)
-            self._settings.observe(at, to, index)
-        except Exception as error:
-            told = f"{type(error).__name__}: {error}"
-        else:
-            told = "it raised an error that does not come again"
-        raise DystaError(
-            f"environment {index}: the formula of a feature or of the reward fails ({told}); "
-            "correct it, and reset"
-        )
+        told = self._settings.fault(at, to, index)
+        raise DystaError(f"environment {index}: {told}; correct it, and reset")
 
     def _visit(self, index: int, episode: Episode) -> None:
         """Let an environment play an episode from elsewhere."""

@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 
 from dysta_gym.compiled.digest import fresh
 from dysta_gym.compiled.functions import compiled, compiled_or_refused
+from dysta_gym.compiled.guarding import guarded
 from dysta_gym.compiled.records import (
     Floats,
     Ints,
     blank,
+    exact,
     invoke,
     part,
+    read_only,
     reader,
 )
 from dysta_gym.compiled.sorting import sort
@@ -157,6 +160,13 @@ class Outcome(NamedTuple):
 
 
 @compiled(None, inline=True)
+def _shown(queue: Queue, size: int) -> Queue:
+    """The queue as formulas are given it: its own entries and no others, to read."""
+    seen: Queue = read_only(exact(of_length(queue, size), 0, size), None)
+    return seen
+
+
+@compiled(None, inline=True)
 def _keep(episode: Episode, slot: int) -> None:
     """Bring the kept features of the request in a slot up to date."""
     terms = episode.terms
@@ -280,10 +290,11 @@ def observer(selection: Selection) -> Any:
 
     def observe(at: int, to: int, index: int) -> None:
         episode, outcome = read_episode(at), read_outcome(to)
-        terms, queue, state = episode.terms, episode.queue, episode.state
+        terms, state = episode.terms, episode.state
         out, masks = outcome.observations[index], outcome.masks[index]
         size, slots, filled = state.counters[SIZE], terms.slots, outcome.filled[index]
         taken = min(size, slots)
+        queue = _shown(episode.queue, size)
         finished = state.counters[FINISHED]
         whole = whole_of(
             queue,
@@ -389,7 +400,7 @@ def payer(reward: Reward) -> Any:
     Raises:
         DystaError: If the reward cannot be compiled.
     """
-    formula = compiled(None, inline=True)(reward.formula)
+    formula = guarded(reward.formula)
 
     def pay(
         at: int, to: int, index: int, turnaround: float, violations: float, begins: bool
@@ -407,7 +418,7 @@ def payer(reward: Reward) -> Any:
             begins,
             size == 0,
         )
-        queue = of_length(episode.queue, size)
+        queue = _shown(episode.queue, size)
         outcome.rewards[index] = formula(accrued, queue, episode.ledger.memory)
 
     return compiled_or_refused(_PAY_SIGNATURE, pay, f"reward {reward.name!r}: its formula")

@@ -13,9 +13,20 @@ from numpy.typing import NDArray
 
 from dysta_gym.compiled.digest import fresh
 from dysta_gym.compiled.functions import address_of, compiled_or_refused
-from dysta_gym.compiled.records import Placed, blank, reader
+from dysta_gym.compiled.guarding import own
+from dysta_gym.compiled.records import Placed, blank, read_only, reader
 from dysta_gym.describing import column_writer
-from dysta_gym.envs.episode import DECISIONS, Episode, Singles, Terms, kept_of, observer, payer
+from dysta_gym.envs.episode import (
+    DECISIONS,
+    OUTCOME_TYPE,
+    Episode,
+    Singles,
+    Terms,
+    kept_of,
+    new_outcome,
+    observer,
+    payer,
+)
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.features import DEFAULT, Feature, Whole, select
 from dysta_gym.information import ALL_LEVELS, estimates
@@ -143,7 +154,7 @@ class Settings:
         kept = kept_of(self.features)
         key = ("kept features", self.level, reference, unit_s, self._keep)
         if key not in store.cached:
-            store.cached[key] = _kept(store, tables, unit_s, len(kept), self._keep)
+            store.cached[key] = _kept(store, tables, unit_s, kept)
         return Terms(
             tables=tables,
             kept=store.cached[key],
@@ -155,13 +166,23 @@ class Settings:
             decisions=DECISIONS.index(self.decisions),
         )
 
-    def pay(self, at: int, to: int, index: int) -> None:
-        """Let the reward say what nothing is worth, see `payer`."""
-        self._pay(at, to, index, 0.0, 0.0, False)
-
-    def observe(self, at: int, to: int, index: int) -> None:
-        """Write the observation and the mask of an environment, see `observer`."""
-        self._observe(at, to, index)
+    def fault(self, at: int, to: int, index: int) -> str:
+        """Which formula fails for an environment, and how; arguments as of `turn`."""
+        try:
+            self._pay(at, to, index, 0.0, 0.0, False)
+        except Exception as error:
+            return _fails(f"reward {self.reward.name!r}", error)
+        for each in (*self.features.requests, *self.features.queue):
+            if each.kept or own(each.formula):
+                continue
+            alone = select([each])
+            observed = new_outcome(1, self.slots, alone.size(self.slots))
+            placed = Placed(observed, OUTCOME_TYPE)  # which must live as long as it is written to
+            try:
+                observer(alone)(at, placed.address, 0)
+            except Exception as error:
+                return _fails(f"feature {each.name!r}", error)
+        return "the formula of a feature or of the reward fails, but not again"
 
     def addresses(self) -> dict[str, Any]:
         """Where the code is that `Terms` lead to, in this process."""
@@ -187,7 +208,13 @@ class Settings:
         return requests_under(self.scenario, given, self.split)
 
 
-def _kept(store: TraceStore, tables: Tables, unit_s: float, features: int, keep: Any) -> Singles:
+def _fails(whose: str, error: Exception) -> str:
+    return f"the formula of {whose} fails ({type(error).__name__}: {error})"
+
+
+def _kept(
+    store: TraceStore, tables: Tables, unit_s: float, features: tuple[Feature, ...]
+) -> Singles:
     """The kept features of a request about to run each cell, ``(cells * features,)``."""
     layers = np.concatenate([np.full(t.latency_s.size, t.latency_s.shape[1]) for t in store.traces])
     inputs = [len(trace.train) for trace in store.traces]
@@ -204,9 +231,18 @@ def _kept(store: TraceStore, tables: Tables, unit_s: float, features: int, keep:
         executed=executed,
         layers=layers,
     )
-    table = np.zeros((features, cells), np.float32)
+    table = np.zeros((len(features), cells), np.float32)
     placed = Placed(queue, QUEUE_TYPE)  # which must live as long as it is read
-    keep(placed.address, cells, unit_s, table.ravel())
+    try:
+        keeper(features)(placed.address, cells, unit_s, table.ravel())
+    except Exception as fault:
+        for each in features:
+            try:
+                keeper((each,))(placed.address, cells, unit_s, table[0])
+            except Exception as error:
+                told = f"{_fails(f'feature {each.name!r}', error)}; correct it"
+                raise DystaError(told) from error
+        raise fault
     return np.ascontiguousarray(table.T).ravel()
 
 
@@ -222,7 +258,7 @@ def keeper(features: tuple[Feature, ...]) -> Any:
     columns = column_writer(features)
 
     def keep(at: int, size: int, unit: float, out: Singles) -> None:
-        queue = _read_queue(at)
+        queue = read_only(_read_queue(at), None)
         whole = Whole(0.0, unit, size, 0.0, 0.0, 0, 0, 0, 0, 0, 0, 0.0)
         columns(queue, size, whole, out)
 

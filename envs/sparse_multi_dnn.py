@@ -206,7 +206,10 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         self._episode = episode_of(machine, terms)
         self._place()
         self.machine = machine
-        start(self._at.address, self._to.address, 0)
+        try:
+            start(self._at.address, self._to.address, 0)
+        except Exception as error:
+            raise self._fault() from error
         return self._observation.copy(), self._info()
 
     def _place(self) -> None:
@@ -239,7 +242,8 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         """Run the next layer of the request in slot ``action``, or, with events, go on to the next.
 
         Raises:
-            DystaError: If the action is not in the action space, or no episode is running.
+            DystaError: If the action is not in the action space, no episode is running, or the
+                formula of a feature or of the reward fails.
         """
         outcome = self._outcome
         if self.machine is None or outcome.terminated[0]:
@@ -252,12 +256,20 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
             raise DystaError(
                 f"action: {action!r} is not allowed; it must be a slot, 0 to {self._slots - 1}"
             )
-        turn(self._at.address, self._to.address, 0, slot)
+        try:
+            turn(self._at.address, self._to.address, 0, slot)
+        except Exception as error:
+            raise self._fault() from error
         info = self._info()
         terminated = outcome.terminated.item()
         if terminated:
             info["metrics"] = measure(self.machine.schedule())
         return self._observation.copy(), outcome.rewards.item(), terminated, False, info
+
+    def _fault(self) -> DystaError:
+        """What is raised where a formula fails."""
+        told = self.settings.fault(self._at.address, self._to.address, 0)
+        return DystaError(f"{told}; correct it, and reset")
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which slots may be chosen, shape ``(slots,)`` (the name that sb3-contrib looks for)."""

@@ -255,9 +255,7 @@ def some_numbers(queue, size, now, parameters, scores):
     for i in range(size):
         bits = (queue.request[i] * 7 + queue.executed[i] * 3) % 11
         number = float(bits // 2)  # many are alike
-        if bits == 0:
-            number = np.nan
-        elif bits < 3:
+        if bits < 3:
             number = np.inf
         elif bits == 3:
             number = -np.inf
@@ -271,7 +269,7 @@ def time_left(queue, size, now, parameters, scores):
     for i in range(size):
         left = max(0.0, queue.deadline[i] - now)
         left = parameters[0] * left + (now - queue.last_run[i]) / queue.length
-        scores[i] = left if queue.request[i] % 5 else np.inf if queue.request[i] % 2 else np.nan
+        scores[i] = left if queue.request[i] % 5 else np.inf
 
 
 OWN = (
@@ -287,7 +285,7 @@ OWN = (
 
 @settings(max_examples=150)
 @given(data=st.data(), weight=st.sampled_from([0.0, 1e-3, 1.0, 1e3]))
-def test_promises_of_own_rules_with_and_without_numbers(workloads, data, weight):
+def test_promises_of_own_rules(workloads, data, weight):
     workload = data.draw(workloads(max_requests=24, idle_layers=True, limits=True))
     stable, drifting = OWN
     assert_as_by_looking_at_everyone(workload, stable)
@@ -501,26 +499,15 @@ def test_fewer_questions_set_aside_fewer_requests():
 # --- choosing and stepping -----------------------------------------------------------------------
 
 
-@given(scores=st.lists(st.sampled_from([np.nan, np.inf, -np.inf, -1.0, 0.0, 0.5]) | st.floats(0, 1),
+@given(scores=st.lists(st.sampled_from([np.inf, -np.inf, -1.0, 0.0, 0.5]) | st.floats(0, 1),
                        min_size=1, max_size=13))  # fmt: skip
-def test_chooses_the_first_least_score_and_nan_never(make_trace, scores):
+def test_chooses_the_first_least_score(make_trace, scores):
     def given_scores(queue, size, now, parameters, out):
         out[:size] = scores
 
     workload = one_trace_workload(make_trace("net", [[1.0]]), len(scores))
     slot = Machine(workload, "static").choose(Policy("given", given_scores, interpreted=True))
-    numbers = [(score, i) for i, score in enumerate(scores) if score == score]
-    assert slot == (min(numbers)[1] if numbers else 0)  # all NaN: the earliest arrival
-
-
-def no_scores(queue, size, now, parameters, scores):
-    for i in range(size):
-        scores[i] = np.nan
-
-
-def test_compiled_rule_without_scores_serves_the_earliest_arrival(workload):
-    expected = simulate(workload, "fcfs").finish_s.tolist()
-    assert simulate(workload, Policy("no_scores", no_scores)).finish_s.tolist() == expected
+    assert slot == scores.index(min(scores))
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ class Digest:
         self._code(code)
         self._values(value.__defaults__ or ())
         self._values(sorted((value.__kwdefaults__ or {}).items()))
-        loaded, attributes = _names(code)
+        loaded, attributes = names_of(code)
         for cell in value.__closure__ or ():
             try:
                 self._named(cell.__getattribute__, "cell_contents", attributes)
@@ -278,7 +278,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 @lru_cache(1024)
-def _names(code: CodeType) -> tuple[list[str], list[str]]:
+def names_of(code: CodeType) -> tuple[list[str], list[str]]:
     """The globals and the attributes that a function or one inside it loads, sorted."""
     loaded, attributes = set(), set()
     for each in _codes(code):

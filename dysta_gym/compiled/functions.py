@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 import sys
 import uuid
 from collections.abc import Callable
@@ -28,6 +29,7 @@ def compiled(
     *,
     cache: bool = True,
     inline: bool = False,
+    checked: bool = False,
 ) -> Callable[[Function], Function]:
     """Compile a function with Numba for one signature, when it is first used.
 
@@ -39,6 +41,7 @@ def compiled(
             with whatever types, and Python runs as it stands.
         cache: Keep the code on disk (see `dysta_gym.compiled.cache`).
         inline: Copy it into its callers, which spares a call that hands over dozens of columns.
+        checked: Raise an `IndexError` where an index is outside its array, which costs time.
     """
     options = {
         "nopython": True,
@@ -46,6 +49,7 @@ def compiled(
         "error_model": "numpy",
         "forceinline": inline,
         "no_cfunc_wrapper": True,
+        **({"boundscheck": True} if checked else {}),
     }
 
     def decorate(function: Any) -> Any:
@@ -82,8 +86,14 @@ def compiled_or_refused(
     return made
 
 
+_WRITES = re.compile(r"Cannot modify readonly|setitem\(readonly|'NoneType' object has no .*'args'")
+"""What Numba says where an entry, a slice or the whole of a read-only array is written to."""
+
+
 def _reason(error: Exception) -> str:
     """Why a function cannot be compiled, in one line."""
+    if _WRITES.search(str(error)):
+        return "it writes to what it may only read"
     lines = [line for line in str(error).splitlines() if line.strip()]
     told = next((line for line in lines if not line.startswith("Failed in")), "")
     return told.partition(" of type ")[0][:200]

@@ -110,6 +110,46 @@ def _part(typingctx: Any, record: Any, first: Any) -> Any:
     return record(record, first), codegen
 
 
+def _exact(typingctx: Any, record: Any, first: Any, size: Any) -> Any:
+    """An array or a record of arrays from entry ``first`` on, of ``size`` entries and no more."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value, offset, size = arguments
+
+        def cut(array: Any) -> None:
+            array.data = builder.gep(array.data, [offset], inbounds=True)
+            array.nitems, array.shape = size, cgutils.pack_array(builder, [size])
+
+        return _each_array(context, builder, signature.args[0], value, cut)
+
+    return record(record, types.intp, types.intp), codegen
+
+
+def _read_only(typingctx: Any, record: Any, writable: Any) -> Any:
+    """An array or a record as code sees it that may not write to it.
+
+    What writes to a read-only array is not compiled. ``writable`` is the name of a field that stays
+    as it is, a literal, or None.
+    """
+
+    def sealed(kind: Any) -> Any:
+        if isinstance(kind, types.Array):
+            return kind.copy(readonly=True)
+        if isinstance(kind, types.NamedTuple):
+            but = getattr(writable, "literal_value", None)
+            fields = zip(kind.types, kind.fields, strict=True)
+            return types.NamedTuple(
+                [each if name == but else sealed(each) for each, name in fields],
+                kind.instance_class,
+            )
+        return kind
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return arguments[0]  # the two types have one form in memory
+
+    return sealed(record)(record, writable), codegen
+
+
 def _call(context: Any, builder: Any, signature: Any, given: Any) -> Any:
     """Call the function at an address, of `_invoke` or `_attempt`; how that ended."""
     place, packed = given
@@ -156,6 +196,8 @@ invoke: Any = intrinsic(_invoke)
 on_stack: Any = intrinsic(_on_stack)
 store: Any = intrinsic(_store)
 part: Any = intrinsic(_part)
+exact: Any = intrinsic(_exact)
+read_only: Any = intrinsic(prefer_literal=True)(_read_only)
 
 
 def reader(kind: Any) -> Any:

@@ -31,7 +31,7 @@ from dysta_gym.machine.queue import (
     eventless,
     execute,
 )
-from dysta_gym.machine.rule import Rule, choose, choose_scored
+from dysta_gym.machine.rule import Rule, check_values, choose, choose_plainly, columns_of, fault_of
 from dysta_gym.sealing import opened
 from dysta_gym.traces import cell_of
 from dysta_gym.workloads import Workload
@@ -136,6 +136,8 @@ class Machine:
         self._queue: Queue = blank(Queue, total)
         # Last choice of a policy that is asked at events: whose, which, and what was known then.
         self._chosen: tuple[Rule | None, int, int, float] = (None, -1, 0, 0.0)
+        self._columns: Queue | None = None  # as the last rule in plain Python was given them
+        self._fitting: Rule | None = None  # the policy that was asked last
         _start(*self.parts)
 
     @property
@@ -204,14 +206,22 @@ class Machine:
         return slot if eventless(self.state, self._queue, slot, arrived, expected) else -1
 
     def _ask(self, policy: Rule, among: int | None) -> int:
-        scores = np.empty(self.size)
         values = policy.values(self.mean_isolated_s)
         among = min(self.size, among or self.size)
         rule = policy.compiled()
         if rule is None:
-            policy.score(self.queue, self.size, self.now, values, scores)
-            return int(choose_scored(scores, among))
-        return int(choose(self.queue, self.now, address_of(rule), values, scores, among))
+            self._columns = columns_of(self._queue, self.size, self._columns)
+            return choose_plainly(policy, self._columns, self.now, values, among)
+        scores = np.empty(self.size)
+        if policy is not self._fitting:
+            check_values(policy, values)
+            self._fitting = policy
+        try:
+            return int(choose(self.queue, self.now, address_of(rule), values, scores, among))
+        except Exception as error:
+            if fault := fault_of(policy, error):
+                raise fault from error
+            raise
 
     def run(self, policy: Rule, stop: Event = _NEVER) -> None:
         """Let ``policy`` decide until every request is finished.
@@ -223,6 +233,7 @@ class Machine:
             stop: Whether to stop in the middle, for then nobody waits for the end.
 
         Raises:
+            DystaError: If the rule does what it may not do, see `dysta_gym.Policy`.
             CancelledError: If it has been stopped.
         """
         rule = policy.compiled()
@@ -233,13 +244,16 @@ class Machine:
             return
         try:
             self._run(policy, address_of(rule), stop)
-        except BaseException:
+        except BaseException as error:
             self.state.counters[SIZE] = 0  # the queue may have gaps: nobody may go on from here
+            if fault := fault_of(policy, error):
+                raise fault from error
             raise
 
     def _run(self, policy: Rule, rule: int, stop: Event) -> None:
         total = len(self.workload)
         values, scores = policy.values(self.mean_isolated_s), np.empty(total)
+        check_values(policy, values)
         loop: Any
         beside: tuple[Any, ...]
         if policy.stable:

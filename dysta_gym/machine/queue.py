@@ -18,9 +18,10 @@ class Queue(NamedTuple):
     """The unfinished requests that have arrived, one column a field.
 
     A rule is given the queue, in order of arrival, and its size ``n``; a rule with a promise (see
-    `Policy.stable` and `Policy.drift`) may be given a part of it. The first ``n`` entries of every
-    column count. ``R``, ``N``, ``I`` and ``g`` are what the policy's level of information knows.
-    Times are in seconds.
+    `Policy.stable` and `Policy.drift`) may be given a part of it. It has ``n`` entries in every
+    column, and may write to ``memory`` alone; of a machine's own queue, the first ``n`` entries
+    count. ``R``, ``N``, ``I`` and ``g`` are what the policy's level of information knows. Times are
+    in seconds.
 
     Attributes:
         length: ``Q``, requests in the whole queue.

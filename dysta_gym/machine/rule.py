@@ -11,15 +11,19 @@ from numpy.typing import NDArray
 
 from dysta_gym.compiled.digest import fresh
 from dysta_gym.compiled.functions import compiled, compiled_or_refused
+from dysta_gym.compiled.guarding import guarded, own
 from dysta_gym.compiled.records import (
     FLOATS_TYPE,
     Floats,
+    blank,
     borrow,
+    exact,
     invoke,
     on_stack,
-    part,
+    read_only,
     reader,
 )
+from dysta_gym.errors import DystaError
 from dysta_gym.machine.queue import QUEUE_TYPE, Queue, of_length
 
 Score = Callable[[Any, int, float, NDArray[np.float64], NDArray[np.float64]], None]
@@ -28,6 +32,10 @@ Score = Callable[[Any, int, float, NDArray[np.float64], NDArray[np.float64]], No
 
 class Rule(Protocol):
     """What the machine asks of a policy; `dysta_gym.Policy` says what its parts mean."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
 
     @property
     def score(self) -> Score:
@@ -75,13 +83,127 @@ RULE_SIGNATURE = types.void(types.intp, types.int64, types.int64, types.int64, t
 _read_view = reader(types.NamedTuple([QUEUE_TYPE, FLOATS_TYPE, FLOATS_TYPE], View))
 
 
+class RuleFault(Exception):
+    """What a rule has done that it may not do, as it stands behind "its rule"."""
+
+
+_RETURNED = "returns a value; it must fill scores[:size], and return nothing"
+_UNSCORED = "leaves a score unset, or makes it NaN; it must fill all of scores[:size] with numbers"
+
+
+def fault_of(policy: Rule, error: BaseException) -> DystaError | None:
+    """What to raise instead of what its rule has raised; None if that is to be passed on."""
+    if isinstance(error, RuleFault):
+        told = str(error)
+    elif isinstance(error, IndexError):
+        told = (
+            f"reads or writes outside its arrays ({error}); the queue's columns and scores have "
+            "size entries, parameters one a parameter and weight"
+        )
+    elif isinstance(error, ValueError) and "read-only" in str(error):
+        told = "writes to what it may only read; it may write to scores and to queue.memory"
+    else:
+        return None
+    return DystaError(f"policy {policy.name!r}: its rule {told}")
+
+
+def columns_of(queue: Queue, size: int, known: Queue | None) -> Queue:
+    """The first ``size`` entries of a queue as a rule in plain Python is given them.
+
+    ``known`` is what this gave the last time; it serves as long as the size stays.
+    """
+    if known is not None and known.length == size and known.request.base is queue.request:
+        return known
+    columns: list[Any] = [column[:size] for column in queue[1:]]
+    for column in columns[:-1]:  # all but ``memory``
+        column.setflags(write=False)
+    return Queue(size, *columns)
+
+
+def choose_plainly(policy: Rule, queue: Queue, now: float, values: Floats, among: int) -> int:
+    """Slot among the first ``among`` that a rule runs next, asked as plain Python.
+
+    Args:
+        policy: Whose rule it is.
+        queue: The queue, see `columns_of`.
+        now: The time in seconds.
+        values: What the rule reads beside the queue.
+        among: How many may be chosen from.
+
+    Raises:
+        DystaError: If the rule does what it may not do. What else it raises is passed on.
+    """
+    scores = np.empty(queue.length)
+    scores.fill(np.nan)
+    values.setflags(write=False)
+    try:
+        if policy.score(queue, queue.length, now, values, scores) is not None:
+            raise RuleFault(_RETURNED)
+        slot = int(choose_scored(scores, among))
+        if slot < 0:
+            raise RuleFault(_UNSCORED)
+    except Exception as error:
+        if fault := fault_of(policy, error):
+            raise fault from error
+        raise
+    return slot
+
+
+_ONE = blank(Queue, 1)._replace(length=1, layers=np.ones(1, np.int64))
+_fitting: set[tuple[Score, int, bytes]] = set()
+
+
+def check_values(policy: Rule, values: Floats) -> None:
+    """Refuse values of which there are fewer than a rule of this package reads.
+
+    The rules of others are compiled with checks; these are tried once, as plain Python.
+
+    Raises:
+        DystaError: If the rule reads beyond them.
+    """
+    if not own(policy.score):
+        return
+    of = policy.score, len(values), values[:2].tobytes()  # two, for there a network has its width
+    if of in _fitting:
+        return
+    try:
+        with np.errstate(all="ignore"):
+            policy.score(_ONE, 1, 1.0, values, np.zeros(1))
+    except IndexError as error:
+        raise fault_of(policy, error) from error  # type: ignore[misc]  # there is one
+    except Exception:  # of somebody else's formula, which is compiled with checks
+        pass
+    _fitting.add(of)
+
+
+@compiled(None, inline=True)
+def _unscored(scores: Floats, size: int) -> bool:
+    """Whether one of ``scores[:size]`` is NaN."""
+    if size == 1:  # as asked of a rule with a promise
+        return bool(scores[0] != scores[0])
+    found = False
+    for i in range(size):
+        found |= scores[i] != scores[i]
+    return found
+
+
+@compiled(None, inline=True)
+def _unset(scores: Floats, size: int) -> None:
+    """Make ``scores[:size]`` NaN."""
+    scores[0] = np.nan
+    for i in range(1, size):
+        scores[i] = np.nan
+
+
 @fresh(lambda score: [score])
 def compiled_rule(score: Score, what: str = "rule") -> Any:
     """A rule compiled for the event loops: ``rule(view, length, first, last, now)``.
 
     It scores the entries ``first`` to ``last`` of a queue of ``length`` requests. ``view`` is the
     address of a `View`: handing over its columns one by one would cost more than most decisions.
-    A rule that reads what has changed since, say a global, is compiled anew.
+    The rule is given these entries and no others, may write to the scores and ``memory`` alone, and
+    raises a `RuleFault` if it returns something or leaves a score NaN. A rule that reads what has
+    changed since, say a global, is compiled anew.
 
     Args:
         score: The rule.
@@ -92,12 +214,22 @@ def compiled_rule(score: Score, what: str = "rule") -> Any:
     """
     make, arguments = getattr(score, "made_by", (lambda: score, ()))
     # What a rule was made of may have been compiled with what it read then: make it anew.
-    inner = compiled(None, inline=True)(make(*arguments))
+    inner = guarded(make(*arguments))
+    # Rules of this package fill all, which their tests show; of those that are made of formulas
+    # and weights of somebody else's, nobody knows what they fill it with.
+    may_leave = not own(score)
+    may_err = may_leave or getattr(score, "__closure__", None) is not None
 
     def rule(view: int, length: int, first: int, last: int, now: float) -> None:
-        seen = _read_view(view)
-        queue = part(of_length(seen.queue, length), first)
-        inner(queue, last - first, now, seen.parameters, part(seen.scores, first))
+        seen, size = _read_view(view), last - first
+        queue = read_only(exact(of_length(seen.queue, length), first, size), "memory")
+        scores = exact(seen.scores, first, size)
+        if may_leave:
+            _unset(scores, size)
+        if inner(queue, size, now, read_only(seen.parameters, None), scores) is not None:
+            raise RuleFault(_RETURNED)
+        if may_err and _unscored(scores, size):
+            raise RuleFault(_UNSCORED)
 
     advice = "correct it, or run it as plain Python with interpreted=True"
     return compiled_or_refused(RULE_SIGNATURE, rule, what, advice)
@@ -145,5 +277,5 @@ def choose(
 
 @compiled(types.int64(FLOATS_TYPE, types.int64))
 def choose_scored(scores: Floats, among: int) -> int:
-    """Slot among the first ``among`` that runs next by these scores."""
-    return first_least(scores, among)
+    """Slot among the first ``among`` that runs next by these scores, -1 if one is NaN."""
+    return -1 if _unscored(scores, scores.size) else first_least(scores, among)

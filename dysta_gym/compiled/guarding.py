@@ -1,0 +1,65 @@
+"""Code that somebody else has written a part of: no index of theirs leads outside an array."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from types import CellType, FunctionType
+from typing import Any
+
+from numba.core.registry import CPUDispatcher
+
+from dysta_gym.compiled.digest import names_of
+from dysta_gym.compiled.functions import compiled
+
+_Dispatcher: Any = CPUDispatcher
+
+
+def own(function: Callable[..., Any]) -> bool:
+    """Whether a function is of this package, whose tests run its formulas and rules checked."""
+    return (getattr(function, "__module__", None) or "").partition(".")[0] == "dysta_gym"
+
+
+def guarded(function: Callable[..., Any]) -> Any:
+    """A rule or a formula for compiled callers; where an index is outside, an `IndexError`.
+
+    That holds for what it calls by name, too, where that is compiled by `numba.njit`. Functions of
+    this package are compiled as they stand, for the checks cost time.
+    """
+    if own(function) or not isinstance(function, FunctionType):
+        return compiled(None, inline=True)(function)
+    return compiled(None, inline=True, checked=True)(_calling_checked(function, {}))
+
+
+def _calling_checked(
+    function: FunctionType, made: dict[Any, Any], wrap: Callable[..., Any] = lambda copy: copy
+) -> Any:
+    """``wrap`` of a copy of a function that names checked copies of compiled functions."""
+    scope = dict(function.__globals__)
+    cells = tuple(CellType() for _ in function.__closure__ or ())
+    copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
+    wrapped = made[function] = wrap(copy)  # before what it calls, which may be itself
+    for cell, original in zip(cells, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # an empty one
+            cell.cell_contents = _checked(original.cell_contents, made)
+    for name in names_of(function.__code__)[0]:
+        if name in scope:
+            scope[name] = _checked(scope[name], made)
+    return wrapped
+
+
+def _checked(value: Any, made: dict[Any, Any]) -> Any:
+    """What takes the place of what a function names: of a compiled function, a checked one."""
+    # Those of `compiled` are of another type. Numba checks no loops that it runs in parallel.
+    if type(value) is not _Dispatcher or value.targetoptions.get("parallel"):
+        return value
+    if value.py_func not in made:
+        options = {**value.targetoptions, "boundscheck": True}
+        _calling_checked(value.py_func, made, lambda copy: _Dispatcher(copy, value.locals, options))
+        if not value._can_compile:  # it was declared for these types, and for no others
+            for signature in value.nopython_signatures:
+                made[value.py_func].compile(signature)
+            made[value.py_func].disable_compile()
+    return made[value.py_func]

@@ -1,0 +1,310 @@
+"""Rules and formulas that do what they may not do: each is one line that names it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import FunctionType
+
+import gymnasium as gym
+import numba
+import numpy as np
+import pytest
+
+from dysta_gym import Feature, Machine, Policy, Reward, compare, find, simulate
+from dysta_gym.agents.protocol import Bench
+from dysta_gym.features import TABLE as FEATURES
+from dysta_gym.policies import names
+from dysta_gym.rewards import TABLE as REWARDS
+from dysta_gym.workloads import generate, load_scenario
+
+ID = "SparseMultiDNN-v0"
+WAYS = {
+    "plain": {},
+    "interpreted": {"interpreted": True},
+    "stable": {"stable": True},
+    "drift": {"drift": lambda parameters: 0.0},
+    "events": {"events": True},
+}
+
+
+# --- rules ---------------------------------------------------------------------------------------
+
+
+def returns_scores(queue, size, now, parameters, scores):
+    return queue.remaining[:size] + now
+
+
+def fills_and_returns(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = queue.arrival[i]
+    if now > 2:
+        return 1
+    return None
+
+
+def fills_none(queue, size, now, parameters, scores):
+    pass
+
+
+def fills_some(queue, size, now, parameters, scores):
+    for i in range(size):
+        if queue.request[i] != 4:
+            scores[i] = queue.arrival[i]
+
+
+def gives_nan(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = np.nan if queue.request[i] == 5 else queue.arrival[i]
+
+
+def reads_beyond(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = queue.arrival[i] + queue.remaining[i + (queue.request[i] == 3) * size]
+
+
+def reads_far_before(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = queue.arrival[i - size - 1]
+
+
+def reads_beyond_parameters(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = queue.arrival[i] * parameters[1]
+
+
+def writes_beyond(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = queue.arrival[i]
+    scores[size] = 0.0
+
+
+def writes_a_column(queue, size, now, parameters, scores):
+    for i in range(size):
+        queue.request[i] = 10**9
+        scores[i] = queue.arrival[i]
+
+
+def writes_a_whole_column(queue, size, now, parameters, scores):
+    left = queue.deadline
+    left -= now
+    for i in range(size):
+        scores[i] = left[i]
+
+
+def writes_parameters(queue, size, now, parameters, scores):
+    parameters[0] += 1.0
+    for i in range(size):
+        scores[i] = queue.arrival[i]
+
+
+RETURNS, UNSET, OUTSIDE, READ = "returns a value", "NaN", "outside its arrays", "may only read"
+RULES = {
+    returns_scores: RETURNS,
+    fills_and_returns: RETURNS,
+    fills_none: UNSET,
+    fills_some: UNSET,
+    gives_nan: UNSET,
+    reads_beyond: OUTSIDE,
+    reads_far_before: OUTSIDE,
+    reads_beyond_parameters: OUTSIDE,
+    writes_beyond: OUTSIDE,
+    writes_a_column: READ,
+    writes_a_whole_column: READ,
+    writes_parameters: READ,
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_rules_that_are_refused(workload, refused, rule, way):
+    policy = Policy("mine", rule, **WAYS[way])
+    words = "policy 'mine'", "rule", RULES[rule]
+    with refused(*words):
+        simulate(workload, policy)
+    with refused(*words):
+        machine = Machine(workload, policy.level)
+        while not machine.done:
+            machine.step(machine.choose(policy))
+    assert simulate(workload, "fcfs").decisions == 14  # nothing of it is left
+
+
+@pytest.mark.parametrize("interpreted", [False, True])
+@pytest.mark.parametrize("rule", [returns_scores, reads_beyond, fills_some, writes_a_column])
+def test_wherever_a_rule_is_asked(refused, rule, interpreted):
+    policy = Policy("mine", rule, interpreted=interpreted)
+    words = "policy 'mine'", "rule", RULES[rule]
+    for jobs in (1, 2):
+        with refused(*words):
+            compare(["multi-attnn"], [policy], seeds=range(3), requests=20, jobs=jobs)
+    with refused(*words):
+        Bench([load_scenario("multi-attnn").varied(requests=20)], [0, 1]).measure(policy)
+    env = gym.make(ID, requests=20).unwrapped
+    env.reset(seed=0)
+    with refused(*words):
+        for _ in range(10_000):
+            env.step(env.action_of(policy))
+
+
+@numba.njit
+def _entry(column, i):
+    return column[i]
+
+
+@numba.njit
+def _of_next(column, i):
+    return _entry(column, i + 1)
+
+
+@numba.njit("float64(float64)")
+def _doubled(x):
+    return 2.0 * x
+
+
+def _made(helper: Callable[..., float]) -> Callable[..., None]:
+    def calls(queue, size, now, parameters, scores):
+        for i in range(size):
+            scores[i] = _doubled(helper(queue.arrival, i))
+
+    return calls
+
+
+def test_what_a_rule_calls_is_checked_too(workload, refused):
+    with refused("policy 'mine'", OUTSIDE):
+        simulate(workload, Policy("mine", _made(_of_next)))
+    expected = simulate(workload, "fcfs").finish_s.tolist()
+    assert simulate(workload, Policy("mine", _made(_entry))).finish_s.tolist() == expected
+
+
+def whole_columns(queue, size, now, parameters, scores):
+    scores[:] = queue.arrival - queue.arrival.mean() + 0.0 * queue.remaining[-1]
+    queue.memory[:] += 1.0
+    if not (len(scores) == len(queue.request) == queue.length == size):
+        scores[:] = np.nan
+
+
+@pytest.mark.parametrize("way", ["plain", "interpreted", "events"])
+def test_columns_are_as_long_as_the_queue(workload, way):
+    schedule = simulate(workload, Policy("mine", whole_columns, **WAYS[way]))
+    assert schedule.finish_s.tolist() == simulate(workload, "fcfs").finish_s.tolist()
+
+
+def test_a_rule_of_ours_without_its_parameters(workload, refused):
+    rules = [find("dysta").score, find("evolved").score]
+    for policy in (Policy("mine", rule, interpreted=each) for rule in rules for each in (0, 1)):
+        for way in (simulate, lambda *given: Machine(given[0], "static").choose(given[1])):
+            with refused("policy 'mine'", OUTSIDE, "parameters"):
+                way(workload, policy)
+
+
+def theirs(function: FunctionType) -> FunctionType:
+    """The same function, as if it were of another package."""
+    copy = FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copy.__module__ = "theirs"
+    return copy
+
+
+@pytest.mark.parametrize("name", names())
+def test_rules_of_ours_keep_to_the_rules(name):
+    """They run without the checks that rules of others get."""
+    policy = find(name)
+    checked = replace(policy, score=theirs(policy.score))
+    for scenario, load in (("multi-attnn", 1.05), ("multi-cnn", 1.5)):
+        workload = generate(load_scenario(scenario).varied(load=load, requests=100), 0)
+        one, other = (simulate(workload, each, record=True) for each in (policy, checked))
+        assert one.ran.tolist() == other.ran.tolist()
+
+
+# --- features and rewards ------------------------------------------------------------------------
+
+
+def feature_reads_beyond(queue, i, whole):
+    return queue.remaining[i + whole.length]
+
+
+def feature_reads_far(queue, whole):
+    return queue.remaining[whole.length]
+
+
+def feature_writes(queue, i, whole):
+    queue.request[i] = 0
+    return 1.0
+
+
+def feature_calls(queue, i, whole):
+    return _of_next(queue.remaining, i + whole.length)
+
+
+def reward_reads_beyond(accrued, queue, memory):
+    return queue.remaining[queue.length]
+
+
+def reward_writes_beyond(accrued, queue, memory):
+    memory[int(8 + accrued.turnaround)] = 1.0
+    return 0.0
+
+
+def reward_writes(accrued, queue, memory):
+    queue.remaining[:] = 0.0
+    return 0.0
+
+
+SHOWN = {
+    "request": Feature("mine", "", feature_reads_beyond),
+    "kept": Feature("mine", "", feature_reads_beyond, kept=True),
+    "queue": Feature("mine", "", feature_reads_far, of_queue=True),
+    "writes": Feature("mine", "", feature_writes),
+    "calls": Feature("mine", "", feature_calls),
+}
+PAID = {
+    "reads": Reward("mine", "", reward_reads_beyond),
+    "memory": Reward("mine", "", reward_writes_beyond),
+    "writes": Reward("mine", "", reward_writes),
+}
+
+
+def play(vectorized, **arguments):
+    usual = {"requests": 5, "slots": 4, **arguments}
+    if vectorized:
+        env = gym.make_vec(ID, num_envs=3, vectorization_mode="vector_entry_point", **usual)
+    else:
+        env = gym.make(ID, **usual).unwrapped
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step(np.zeros(3, np.int64) if vectorized else 0)
+
+
+@pytest.mark.parametrize("vectorized", [False, True])
+@pytest.mark.parametrize("case", SHOWN)
+def test_features_that_are_refused(refused, vectorized, case):
+    how = "only read" if case == "writes" else "IndexError"
+    with refused("feature 'mine'", "formula", how):
+        play(vectorized, features=["size", SHOWN[case], "length"])
+
+
+@pytest.mark.parametrize("vectorized", [False, True])
+@pytest.mark.parametrize("case", PAID)
+def test_rewards_that_are_refused(refused, vectorized, case):
+    how = "only read" if case == "writes" else "IndexError"
+    with refused("reward 'mine'", "formula", how):
+        play(vectorized, reward=PAID[case])
+
+
+def test_formulas_of_ours_keep_to_the_rules():
+    features = [replace(each, formula=theirs(each.formula)) for each in FEATURES.own.values()]
+    for name, reward in REWARDS.own.items():
+        checked = replace(reward, formula=theirs(reward.formula))
+        ours, others = (
+            gym.make(ID, requests=20, slots=4, load=1.3, features=shown, reward=paid).unwrapped
+            for shown, paid in ((list(FEATURES.own), name), (features, checked))
+        )
+        ended = False
+        assert np.array_equal(ours.reset(seed=0)[0], others.reset(seed=0)[0])
+        while not ended:
+            one, other = ours.step(0), others.step(0)
+            assert np.array_equal(one[0], other[0]) and one[1] == other[1]
+            ended = one[2]
