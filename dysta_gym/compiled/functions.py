@@ -28,21 +28,24 @@ def compiled(
     *,
     cache: bool = True,
     inline: bool = False,
+    alone: bool = False,
 ) -> Callable[[Function], Function]:
     """Compile a function with Numba for one signature, when it is first used.
 
-    It runs without the interpreter's lock, and divides as NumPy does: by zero gives infinity or
-    NaN. ``compile(signature)`` of what this returns compiles it at once.
+    It runs without the interpreter's lock, unless ``alone``, and divides as NumPy does: by zero
+    gives infinity or NaN. ``compile(signature)`` of what this returns compiles it at once.
 
     Args:
         signature: Types of the arguments and of the result; None for what compiled functions call,
             with whatever types, and Python runs as it stands.
         cache: Keep the code on disk (see `dysta_gym.compiled.cache`).
         inline: Copy it into its callers, which spares a call that hands over dozens of columns.
+        alone: Keep the interpreter's lock, where Python calls it: no other thread sees half of what
+            it does, and a call of less than a microsecond is faster.
     """
     options = {
         "nopython": True,
-        "nogil": True,
+        "nogil": not alone,
         "error_model": "numpy",
         "forceinline": inline,
         "no_cfunc_wrapper": True,
