@@ -104,8 +104,9 @@ class SparseMultiDNNVectorEnv(
         self.single_observation_space = self.settings.observation_space()
         self.action_space = batch_space(self.single_action_space, count)
         self.observation_space = batch_space(self.single_observation_space, count)
-        self._mode = mode
+        self._mode, self._limited = mode, limit > 0
         self._seeded = np.zeros(count, np.bool_)
+        self._running = False
         self._given: dict[int, Machine] = {}
         self._batch = Batch(
             self.settings, count, mode, most if count >= _WORTH_THREADS else 1, limit
@@ -113,7 +114,8 @@ class SparseMultiDNNVectorEnv(
         self._guard()
 
     def _break_off(self) -> None:
-        self._seeded[:] = False  # nobody knows what has been done: reset first
+        self._running = False  # nobody knows what has been done: reset first
+        self._seeded[:] = False
         self._batch.break_off()
 
     def reset(
@@ -139,8 +141,10 @@ class SparseMultiDNNVectorEnv(
                 self._given |= {index: machine for index, (machine, _) in guests.items()}
                 episodes = {index: episode for index, (_, episode) in guests.items()}
                 self._batch.start(chosen, has_seed, seeds, reseeded, episodes)
+                result = self._owned(self._batch.outcome.observations), self._infos(chosen)
                 self._seeded |= chosen
-                return self._owned(self._batch.outcome.observations), self._infos(chosen)
+                self._running = True
+                return result
             except BaseException:  # an interrupt, or what a formula raises
                 self._break_off()
                 raise
@@ -225,7 +229,7 @@ class SparseMultiDNNVectorEnv(
                 reset, or one has ended and does not start over by itself.
         """
         with self._lock:
-            if not self._seeded.all():
+            if not self._running:
                 raise DystaError("step: no episode is running; call reset first")
             ended = self._batch.ended
             if self._mode == AutoresetMode.DISABLED and ended.any():
@@ -282,8 +286,8 @@ class SparseMultiDNNVectorEnv(
 
     def _last_infos(self) -> dict[str, Any]:
         """What is said of the episodes that the last step has ended, if any."""
-        terminated, truncated = self._owned(self._batch.outcome.terminated), self._batch.truncated
-        ended = terminated | truncated if truncated.any() else terminated
+        terminated = self._owned(self._batch.outcome.terminated)
+        ended = terminated | self._batch.truncated if self._limited else terminated
         if not ended.any():
             return {}
         told = {}

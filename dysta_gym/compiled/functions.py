@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import sys
 import uuid
 from collections.abc import Callable
@@ -21,6 +22,14 @@ from dysta_gym.compiled.digest import Digest
 from dysta_gym.errors import DystaError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+if hasattr(os, "register_at_fork"):
+    # A child would wait for ever for a thread that compiles, and that only its parent has.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
 
 
 def compiled(
