@@ -221,7 +221,10 @@ def _play(batch: int, index: int, action: int) -> None:
         last = read_outcome(shared.last)
         for feature in range(outcome.observations.shape[1]):
             last.observations[index, feature] = outcome.observations[index, feature]
+        for slot in range(outcome.masks.shape[1]):
+            last.masks[index, slot] = outcome.masks[index, slot]
         last.time_s[index] = outcome.time_s[index]
+        last.queue_size[index] = outcome.queue_size[index]
         last.invalid[index] = outcome.invalid[index]
         reward = outcome.rewards[index]
         _renew(batch, index, _next_seed(shared, index))
@@ -279,7 +282,6 @@ class Batch:
         self._visiting: dict[int, Episode] = {}
         # Two to fill in turn, and what the last steps of episodes showed.
         self._outcomes = [new_outcome(count, settings.slots, settings.observed()) for _ in range(3)]
-        self.last.masks[:, 0] = True  # as at the end of any episode
         store, reference = settings.store, reference_split(settings.split)
         generate(settings.scenario, 0, split=settings.split)  # refuses what cannot be drawn
         planned = plan(settings.scenario, settings.split)

@@ -29,6 +29,10 @@ from dysta_gym.traces import SPLITS, TraceStore, reference_split
 from dysta_gym.workloads import Scenario, Workload, load_scenario, requests_under
 
 
+class _NotDrawnError(DystaError, TypeError):
+    """A render mode; by a TypeError, Stable-Baselines3 knows that it has to go without."""
+
+
 class Settings:
     """The arguments of ``SparseMultiDNN-v0``, checked; see `dysta_gym.envs.SparseMultiDNNEnv`.
 
@@ -67,7 +71,7 @@ class Settings:
         render_mode: None = None,
     ) -> None:
         if render_mode is not None:
-            raise DystaError(
+            raise _NotDrawnError(
                 f"render_mode: {shown(render_mode)} is not allowed; it must be None, for nothing "
                 "is drawn"
             )

@@ -96,13 +96,16 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
 
     ## Episode End
 
-    Termination when every request is finished; there is no truncation. With decisions at layers,
+    Termination when every request is finished; truncation only after the ``max_episode_steps`` of
+    ``gym.make`` or ``gym.make_vec``, if they are given one. With decisions at layers,
     the number of steps is the number of layers of all requests.
 
     ## Info
 
     ``time_s``, ``queue_size``, ``action_mask``, ``invalid_action``; in the last step ``metrics``,
-    as of `dysta_gym.metrics.measure`.
+    as of `dysta_gym.metrics.measure`. With ``metrics="always"``, every info has them, NaN before
+    the end, for recorders that want the same keys in every step, such as Minari's:
+    ``minari.DataCollector(gym.make("SparseMultiDNN-v0", metrics="always"), record_infos=True)``.
 
     ## Arguments
 
@@ -112,6 +115,13 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
 
     env = gym.make("SparseMultiDNN-v0", scenario="multi-attnn", load=1.05, slots=64)
     ```
+
+    Processes that have not imported ``dysta_gym``, such as the workers of Stable-Baselines3, RLlib
+    or `gymnasium.vector.AsyncVectorEnv` where they are spawned, find it by the name
+    ``"dysta_gym:SparseMultiDNN-v0"``, which imports the package. What an environment has been told
+    stays, but for the penalty: ``env.unwrapped.penalty`` may be set at any time. Its calls come one
+    after the other, from whatever threads, and after one that was broken off it goes on, or asks
+    for another `reset`.
 
     | Parameter        | Type          | Default         | Description                             |
     |------------------|---------------|-----------------|-----------------------------------------|
@@ -127,6 +137,8 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
     | `penalty`        | float         | `100.0`         | ANTT that a violation rate of 1 weighs  |
     | `split`          | str           | `"train"`       | inputs that requests are drawn from     |
     | `decisions`      | str           | `"layers"`      | see Action Space                        |
+    | `metrics`        | str           | `"end"`         | `"end"` or `"always"`, see Info         |
+    | `render_mode`    | None          | `None`          | nothing is drawn                        |
 
     ## Version History
 

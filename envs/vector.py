@@ -45,14 +45,15 @@ class SparseMultiDNNVectorEnv(
 
     Observations, rewards, infos and metrics equal those of so many single environments with the
     same seeds, to the last bit; see `dysta_gym.envs.SparseMultiDNNEnv` for what they are, and for
-    the arguments beside these:
+    the arguments beside these (but ``metrics``, which only a single environment has):
 
-    | Parameter        | Type | Default      | Description                                |
-    |------------------|------|--------------|--------------------------------------------|
-    | `num_envs`       | int  | `1`          | environments                               |
-    | `autoreset_mode` | str  | `"NextStep"` | `"NextStep"`, `"SameStep"` or `"Disabled"` |
-    | `copy`           | bool | `True`       | whether to return arrays of their own      |
-    | `threads`        | int  | all cores    | threads that share a step at most          |
+    | Parameter           | Type | Default      | Description                                |
+    |---------------------|------|--------------|--------------------------------------------|
+    | `num_envs`          | int  | `1`          | environments                               |
+    | `autoreset_mode`    | str  | `"NextStep"` | `"NextStep"`, `"SameStep"` or `"Disabled"` |
+    | `copy`              | bool | `True`       | whether to return arrays of their own      |
+    | `threads`           | int  | all cores    | threads that share a step at most          |
+    | `max_episode_steps` | int  | any number   | steps after which episodes are truncated   |
 
     Without ``copy``, arrays are reused: what a step returns stays as it is until the step after the
     next one, and must not be written to. The environments of ``reset(seed=s)`` have the seeds
