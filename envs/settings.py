@@ -33,6 +33,10 @@ class _NotDrawnError(DystaError, TypeError):
     """A render mode; by a TypeError, Stable-Baselines3 knows that it has to go without."""
 
 
+class _FixedError(DystaError, AttributeError):
+    """An attribute that cannot be set."""
+
+
 class Settings:
     """The arguments of ``SparseMultiDNN-v0``, checked; see `dysta_gym.envs.SparseMultiDNNEnv`.
 
@@ -195,7 +199,7 @@ class Settings:
 
 def fixed(name: str, value: object) -> DystaError:
     """The error where somebody sets what an environment keeps."""
-    return DystaError(
+    return _FixedError(
         f"{name}: {shown(value)} cannot be set in an environment that is there; "
         f"make a new one with the {name} that it should have"
     )

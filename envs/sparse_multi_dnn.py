@@ -189,7 +189,8 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
             self._episode, self.machine = episode, machine
             self._pending = unmeasured(workload) if self._always else None
             self._place()
-            start(*self._addresses, 0)
+            at, to = self._addresses
+            start(at, to, 0)
             info = {
                 "time_s": self._outcome.time_s.item(),
                 "queue_size": self._outcome.queue_size.item(),

@@ -406,10 +406,6 @@ class Missing:
 for name in Missing.names:
     sys.modules.pop(name, None)
 sys.meta_path.insert(0, Missing())
-
-from llvmlite import binding
-known = binding.address_of_symbol
-binding.address_of_symbol = lambda name: None if name == "sched_yield" else known(name)
 '''
 PLAYED = """
 import gymnasium as gym
