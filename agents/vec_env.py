@@ -157,18 +157,20 @@ class SparseMultiDNNVecEnv(VecEnv):
         Raises:
             DystaError: If an action is not in the action space, or there was no reset.
         """
-        observations, rewards, ended, _, infos = self.envs.step(self._actions)
+        observations, rewards, terminated, truncated, infos = self.envs.step(self._actions)
+        ended = terminated | truncated
         self._returns += rewards
         self._lengths += 1
         reports: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         for index in np.flatnonzero(ended).tolist():
-            reports[index] = self._last_info(index, infos)
+            cut = bool(truncated[index] and not terminated[index])
+            reports[index] = self._last_info(index, infos, cut)
             self.reset_infos[index] = _info_of(infos, index)
         # The vector environment's own arrays change after another two steps; a replay of one's own
         # may hold them longer. This costs far less than what SB3 does with them.
-        return observations.copy(), rewards.astype(np.float32), ended.copy(), reports
+        return observations.copy(), rewards.astype(np.float32), ended, reports
 
-    def _last_info(self, index: int, infos: Mapping[str, Any]) -> dict[str, Any]:
+    def _last_info(self, index: int, infos: Mapping[str, Any], cut: bool) -> dict[str, Any]:
         """The info of a step that ends an episode."""
         episode = {
             "r": round(self._returns[index].item(), 6),
@@ -179,7 +181,7 @@ class SparseMultiDNNVecEnv(VecEnv):
         return {
             **_info_of(infos["final_info"], index),
             "episode": episode,
-            "TimeLimit.truncated": False,
+            "TimeLimit.truncated": cut,
             "terminal_observation": infos["final_obs"][index],
         }
 

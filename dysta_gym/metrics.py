@@ -28,6 +28,7 @@ from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, borrow
 from dysta_gym.machine.machine import Schedule
 from dysta_gym.sealing import opened
+from dysta_gym.workloads import Workload
 
 
 class Metric(NamedTuple):
@@ -287,3 +288,9 @@ def measure(schedule: Schedule) -> dict[str, float]:
     values = measured(schedule, priorities)
     labels = names(priorities, workload.store.models)
     return {labels[i]: float(values[i]) for i in occurring(values)}
+
+
+def unmeasured(workload: Workload) -> dict[str, float]:
+    """What `measure` will tell of a workload, by the same names: NaN, as long as it runs."""
+    models = [workload.store.models[index] for index in np.unique(workload.model)]
+    return dict.fromkeys(names(np.unique(workload.priority), models), np.nan)

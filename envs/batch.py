@@ -95,7 +95,10 @@ class Shared(NamedTuple):
         homes: Address of the episode that drawn workloads go to.
         requests: Address of the columns that they are drawn into.
         streams: Each one's own random stream.
+        limit: Steps of an episode at most; 0 for any number.
+        steps: Steps of its episode so far.
         ended: Whether the episode has ended.
+        truncated: Whether the last step has ended it for its length.
         priorities: Priorities that metrics are reported for, shape ``(priorities,)``.
         metrics: Metrics of the last finished episode, in the order of `dysta_gym.metrics.names`;
             NaN where its workload was given.
@@ -109,7 +112,10 @@ class Shared(NamedTuple):
     homes: Ints
     requests: Ints
     streams: NDArray[np.uint64]
+    limit: int
+    steps: Ints
     ended: Bools
+    truncated: Bools
     priorities: Floats
     metrics: Floats
 
@@ -120,7 +126,9 @@ _SHARED_TYPE = types.NamedTuple(
         *(types.int64,) * 4,
         *(INTS_TYPE,) * 3,
         types.uint64[:, ::1],
-        types.boolean[::1],
+        types.int64,
+        INTS_TYPE,
+        *(types.boolean[::1],) * 2,
         FLOATS_TYPE,
         types.float64[:, ::1],
     ],
@@ -157,6 +165,7 @@ def _renew(batch: int, index: int, seed: int) -> None:
     shared.episodes[index] = home
     start(home, shared.outcome, index)
     shared.ended[index] = False
+    shared.steps[index] = 0
 
 
 @compiled(None, inline=True)
@@ -187,16 +196,22 @@ def _measure(at: int, priorities: Floats, out: Floats) -> None:
 def _play(batch: int, index: int, action: int) -> None:
     """A step of one environment of a batch."""
     shared = _read_shared(batch)
+    shared.truncated[index] = False
     if shared.ended[index]:
         if shared.mode == _NEXT_STEP:
             _renew(batch, index, _next_seed(shared, index))
         return
     turn(shared.episodes[index], shared.outcome, index, action)
     outcome = read_outcome(shared.outcome)
-    if not outcome.terminated[index]:
+    terminated = outcome.terminated[index]
+    shared.steps[index] += 1
+    shared.truncated[index] = shared.steps[index] == shared.limit
+    if not terminated and not shared.truncated[index]:
         return
     shared.ended[index] = True
-    if shared.episodes[index] == shared.homes[index]:
+    if not terminated:
+        pass  # there are no metrics of what has not been finished
+    elif shared.episodes[index] == shared.homes[index]:
         _measure(shared.episodes[index], shared.priorities, shared.metrics[index])
     else:  # its priorities and models may be others
         for metric in range(shared.metrics.shape[1]):
@@ -205,12 +220,15 @@ def _play(batch: int, index: int, action: int) -> None:
         last = read_outcome(shared.last)
         for feature in range(outcome.observations.shape[1]):
             last.observations[index, feature] = outcome.observations[index, feature]
+        for slot in range(outcome.masks.shape[1]):
+            last.masks[index, slot] = outcome.masks[index, slot]
         last.time_s[index] = outcome.time_s[index]
+        last.queue_size[index] = outcome.queue_size[index]
         last.invalid[index] = outcome.invalid[index]
         reward = outcome.rewards[index]
         _renew(batch, index, _next_seed(shared, index))
         outcome.rewards[index] = reward
-        outcome.terminated[index] = True
+        outcome.terminated[index] = terminated
 
 
 _STEP, _LEFT, _GIVEN, _SEEDED, _NEXT = range(5)
@@ -236,6 +254,7 @@ def _act(batch: int, index: int, what: int, action: int, reseeded: bool, seed: i
     if what == _GIVEN:
         start(shared.episodes[index], shared.outcome, index)
         shared.ended[index] = False
+        shared.steps[index] = 0
     else:
         _renew(batch, index, seed if what == _SEEDED else _next_seed(shared, index))
 
@@ -248,18 +267,20 @@ class Batch:
         count: How many there are.
         mode: When they start over.
         threads: Threads that share a call at most.
+        limit: Steps of an episode at most; 0 for any number.
 
     Attributes:
         metric_names: Names of the columns of `metrics`.
     """
 
-    def __init__(self, settings: Settings, count: int, mode: AutoresetMode, threads: int) -> None:
+    def __init__(
+        self, settings: Settings, count: int, mode: AutoresetMode, threads: int, limit: int
+    ) -> None:
         self._settings, self._count, self._threads = settings, count, threads
         self._frame = 0
         self._visiting: dict[int, Episode] = {}
         # Two to fill in turn, and what the last steps of episodes showed.
         self._outcomes = [new_outcome(count, settings.slots, settings.observed()) for _ in range(3)]
-        self.last.masks[:, 0] = True  # as at the end of any episode
         store, reference = settings.store, reference_split(settings.split)
         generate(settings.scenario, 0, split=settings.split)  # refuses what cannot be drawn
         planned = plan(settings.scenario, settings.split)
@@ -286,7 +307,10 @@ class Batch:
             homes=np.zeros(count, np.int64),
             requests=np.zeros(count, np.int64),
             streams=np.zeros((count, WIDTH), np.uint64),
+            limit=limit,
+            steps=np.zeros(count, np.int64),
             ended=np.zeros(count, np.bool_),
+            truncated=np.zeros(count, np.bool_),
             priorities=priorities,
             metrics=np.zeros((count, len(self.metric_names))),
         )
@@ -321,6 +345,11 @@ class Batch:
     def ended(self) -> Bools:
         """Whether the episode of each has ended, shape ``(environments,)``."""
         return self._shared.ended
+
+    @property
+    def truncated(self) -> Bools:
+        """Whether the last step has ended it for its length, same shape."""
+        return self._shared.truncated
 
     @property
     def outcome(self) -> Outcome:
@@ -392,10 +421,14 @@ class Batch:
 
     def _visit(self, index: int, episode: Episode) -> None:
         """Let an environment play an episode from elsewhere."""
-        visited = Placed(episode, EPISODE_TYPE)
-        self._shared.episodes[index] = visited.address
-        # What it played before may go only now.
-        self._visiting[index], self._visited[index] = episode, visited
+        # Should this be broken off, nothing is read before everyone starts anew.
+        self._visiting[index], self._visited[index] = episode, Placed(episode, EPISODE_TYPE)
+        self._shared.episodes[index] = self._visited[index].address
+
+    def break_off(self) -> None:
+        """A call has not come to its end: everyone starts anew next."""
+        for outcome in self._outcomes:
+            outcome.filled[:] = self._settings.slots  # as far as anything may have been written
 
     def __getstate__(self) -> dict[str, Any]:
         away = self._shared.episodes != self._shared.homes

@@ -107,9 +107,13 @@ def _take(at: int) -> bool:
 @compiled(types.void(types.intp, types.intp))
 def _lead(at: int, batch: int) -> None:
     """Do all the work, with whoever helps."""
-    shared = _read_job(at).shared
-    total = _read_job(at).what.size
+    job = _read_job(at)
+    shared, total = job.shared, job.what.size
     _wait(shared, total)  # for the call before, if that was broken off
+    if shared[_FAILED]:  # which nobody has asked for since
+        shared[_FAILED] = 0
+        for index in range(total):
+            job.failed[index] = False
     atomic_store(shared, _BATCH, batch)
     atomic_store(shared, _DONE, 0)
     atomic_store(shared, _NEXT, 0)
@@ -176,19 +180,18 @@ class Crew:
 
     def _begin(self) -> None:
         """Nobody helps, and nothing is left to be done."""
-        self._lock, self._process = threading.Lock(), os.getpid()
+        self._process = os.getpid()
         self.job.shared[:] = 0
         self.job.shared[[_NEXT, _DONE]] = self.job.what.size
 
     def run(self, batch: int) -> None:
-        """Do the job for the batch at this address."""
+        """Do the job for the batch at this address; for one caller at a time."""
         if self._process != os.getpid():  # a child, whose parent may have been at work
             self._begin()
-        with self._lock:
-            if self.threads > 1:
-                missing = self.threads - 1 - int(self.job.shared[_HELPERS])
-                _helpers_here().call(self._placed, missing, self.threads - 1)
-            _lead(self._placed.address, batch)
+        if self.threads > 1:
+            missing = self.threads - 1 - int(self.job.shared[_HELPERS])
+            _helpers_here().call(self._placed, missing, self.threads - 1)
+        _lead(self._placed.address, batch)
 
     def failures(self) -> Ints:
         """The environments in which the last call has raised something."""

@@ -432,8 +432,22 @@ def _report(episode: Episode, outcome: Outcome, at: int, to: int, index: int) ->
     outcome.queue_size[index] = episode.state.counters[SIZE]
 
 
-@compiled(types.void(types.intp, types.intp, types.int64, types.int64))
-def turn(at: int, to: int, index: int, action: int) -> None:
+@compiled(None, inline=True)
+def _told(outcome: Outcome, index: int) -> tuple[float, bool, bool, float, int]:
+    return (
+        outcome.rewards[index],
+        outcome.terminated[index],
+        outcome.invalid[index],
+        outcome.time_s[index],
+        outcome.queue_size[index],
+    )
+
+
+_TOLD_TYPE = types.Tuple([types.float64, types.boolean, types.boolean, types.float64, types.int64])
+
+
+@compiled(_TOLD_TYPE(types.intp, types.intp, types.int64, types.int64), alone=True)
+def turn(at: int, to: int, index: int, action: int) -> tuple[float, bool, bool, float, int]:
     """One step of one environment.
 
     Args:
@@ -441,13 +455,17 @@ def turn(at: int, to: int, index: int, action: int) -> None:
         to: Address of the outcome.
         index: Its row in the outcome.
         action: The slot that runs.
+
+    Returns:
+        Of the outcome, what Python would need a call each to read: the reward, whether the episode
+        has ended, whether the action was an empty slot, the time and the requests in the queue.
     """
     episode, outcome = read_episode(at), read_outcome(to)
     state = episode.state
     if state.counters[SIZE] == 0:  # someone else has run the machine to its end
         outcome.rewards[index], outcome.terminated[index] = 0.0, True
         _report(episode, outcome, at, to, index)
-        return
+        return _told(outcome, index)
     invalid = action >= state.counters[SIZE]
     slot = 0 if invalid else action
     arrived, expected = state.counters[ARRIVED], episode.queue.remaining[slot]
@@ -464,9 +482,10 @@ def turn(at: int, to: int, index: int, action: int) -> None:
     outcome.terminated[index] = state.counters[SIZE] == 0
     outcome.invalid[index] = invalid
     _report(episode, outcome, at, to, index)
+    return _told(outcome, index)
 
 
-@compiled(types.void(types.intp, types.intp, types.int64))
+@compiled(types.void(types.intp, types.intp, types.int64), alone=True)
 def start(at: int, to: int, index: int) -> None:
     """Start the episode of one environment, given as in `turn`."""
     episode, outcome = read_episode(at), read_outcome(to)

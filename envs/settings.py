@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -27,7 +28,8 @@ from dysta_gym.envs.episode import (
     observer,
     payer,
 )
-from dysta_gym.errors import DystaError, one_of
+from dysta_gym.envs.guarded import Guarded
+from dysta_gym.errors import DystaError, one_of, shown
 from dysta_gym.features import DEFAULT, Feature, Whole, select
 from dysta_gym.information import ALL_LEVELS, estimates
 from dysta_gym.machine.queue import QUEUE_TYPE, Queue, Tables
@@ -36,6 +38,14 @@ from dysta_gym.rewards import Reward
 from dysta_gym.sealing import opened
 from dysta_gym.traces import SPLITS, TraceStore, reference_split
 from dysta_gym.workloads import Scenario, Workload, load_scenario, requests_under
+
+
+class _NotDrawnError(DystaError, TypeError):
+    """A render mode; by a TypeError, Stable-Baselines3 knows that it has to go without."""
+
+
+class _FixedError(DystaError, AttributeError):
+    """An attribute that cannot be set."""
 
 
 class Settings:
@@ -51,6 +61,8 @@ class Settings:
         penalty: ANTT that a violation rate of 1 weighs.
         split: Inputs that requests are drawn from.
         decisions: When an action is asked for.
+
+    All but the penalty stay as they are: spaces, tables and compiled code are made from them.
 
     Raises:
         DystaError: If an argument is not allowed.
@@ -71,7 +83,13 @@ class Settings:
         penalty: float = 100.0,
         split: str = "train",
         decisions: str = "layers",
+        render_mode: None = None,
     ) -> None:
+        if render_mode is not None:
+            raise _NotDrawnError(
+                f"render_mode: {shown(render_mode)} is not allowed; it must be None, for nothing "
+                "is drawn"
+            )
         for name, value, choices in (
             ("level", level, ALL_LEVELS),
             ("split", split, SPLITS),
@@ -93,6 +111,11 @@ class Settings:
     def _compile(self) -> None:
         self._pay, self._observe = payer(self.reward), observer(self.features)
         self._keep = keeper(kept_of(self.features))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_keep" in vars(self) and name != "penalty":  # the last that is made
+            raise fixed(name, value)
+        super().__setattr__(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
         compiled = ("_pay", "_observe", "_keep")
@@ -210,6 +233,81 @@ class Settings:
 
 def _fails(whose: str, error: Exception) -> str:
     return f"the formula of {whose} fails ({type(error).__name__}: {error})"
+
+
+def fixed(name: str, value: object) -> DystaError:
+    """The error where somebody sets what an environment keeps."""
+    return _FixedError(
+        f"{name}: {shown(value)} cannot be set in an environment that is there; "
+        f"make a new one with the {name} that it should have"
+    )
+
+
+FIXED = frozenset(
+    {*inspect.signature(Settings).parameters, "settings", "store", "render_mode"} - {"penalty"}
+)
+"""Attributes of environments that stay as they are."""
+
+
+class Told(Guarded):
+    """An environment that shows what it has been told, and keeps to it."""
+
+    settings: Settings
+    _fixed: ClassVar[frozenset[str]] = FIXED
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._fixed and "settings" in vars(self):
+            raise fixed(name, value)
+        super().__setattr__(name, value)
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario, at the load asked for."""
+        return self.settings.scenario
+
+    @property
+    def store(self) -> TraceStore:
+        """Its traces."""
+        return self.settings.store
+
+    @property
+    def level(self) -> str:
+        """The level of information that is observed."""
+        return self.settings.level
+
+    @property
+    def slots(self) -> int:
+        """Requests that can be chosen from."""
+        return self.settings.slots
+
+    @property
+    def reward(self) -> str:
+        """Name of the reward."""
+        return self.settings.reward.name
+
+    @property
+    def split(self) -> str:
+        """Inputs that requests are drawn from."""
+        return self.settings.split
+
+    @property
+    def decisions(self) -> str:
+        """When an action is asked for."""
+        return self.settings.decisions
+
+    @property
+    def penalty(self) -> float:
+        """ANTT that a violation rate of 1 weighs; the only argument that may be set, from now on.
+
+        Raises:
+            DystaError: If it is set to what is no number, not finite or below 0.
+        """
+        return self.settings.penalty
+
+    @penalty.setter
+    def penalty(self, penalty: float) -> None:
+        with self._lock:
+            self.settings.penalty = penalty
 
 
 def _kept(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from operator import index
-from typing import Any, SupportsFloat, SupportsIndex
+from typing import Any, SupportsFloat, SupportsIndex, cast
 
 import gymnasium as gym
 import numpy as np
@@ -19,23 +19,22 @@ from dysta_gym.envs.episode import (
     start,
     turn,
 )
-from dysta_gym.envs.settings import Settings, checked_options
-from dysta_gym.errors import DystaError
+from dysta_gym.envs.settings import FIXED, Settings, Told, checked_options
+from dysta_gym.errors import DystaError, one_of
 from dysta_gym.features import DEFAULT, TABLE, page, select
 from dysta_gym.machine.machine import Machine
-from dysta_gym.metrics import measure
+from dysta_gym.metrics import measure, unmeasured
 from dysta_gym.policies import Policy, find
 from dysta_gym.rewards import page as rewards_page
 from dysta_gym.signatures import takes
-from dysta_gym.traces import TraceStore
 from dysta_gym.workloads import Scenario, Workload, generate
 
-_PLACES = {"_at", "_to", "_observation", "_mask"}
-"""Attributes that are places in memory, and are not copied."""
+_METRICS = ("end", "always")
+"""In which steps the metrics of an episode are told."""
 
 
 @takes(Settings)
-class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
+class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
     """Several sparse neural networks share one accelerator; the agent says whose layer runs next.
 
     ## Description
@@ -97,13 +96,16 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     ## Episode End
 
-    Termination when every request is finished; there is no truncation. With decisions at layers,
+    Termination when every request is finished; truncation only after the ``max_episode_steps`` of
+    ``gym.make`` or ``gym.make_vec``, if they are given one. With decisions at layers,
     the number of steps is the number of layers of all requests.
 
     ## Info
 
     ``time_s``, ``queue_size``, ``action_mask``, ``invalid_action``; in the last step ``metrics``,
-    as of `dysta_gym.metrics.measure`.
+    as of `dysta_gym.metrics.measure`. With ``metrics="always"``, every info has them, NaN before
+    the end, for recorders that want the same keys in every step, such as Minari's:
+    ``minari.DataCollector(gym.make("SparseMultiDNN-v0", metrics="always"), record_infos=True)``.
 
     ## Arguments
 
@@ -113,6 +115,13 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     env = gym.make("SparseMultiDNN-v0", scenario="multi-attnn", load=1.05, slots=64)
     ```
+
+    Processes that have not imported ``dysta_gym``, such as the workers of Stable-Baselines3, RLlib
+    or `gymnasium.vector.AsyncVectorEnv` where they are spawned, find it by the name
+    ``"dysta_gym:SparseMultiDNN-v0"``, which imports the package. What an environment has been told
+    stays, but for the penalty: ``env.unwrapped.penalty`` may be set at any time. Its calls come one
+    after the other, from whatever threads, and after one that was broken off it goes on, or asks
+    for another `reset`.
 
     | Parameter        | Type          | Default         | Description                             |
     |------------------|---------------|-----------------|-----------------------------------------|
@@ -128,6 +137,8 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
     | `penalty`        | float         | `100.0`         | ANTT that a violation rate of 1 weighs  |
     | `split`          | str           | `"train"`       | inputs that requests are drawn from     |
     | `decisions`      | str           | `"layers"`      | see Action Space                        |
+    | `metrics`        | str           | `"end"`         | `"end"` or `"always"`, see Info         |
+    | `render_mode`    | None          | `None`          | nothing is drawn                        |
 
     ## Version History
 
@@ -136,60 +147,29 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012, as Gymnasium declares it
 
+    _stays = frozenset({"_at", "_to", "_addresses", "_observation", "_mask"})  # places in memory
+    _fixed = FIXED | {"metrics"}
+
     def __init__(
-        self, scenario: str | Mapping[str, Any] | Scenario = "multi-attnn", **settings: Any
+        self,
+        scenario: str | Mapping[str, Any] | Scenario = "multi-attnn",
+        *,
+        metrics: str = "end",
+        **settings: Any,
     ) -> None:
         """Raises `DystaError` if an argument is not allowed."""
+        if metrics not in _METRICS:
+            raise one_of("metrics", metrics, _METRICS)
         self.settings = Settings(scenario, **settings)
         self.action_space = self.settings.action_space()
         self.observation_space = self.settings.observation_space()
         self.machine: Machine | None = None
         self._slots = self.settings.slots
+        self._always = metrics == "always"
+        self._pending: dict[str, float] | None = None  # metrics until the end, if they are told
+        self._running = False
         self._outcome = new_outcome(1, self.settings.slots, self.settings.observed())
-
-    @property
-    def scenario(self) -> Scenario:
-        """The scenario, at the load asked for."""
-        return self.settings.scenario
-
-    @property
-    def store(self) -> TraceStore:
-        """Its traces."""
-        return self.settings.store
-
-    @property
-    def level(self) -> str:
-        """The level of information that is observed."""
-        return self.settings.level
-
-    @property
-    def slots(self) -> int:
-        """Requests that can be chosen from."""
-        return self.settings.slots
-
-    @property
-    def reward(self) -> str:
-        """Name of the reward."""
-        return self.settings.reward.name
-
-    @property
-    def split(self) -> str:
-        """Inputs that requests are drawn from."""
-        return self.settings.split
-
-    @property
-    def decisions(self) -> str:
-        """When an action is asked for."""
-        return self.settings.decisions
-
-    @property
-    def penalty(self) -> float:
-        """ANTT that a violation rate of 1 weighs, from now on."""
-        return self.settings.penalty
-
-    @penalty.setter
-    def penalty(self, penalty: float) -> None:
-        self.settings.penalty = penalty
+        self._guard()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -199,35 +179,47 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         Raises:
             DystaError: If an option is unknown or its workload is not usable.
         """
-        super().reset(seed=seed)
-        workload = self._workload(seed, options)
-        terms = self.settings.terms(workload.store, workload.reference)
-        machine = Machine(workload, self.level)
-        self._episode = episode_of(machine, terms)
-        self._place()
-        self.machine = machine
-        try:
-            start(self._at.address, self._to.address, 0)
-        except Exception as error:
-            raise self._fault() from error
-        return self._observation.copy(), self._info()
+        with self._lock:
+            super().reset(seed=seed)
+            workload = self._workload(seed, options)
+            terms = self.settings.terms(workload.store, workload.reference)
+            machine = Machine(workload, self.level)
+            episode = episode_of(machine, terms)
+            self._running = False  # should this be broken off
+            self._episode, self.machine = episode, machine
+            self._pending = unmeasured(workload) if self._always else None
+            self._place()
+            at, to = self._addresses
+            try:
+                start(at, to, 0)
+            except Exception as error:
+                raise self._fault() from error
+            info = {
+                "time_s": self._outcome.time_s.item(),
+                "queue_size": self._outcome.queue_size.item(),
+                "action_mask": self._mask.copy(),
+                "invalid_action": False,
+            }
+            if self._pending:
+                info["metrics"] = self._pending.copy()
+            observation = self._observation.copy()
+            self._running = True
+            return observation, info
+
+    def _break_off(self) -> None:
+        self._running = False
+        self._outcome.filled[:] = self._slots  # as far as anything may have been written
 
     def _place(self) -> None:
-        """Put the episode and its outcomes where compiled code reads and writes them."""
+        if self.machine is None:
+            return
+        self._episode = self.settings.here(self._episode)
         self._at = Placed(self._episode, EPISODE_TYPE)
         self._to = Placed(self._outcome, OUTCOME_TYPE)
+        self._addresses = self._at.address, self._to.address
         # Views that every step would have to take again.
         self._observation = self._outcome.observations[0]
         self._mask = self._outcome.masks[0].view(np.int8)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in vars(self).items() if key not in _PLACES}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        if self.machine is not None:
-            self._episode = self.settings.here(self._episode)
-            self._place()
 
     def _workload(self, seed: int | None, options: Mapping[str, Any] | None) -> Workload:
         workload = checked_options(options, ["workload"]).get("workload")
@@ -245,26 +237,38 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
             DystaError: If the action is not in the action space, no episode is running, or the
                 formula of a feature or of the reward fails.
         """
-        outcome = self._outcome
-        if self.machine is None or outcome.terminated[0]:
-            raise DystaError("step: no episode is running; call reset first")
-        try:
-            slot = index(action)
-        except TypeError:
-            slot = -1
-        if not 0 <= slot < self._slots:
-            raise DystaError(
-                f"action: {action!r} is not allowed; it must be a slot, 0 to {self._slots - 1}"
-            )
-        try:
-            turn(self._at.address, self._to.address, 0, slot)
-        except Exception as error:
-            raise self._fault() from error
-        info = self._info()
-        terminated = outcome.terminated.item()
-        if terminated:
-            info["metrics"] = measure(self.machine.schedule())
-        return self._observation.copy(), outcome.rewards.item(), terminated, False, info
+        with self._lock:
+            if not self._running:
+                raise DystaError("step: no episode is running; call reset first")
+            try:
+                slot = index(action)
+            except TypeError:
+                slot = -1
+            if not 0 <= slot < self._slots:
+                raise DystaError(
+                    f"action: {action!r} is not allowed; it must be a slot, 0 to {self._slots - 1}"
+                )
+            try:
+                at, to = self._addresses
+                try:
+                    reward, terminated, invalid, time_s, size = turn(at, to, 0, slot)
+                except Exception as error:
+                    raise self._fault() from error
+                info: dict[str, Any] = {
+                    "time_s": time_s,
+                    "queue_size": size,
+                    "action_mask": self._mask.copy(),
+                    "invalid_action": invalid,
+                }
+                if terminated:
+                    self._running = False
+                    info["metrics"] = measure(cast(Machine, self.machine).schedule())
+                elif self._pending:
+                    info["metrics"] = self._pending.copy()
+                return self._observation.copy(), reward, terminated, False, info
+            except BaseException:  # an interrupt, or what the formula of a reward raises
+                self._break_off()
+                raise
 
     def _fault(self) -> DystaError:
         """What is raised where a formula fails."""
@@ -273,7 +277,8 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which slots may be chosen, shape ``(slots,)`` (the name that sb3-contrib looks for)."""
-        return self._outcome.masks[0].copy()
+        with self._lock:
+            return self._outcome.masks[0].copy()
 
     def action_of(self, policy: Policy | str) -> int:
         """The slot that a policy would choose, at this environment's level of information.
@@ -281,19 +286,12 @@ class SparseMultiDNNEnv(gym.Env[NDArray[np.float32], np.int64]):
         To be asked once a step: some policies remember what they have seen. Only slots can be
         chosen, so an episode equals that of `dysta_gym.simulate` where the queue fits into them.
         """
-        if self.machine is None or self.machine.done:
-            raise DystaError("action_of: no episode is running; call reset first")
-        rule = find(policy) if isinstance(policy, str) else policy
-        return self.machine.choose(rule, among=self.slots)
-
-    def _info(self) -> dict[str, Any]:
-        outcome = self._outcome
-        return {
-            "time_s": outcome.time_s.item(),
-            "queue_size": outcome.queue_size.item(),
-            "action_mask": self._mask.copy(),
-            "invalid_action": outcome.invalid.item(),
-        }
+        with self._lock:
+            machine = self.machine
+            if not self._running or machine is None or machine.done:
+                raise DystaError("action_of: no episode is running; call reset first")
+            rule = find(policy) if isinstance(policy, str) else policy
+            return machine.choose(rule, among=self.slots)
 
 
 def _documented(text: str) -> str:

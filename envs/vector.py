@@ -16,7 +16,7 @@ from dysta_gym.compiled.records import Floats, Ints
 from dysta_gym.cores import cores
 from dysta_gym.envs.batch import Batch
 from dysta_gym.envs.episode import Bools, Episode, Outcome, episode_of
-from dysta_gym.envs.settings import Settings, at_least_one, checked_options
+from dysta_gym.envs.settings import FIXED, Settings, Told, at_least_one, checked_options
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.machine.machine import Machine
 from dysta_gym.metrics import measure
@@ -33,7 +33,7 @@ _WORTH_THREADS = 128
 
 @takes(Settings)
 class SparseMultiDNNVectorEnv(
-    gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]
+    Told, gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]
 ):
     """``SparseMultiDNN-v0``, many at once, all stepped in one compiled call on all cores.
 
@@ -45,14 +45,15 @@ class SparseMultiDNNVectorEnv(
 
     Observations, rewards, infos and metrics equal those of so many single environments with the
     same seeds, to the last bit; see `dysta_gym.envs.SparseMultiDNNEnv` for what they are, and for
-    the arguments beside these:
+    the arguments beside these (but ``metrics``, which only a single environment has):
 
-    | Parameter        | Type | Default      | Description                                |
-    |------------------|------|--------------|--------------------------------------------|
-    | `num_envs`       | int  | `1`          | environments                               |
-    | `autoreset_mode` | str  | `"NextStep"` | `"NextStep"`, `"SameStep"` or `"Disabled"` |
-    | `copy`           | bool | `True`       | whether to return arrays of their own      |
-    | `threads`        | int  | all cores    | threads that share a step at most          |
+    | Parameter           | Type | Default      | Description                                |
+    |---------------------|------|--------------|--------------------------------------------|
+    | `num_envs`          | int  | `1`          | environments                               |
+    | `autoreset_mode`    | str  | `"NextStep"` | `"NextStep"`, `"SameStep"` or `"Disabled"` |
+    | `copy`              | bool | `True`       | whether to return arrays of their own      |
+    | `threads`           | int  | all cores    | threads that share a step at most          |
+    | `max_episode_steps` | int  | any number   | steps after which episodes are truncated   |
 
     Without ``copy``, arrays are reused: what a step returns stays as it is until the step after the
     next one, and must not be written to. The environments of ``reset(seed=s)`` have the seeds
@@ -75,6 +76,8 @@ class SparseMultiDNNVectorEnv(
         "autoreset_mode": AutoresetMode.NEXT_STEP,
     }
 
+    _fixed = FIXED | {"num_envs", "autoreset_mode", "threads", "max_episode_steps"}
+
     def __init__(
         self,
         num_envs: int = 1,
@@ -83,6 +86,7 @@ class SparseMultiDNNVectorEnv(
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         copy: bool = True,
         threads: int | None = None,
+        max_episode_steps: int | None = None,
         **settings: Any,
     ) -> None:
         """Raises `DystaError` if an argument is not allowed."""
@@ -91,17 +95,29 @@ class SparseMultiDNNVectorEnv(
         if not isinstance(autoreset_mode, AutoresetMode) and autoreset_mode not in list(_MODES):
             raise one_of("autoreset_mode", autoreset_mode, _MODES)
         mode = AutoresetMode(autoreset_mode)
-        self.settings = Settings(scenario, **settings)
+        limit = 0
+        if max_episode_steps not in (None, -1):  # as Gymnasium says that there is none
+            limit = at_least_one("max_episode_steps", max_episode_steps, 2**53)
         self.num_envs, self.copy = count, copy
+        self.settings = Settings(scenario, **settings)
         self.metadata = {**self.metadata, "autoreset_mode": mode}
         self.single_action_space = self.settings.action_space()
         self.single_observation_space = self.settings.observation_space()
         self.action_space = batch_space(self.single_action_space, count)
         self.observation_space = batch_space(self.single_observation_space, count)
-        self._mode = mode
+        self._mode, self._limited = mode, limit > 0
         self._seeded = np.zeros(count, np.bool_)
+        self._running = False
         self._given: dict[int, Machine] = {}
-        self._batch = Batch(self.settings, count, mode, most if count >= _WORTH_THREADS else 1)
+        self._batch = Batch(
+            self.settings, count, mode, most if count >= _WORTH_THREADS else 1, limit
+        )
+        self._guard()
+
+    def _break_off(self) -> None:
+        self._running = False  # nobody knows what has been done: reset first
+        self._seeded[:] = False
+        self._batch.break_off()
 
     def reset(
         self,
@@ -114,18 +130,25 @@ class SparseMultiDNNVectorEnv(
         Raises:
             DystaError: If a seed or an option is not usable.
         """
-        known = checked_options(options, ("workload", "workloads", "reset_mask"))
-        chosen = self._chosen(known.get("reset_mask"))
-        given = self._workloads(known)
-        has_seed, seeds = self._seeds(seed)
-        guests = {index: self._guest(given[index]) for index in _indices(chosen)} if given else {}
-        reseeded = has_seed | ~self._seeded
-        self._seeded[chosen] = False  # should this be broken off, `step` asks for another reset
-        self._given |= {index: machine for index, (machine, _) in guests.items()}
-        episodes = {index: episode for index, (_, episode) in guests.items()}
-        self._batch.start(chosen, has_seed, seeds, reseeded, episodes)
-        self._seeded |= chosen
-        return self._owned(self._batch.outcome.observations), self._infos(chosen)
+        with self._lock:
+            known = checked_options(options, ("workload", "workloads", "reset_mask"))
+            chosen = self._chosen(known.get("reset_mask"))
+            given = self._workloads(known)
+            has_seed, seeds = self._seeds(seed)
+            indices = _indices(chosen) if given else []
+            guests = {index: self._guest(given[index]) for index in indices}
+            reseeded = has_seed | ~self._seeded
+            try:
+                self._given |= {index: machine for index, (machine, _) in guests.items()}
+                episodes = {index: episode for index, (_, episode) in guests.items()}
+                self._batch.start(chosen, has_seed, seeds, reseeded, episodes)
+                result = self._owned(self._batch.outcome.observations), self._infos(chosen)
+                self._seeded |= chosen
+                self._running = True
+                return result
+            except BaseException:  # an interrupt, or what a formula raises
+                self._break_off()
+                raise
 
     def _chosen(self, mask: object) -> Bools:
         if mask is None:
@@ -138,8 +161,8 @@ class SparseMultiDNNVectorEnv(
             )
         if not (self._seeded | chosen).all():
             raise DystaError(
-                "options: reset_mask leaves out environments that have never been reset; "
-                "call reset without it first"
+                "options: reset_mask leaves out environments that have never been reset, or whose "
+                "last call was broken off; call reset without it first"
             )
         return chosen
 
@@ -206,28 +229,29 @@ class SparseMultiDNNVectorEnv(
             DystaError: If an action is not in the action space, if the environments have not been
                 reset, or one has ended and does not start over by itself.
         """
-        if not self._seeded.all():
-            raise DystaError("step: no episode is running; call reset first")
-        ended = self._batch.ended
-        if self._mode == AutoresetMode.DISABLED and ended.any():
-            raise DystaError(
-                f"step: the episode of environment {int(np.argmax(ended))} has ended; "
-                "reset it first, with options={'reset_mask': ...}"
-            )
-        chosen = self._actions(actions)
-        try:
-            self._batch.step(chosen)
-        except BaseException:
-            self._seeded[:] = False  # nobody knows what has been done: reset first
-            raise
-        outcome = self._batch.outcome
-        return (
-            self._owned(outcome.observations),
-            self._owned(outcome.rewards),
-            self._owned(outcome.terminated),
-            np.zeros(self.num_envs, np.bool_),
-            {**self._last_infos(), **self._infos(np.ones(self.num_envs, np.bool_))},
-        )
+        with self._lock:
+            if not self._running:
+                raise DystaError("step: no episode is running; call reset first")
+            ended = self._batch.ended
+            if self._mode == AutoresetMode.DISABLED and ended.any():
+                raise DystaError(
+                    f"step: the episode of environment {int(np.argmax(ended))} has ended; "
+                    "reset it first, with options={'reset_mask': ...}"
+                )
+            chosen = self._actions(actions)
+            try:
+                self._batch.step(chosen)
+                outcome = self._batch.outcome
+                return (
+                    self._owned(outcome.observations),
+                    self._owned(outcome.rewards),
+                    self._owned(outcome.terminated),
+                    self._batch.truncated.copy(),
+                    {**self._last_infos(), **self._infos(np.ones(self.num_envs, np.bool_))},
+                )
+            except BaseException:  # an interrupt, or what a formula raises
+                self._break_off()
+                raise
 
     def _actions(self, actions: object) -> Ints:
         chosen = _array(actions)
@@ -246,7 +270,8 @@ class SparseMultiDNNVectorEnv(
 
     def action_masks(self) -> Bools:
         """Which slots of each environment may be chosen, shape ``(num_envs, slots)``."""
-        return self._batch.outcome.masks.copy()
+        with self._lock:
+            return self._batch.outcome.masks.copy()
 
     def _owned(self, column: NDArray[Any]) -> NDArray[Any]:
         """A column of the outcome of the last call, as it is returned."""
@@ -262,12 +287,15 @@ class SparseMultiDNNVectorEnv(
 
     def _last_infos(self) -> dict[str, Any]:
         """What is said of the episodes that the last step has ended, if any."""
-        ended = self._owned(self._batch.outcome.terminated)
+        terminated = self._owned(self._batch.outcome.terminated)
+        ended = terminated | self._batch.truncated if self._limited else terminated
         if not ended.any():
             return {}
-        metrics = self._metrics_of(ended)
+        told = {}
+        if terminated.any():
+            told = {"metrics": self._metrics_of(terminated), "_metrics": terminated}
         if self._mode != AutoresetMode.SAME_STEP:
-            return {"metrics": metrics, "_metrics": ended}
+            return told
         last = self._batch.last
         final: dict[str, Any] = {}
         for key, values in _infos_in(last).items():
@@ -280,7 +308,7 @@ class SparseMultiDNNVectorEnv(
         return {
             "final_obs": observations,
             "_final_obs": ended,
-            "final_info": {**final, "metrics": metrics, "_metrics": ended},
+            "final_info": {**final, **told},
             "_final_info": ended,
         }
 

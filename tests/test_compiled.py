@@ -20,6 +20,7 @@ import pytest
 from numba import types
 from numba.core import config
 
+from dysta_gym.compiled import threads
 from dysta_gym.compiled.functions import compiled
 
 SAID = "dysta-gym: compiling for this machine; this takes up to 30 s, "
@@ -502,3 +503,15 @@ print(json.dumps([namespace["more"](1.0), compiled("float64(float64)")(lambda x:
         tmp_path,
     )
     assert json.loads(out) == [2.0, 0.0]
+
+
+@pytest.mark.parametrize("known", [threads._YIELDS, ("no_such_function",), ()])
+def test_a_core_is_yielded_where_the_system_can(monkeypatch, known):
+    monkeypatch.setattr(threads, "_YIELDS", known)
+
+    @compiled(types.int64(types.int64), cache=False)
+    def wait(number):
+        threads.yield_core()
+        return number
+
+    assert wait(3) == 3

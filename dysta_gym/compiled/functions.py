@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import re
 import sys
 import uuid
@@ -23,6 +24,14 @@ from dysta_gym.errors import DystaError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+if hasattr(os, "register_at_fork"):
+    # A child would wait for ever for a thread that compiles, and that only its parent has.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
+
 
 def compiled(
     signature: Any,
@@ -30,11 +39,12 @@ def compiled(
     cache: bool = True,
     inline: bool = False,
     checked: bool = False,
+    alone: bool = False,
 ) -> Callable[[Function], Function]:
     """Compile a function with Numba for one signature, when it is first used.
 
-    It runs without the interpreter's lock, and divides as NumPy does: by zero gives infinity or
-    NaN. ``compile(signature)`` of what this returns compiles it at once.
+    It runs without the interpreter's lock, unless ``alone``, and divides as NumPy does: by zero
+    gives infinity or NaN. ``compile(signature)`` of what this returns compiles it at once.
 
     Args:
         signature: Types of the arguments and of the result; None for what compiled functions call,
@@ -42,10 +52,12 @@ def compiled(
         cache: Keep the code on disk (see `dysta_gym.compiled.cache`).
         inline: Copy it into its callers, which spares a call that hands over dozens of columns.
         checked: Raise an `IndexError` where an index is outside its array, which costs time.
+        alone: Keep the interpreter's lock, where Python calls it: no other thread sees half of what
+            it does, and a call of less than a microsecond is faster.
     """
     options = {
         "nopython": True,
-        "nogil": True,
+        "nogil": not alone,
         "error_model": "numpy",
         "forceinline": inline,
         "no_cfunc_wrapper": True,

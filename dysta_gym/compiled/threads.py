@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
+from llvmlite import binding as llvm
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 
@@ -34,7 +35,20 @@ atomic_add, atomic_load, atomic_store = _atomic("add"), _atomic("load"), _atomic
 """``atomic_add(array, index, number)`` gives what was there before, ``atomic_load(array, index,
 0)`` what is there, ``atomic_store(array, index, number)`` nothing of use."""
 
-yield_core: Any = types.ExternalFunction(
-    "SwitchToThread" if os.name == "nt" else "sched_yield", types.int32()
-)
+_YIELDS = ("sched_yield", "SwitchToThread")
+"""What systems call it: POSIX, and Windows."""
+
+
+def _yield_core(typingctx: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        known = [name for name in _YIELDS if llvm.address_of_symbol(name)]
+        if known:  # else a thread that waits looks on
+            kind = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, known[0]), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+yield_core: Any = intrinsic(_yield_core)
 """``yield_core()``: let another thread have this one's core, if one waits for it."""
