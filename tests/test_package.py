@@ -203,7 +203,8 @@ def test_source_distribution_is_the_repository(sdist, sources):
     with tarfile.open(sdist) as archive:
         names = {each.name.partition("/")[2] for each in archive.getmembers() if not each.isdir()}
     made = {"PKG-INFO", "setup.cfg"}  # by setuptools
-    assert {name for name in names if not name.startswith("dysta_gym.egg-info/")} - made == sources
+    given = {name for name in names if not name.startswith("dysta_gym.egg-info/")}
+    assert given - made == sources - made
     needed = ["Makefile", "constraints.txt", "constraints-lowest.txt", "docs/policies.md"]
     needed += [f"tests/{name}" for name in ("conftest.py", "smoke.py", "golden/attnn.summary.csv")]
     needed += ["tests/corpus/yaml/norway.yaml", "benchmarks/page.py", "examples/own_policy.py"]
