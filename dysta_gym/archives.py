@@ -14,6 +14,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from dysta_gym.errors import DystaError
+from dysta_gym.files import open_regular
 
 ARRAY_LIMIT = 256 * 2**20
 """Bytes that an array of numbers may take; a trace in the package takes a hundred kilobytes."""
@@ -36,10 +37,11 @@ def read_arrays(
         advice: What an error says of a damaged file.
 
     Raises:
-        DystaError: If there is no such file, it is damaged, or an array is a pickle or too large.
+        DystaError: If there is no such file, it is no regular one or damaged, or an array is a
+            pickle or too large.
     """
     try:
-        with Path(path).open("rb") as stream, zipfile.ZipFile(stream) as archive:
+        with open_regular(path, where) as stream, zipfile.ZipFile(stream) as archive:
             there = {member.filename: member for member in archive.infolist()}
             members = {name: there.get(f"{name}.npy") for name in limits}
             for name, member in members.items():

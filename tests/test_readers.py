@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import os
 import random
 import re
 import time
@@ -277,6 +278,15 @@ def test_csv_columns_that_are_not_what_they_seem(tmp_path, refused, header, word
     path.write_text(f"{header}\n0.5,bert,3,9{',1' * (header.count(',') - 3)}\n")
     with refused("requests.csv", *words):
         read_recorded(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such devices")
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for read in (read_recorded, read_sanger, read_checkpoint, load_trace):
+        assert "is not a regular file" in refusal(read, Path("/dev/zero"))
+        assert "is not a regular file" in refusal(read, pipe)
 
 
 def test_csv_with_spaces_is_read_as_without(tmp_path):
