@@ -157,6 +157,22 @@ def test_yaml_that_is_refused_at_once(tmp_path, text, words):
         assert word in message, message
 
 
+def test_a_mapping_that_is_nested_without_an_end_is_refused(refused):
+    deep = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    within = {"name": "n", "accelerator": "sanger", "load": 0.5}
+    within["traces"] = within
+    for scenario in (deep, within):
+        with refused("scenario", "nested too deeply"):
+            load_scenario(scenario)
+    half = {}
+    for _ in range(300):
+        half = {"a": half}
+    with refused("traces"):
+        load_scenario({**within, "traces": half})
+
+
 def test_a_long_value_is_not_repeated_in_full(refused):
     with refused("name", "...") as _:
         load_scenario({"name": ["x" * 10**6] * 1000, "accelerator": "sanger", "traces": {"b": 1}})
