@@ -23,13 +23,11 @@ smoke:
 	  --constraint constraints-lowest.txt .
 	$(LOWEST)/bin/python tests/smoke.py
 
-## lint: style and types, of the package as it is installed
+## lint: style and types
 lint: $(VENV)/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf build/types
-	$(PIP) --no-deps --target build/types .
-	MYPYPATH=build/types $(BIN)/mypy -p dysta_gym
+	$(BIN)/mypy -p dysta_gym
 
 ## results: docs/results/, every policy at every level of information on the paper's workloads, and
 ## docs/deployments/, the other scenarios
@@ -84,15 +82,15 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # Each set of packages is installed once, and again when what it is made of changes.
-$(VENV)/run.done: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/run.done: $(BIN)/python pyproject.toml setup.py constraints.txt
 	$(PIP) --editable .
 	touch $@
 
-$(VENV)/test.done: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/test.done: $(BIN)/python pyproject.toml setup.py constraints.txt
 	$(PIP) --editable '.[agents,dev]'
 	touch $@ $(VENV)/run.done
 
-$(VENV)/profile.done: $(BIN)/python pyproject.toml constraints.txt
+$(VENV)/profile.done: $(BIN)/python pyproject.toml setup.py constraints.txt
 	$(PIP) --editable '.[profile]'
 	touch $@ $(VENV)/run.done
 

@@ -17,15 +17,19 @@ def train(
     recipe: Annotated[
         str, typer.Argument(metavar="RECIPE", help="evolved, ppo, dqn, or a YAML file.")
     ],
-    steps: Annotated[int | None, typer.Option(help="Steps in all [the recipe's].")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the run.")] = 0,
+    steps: Annotated[
+        int | None, typer.Option(metavar="INTEGER", help="Steps in all [the recipe's].")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="INTEGER", help="Seed of the run.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
     trust: Annotated[
         bool, typer.Option("--trust", help="Resume a state that others may have written.")
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for checkpoint, state and logs [runs/NAME-SEED]."),
+        typer.Option(
+            metavar="FOLDER", help="Folder for checkpoint, state and logs [runs/NAME-SEED]."
+        ),
     ] = None,
 ) -> None:
     """Train a scheduler, and keep what does best on the validation workloads."""

@@ -19,7 +19,7 @@ from dysta_gym.workloads import load_scenario
 SHIPPED = Path(__file__).parent / "recipes"
 
 Count = Annotated[int, Field(gt=0, le=10**9, strict=True)]
-Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
+Share = Annotated[NotNegative, Field(lt=1)]
 
 
 class Workloads(Strict):
@@ -248,7 +248,7 @@ class PPORecipe(Reinforcement):
     n_steps: Count = 64
     batch_size: int = Field(4096, gt=1, le=10**9, strict=True)
     n_epochs: Count = 4
-    gae_lambda: float = Field(0.95, ge=0, le=1, strict=True)
+    gae_lambda: NotNegative = Field(0.95, le=1)
     clip_range: Positive = 0.2
     ent_coef: NotNegative = 0.0
     target_kl: Positive | None = 0.02
@@ -273,8 +273,8 @@ class DQNRecipe(Reinforcement):
     learning_starts: Count = 10_000
     target_update_interval: Count = 100
     n_steps: Count = 1
-    exploration_initial_eps: float = Field(1.0, ge=0, le=1, strict=True)
-    exploration_fraction: float = Field(0.3, gt=0, le=1, strict=True)
+    exploration_initial_eps: NotNegative = Field(1.0, le=1)
+    exploration_fraction: Positive = Field(0.3, le=1)
     exploration_final_eps: Share = 0.02
 
 

@@ -15,6 +15,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from dysta_gym.errors import DystaError
+from dysta_gym.files import open_regular
 
 ARRAY_LIMIT = 256 * 2**20
 """Bytes that an array of numbers may take; a trace in the package takes a hundred kilobytes."""
@@ -37,10 +38,11 @@ def read_arrays(
         advice: What an error says of a damaged file.
 
     Raises:
-        DystaError: If there is no such file, it is damaged, or an array is a pickle or too large.
+        DystaError: If there is no such file, it is no regular one or damaged, or an array is a
+            pickle or too large.
     """
     try:
-        with _opened(source) as stream, zipfile.ZipFile(stream) as archive:
+        with _opened(source, where) as stream, zipfile.ZipFile(stream) as archive:
             there = {member.filename: member for member in archive.infolist()}
             members = {name: there.get(f"{name}.npy") for name in limits}
             for name, member in members.items():
@@ -63,9 +65,9 @@ def read_arrays(
         raise DystaError(f"{where} is damaged or {advice.format(told)}") from None
 
 
-def _opened(source: str | Path | IO[bytes]) -> AbstractContextManager[IO[bytes]]:
+def _opened(source: str | Path | IO[bytes], where: str) -> AbstractContextManager[IO[bytes]]:
     """The file, closed afterwards if it was opened here."""
-    return Path(source).open("rb") if isinstance(source, str | Path) else nullcontext(source)
+    return open_regular(source, where) if isinstance(source, str | Path) else nullcontext(source)
 
 
 def _array(name: str, content: bytes) -> NDArray[Any]:

@@ -185,7 +185,11 @@ def content_of(
         DystaError: If there is none.
     """
     if isinstance(source, Mapping):
-        return plain(source), f"{kind} {shown(source.get('name', ''))}", None
+        where = f"{kind} {shown(source.get('name', ''))}"
+        try:
+            return plain(source), where, None
+        except RecursionError:
+            raise DystaError(f"{where} is nested too deeply, or holds itself") from None
     if not isinstance(source, str | Path):
         raise DystaError(
             f"{kind}: {shown(source)} is not allowed; it must be a name, a YAML file or a mapping"

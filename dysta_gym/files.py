@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from dysta_gym.errors import DystaError
 
@@ -70,6 +70,25 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def is_scratch(path: str | Path) -> bool:
     """Whether a path is what `replacing` leaves behind if its process is killed."""
     return bool(_SCRATCH.fullmatch(Path(path).name))
+
+
+def open_regular(path: str | Path, where: str) -> BinaryIO:
+    """A file, opened to be read: a device may have no end, and a pipe is read but once.
+
+    Args:
+        path: The file.
+        where: What an error calls it.
+
+    Raises:
+        DystaError: If it is no regular file.
+        OSError: If it cannot be opened.
+    """
+    flags = getattr(os, "O_NONBLOCK", 0)  # a pipe would keep its reader waiting
+    stream = open(path, "rb", opener=lambda name, mode: os.open(name, mode | flags))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise DystaError(f"{where} is not a regular file")
+    return stream
 
 
 def visible(folder: Path, pattern: str) -> list[Path]:

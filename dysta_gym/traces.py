@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from dysta_gym.accelerators import sanger_layer_latency_s
 from dysta_gym.archives import ARRAY_LIMIT, TEXT_LIMIT, read_arrays
 from dysta_gym.errors import DystaError, one_of, shown
-from dysta_gym.files import visible
+from dysta_gym.files import open_regular, visible
 from dysta_gym.sealing import Sealed, sealed
 
 if TYPE_CHECKING:
@@ -544,13 +544,13 @@ def read_csv(
         **options: Of ``pandas.read_csv``.
 
     Raises:
-        DystaError: If there is no such file, it is no CSV, or a column is missing, unknown or there
-            twice.
+        DystaError: If there is no such file, it is no regular one or no CSV, or a column is
+            missing, unknown or there twice.
     """
     import pandas as pd
 
     try:
-        with warnings.catch_warnings(), Path(path).open("rb") as stream:
+        with warnings.catch_warnings(), open_regular(path, where) as stream:
             warnings.simplefilter("error", pd.errors.ParserWarning)  # a row with more fields
             if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1):
                 # Later ones read each number as the nearest float by themselves.

@@ -133,7 +133,7 @@ class Settings:
     @penalty.setter
     def penalty(self, penalty: float) -> None:
         number = isinstance(penalty, int | float | np.number) and not isinstance(penalty, bool)
-        if not number or not 0 <= penalty <= sys.float_info.max:
+        if not number or not 0 <= float(penalty) <= sys.float_info.max:
             raise DystaError(
                 f"penalty: {penalty!r} is not allowed; it must be finite and 0 or more"
             )

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -28,9 +29,12 @@ from dysta_gym import (
     simulate,
 )
 from dysta_gym.comparison import DEFAULT_POLICIES, compare
+from dysta_gym.features import DEFAULT
+from dysta_gym.features import TABLE as FEATURES
 from dysta_gym.information import LEVELS
 from dysta_gym.metrics import METRICS
 from dysta_gym.policies import names
+from dysta_gym.rewards import TABLE as REWARDS
 from dysta_gym.statistics import aggregate, summarise
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -464,16 +468,23 @@ def test_replay_by_the_installed_command(tmp_path):
 # --- listings ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["traces", "policies", "scenarios"])
+LISTINGS = {
+    "traces": shipped_traces,
+    "policies": names,
+    "scenarios": shipped_scenarios,
+    "features": FEATURES.names,
+    "rewards": REWARDS.names,
+}
+
+
+@pytest.mark.parametrize("what", LISTINGS)
 def test_listings(run, what):
     status, text, errors = run(what, "--json")
     assert (status, errors) == (0, "")
     listed = json.loads(text)
     assert isinstance(listed, list) and all(isinstance(item, dict) for item in listed)
     found = [item["name"] for item in listed]
-    assert found == list(
-        {"traces": shipped_traces, "policies": names, "scenarios": shipped_scenarios}[what]()
-    )
+    assert found == list(LISTINGS[what]())
     status, table, errors = run(what)
     assert (status, errors) == (0, "")
     assert [cell for line in table.splitlines() if (cell := cells_of(line)[0]) in found] == found
@@ -493,6 +504,18 @@ def test_listed_scenarios_say_what_they_offer(run):
     hands = listed["arvr-hands"]  # no load of its own: its frames make one
     assert hands["load"] is None and hands["offered_rate"] == sum(hands["traces"].values())
     assert 0 < hands["offered_load"] < 1.2
+
+
+def test_listed_features_and_rewards_say_what_they_mean(run):
+    listed = {item["name"]: item for item in json.loads(run("features", "--json")[1])}
+    shown = [name for name, item in listed.items() if item["shown_by_default"]]
+    assert sorted(shown) == sorted(DEFAULT)
+    for name, item in listed.items():
+        feature = FEATURES.find(name)
+        assert (item["low"], item["high"]) == (feature.low, feature.high)
+        assert item["of"] == ("queue" if feature.of_queue else "request")
+    _, table, _ = run("rewards")
+    assert "-(ANTT + penalty * violation rate), paid as it accrues" in table
 
 
 def test_listed_policies_are_the_promised_ones(run):
@@ -517,6 +540,8 @@ OPTIONS = {
     "traces": ("--json",),
     "policies": ("--json",),
     "scenarios": ("--json",),
+    "features": ("--json",),
+    "rewards": ("--json",),
 }
 
 
@@ -530,6 +555,7 @@ def test_help(run):
         status, text, errors = run(command, "--help")
         assert (status, errors) == (0, "")
         assert all(f"  {option} " in text for option in options)
+        assert not re.search(r"<\w+[\[>]|TEXT|FLOAT\b", text)  # Python's or Typer's own types
         assert run(command, "-h") == (status, text, errors)
 
 
@@ -546,13 +572,16 @@ def test_version(run, tmp_path):
 
 def test_shell_completion(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    status, script, errors = shell("--show-completion", "bash", cwd=tmp_path)
+    status, script, errors = shell("--show-completion", cwd=tmp_path)
     assert (status, errors) == (0, "") and "complete" in script
-    assert shell("--install-completion", "bash", cwd=tmp_path)[0] == 0
+    status, output, errors = shell("--install-completion", "nope", cwd=tmp_path)
+    assert (status, output, len(errors.splitlines())) == (2, "", 1) and "'nope'" in errors
+    assert not list(tmp_path.rglob("*.sh"))
+    assert shell("--install-completion", cwd=tmp_path)[0] == 0
     (installed,) = (path for path in tmp_path.rglob("*") if path.name == "dysta-gym.sh")
     assert installed.read_text().strip() == script.strip()
     for words, found in (
-        ("dysta-gym re", ["replay", "reproduce"]),
+        ("dysta-gym re", ["replay", "reproduce", "rewards"]),
         ("dysta-gym tra", ["traces", "train"]),  # of dysta_gym.agents
         ("dysta-gym policies --j", ["--json"]),
     ):

@@ -194,6 +194,10 @@ def test_a_network_sees_features_of_ones_own():
     assert frame["antt"].nunique() == 1
 
 
+def _pair(queue, i, whole):
+    return 1.0, 2.0
+
+
 @pytest.mark.parametrize(
     ("features", "words"),
     [
@@ -205,6 +209,15 @@ def test_a_network_sees_features_of_ones_own():
         ([None], ["features", "None"]),
         ([_hurry], ["features", "_hurry", "function", "Feature"]),
         ([Feature("mine", "", _broken)], ["mine", "formula", "cannot be compiled"]),
+        *(
+            (
+                ["size", Feature("mine", "", _pair, **how)],
+                ["'mine'", "formula", "must return a number"],
+            )
+            for how in ({}, {"clipped": False}, {"kept": True})
+        ),
+        ([Feature("mine", "", lambda queue, i, whole: "a")], ["'mine'", "number", "a text"]),
+        ([Feature("mine", "", lambda queue, i, whole: None)], ["'mine'", "number", "None"]),
         (["size", Feature("mine", "", _broken)], ["'mine'", "formula", "cannot be compiled"]),
         ([Feature("mine", "", _broken, kept=True)], ["mine", "formula", "cannot be compiled"]),
     ],

@@ -3,10 +3,12 @@
 import ast
 import importlib
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
@@ -36,6 +38,20 @@ def python(program, **options):
         check=True, capture_output=True, text=True, timeout=120, **options,
     )  # fmt: skip
     return json.loads(done.stdout)
+
+
+def git(*arguments):
+    return subprocess.run(
+        ["git", "-C", ROOT, *arguments], capture_output=True, text=True, timeout=60
+    )
+
+
+def in_checkout():
+    """Whether the tests stand in a checkout of the repository, and git is there."""
+    if not shutil.which("git"):
+        return False
+    top = git("rev-parse", "--show-toplevel")
+    return not top.returncode and Path(top.stdout.strip()).resolve() == ROOT.resolve()
 
 
 def test_import_is_quick_and_light_and_registers_the_environment():
@@ -137,8 +153,21 @@ def test_the_lowest_versions_are_those_that_are_tried():
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    """The wheel, built without isolation from a copy of what it is made of."""
+def sources():
+    """Every file of the repository, as a path from its root."""
+    if in_checkout():
+        listed = git("ls-files", "--cached", "--others", "--exclude-standard", "-z").stdout
+        return {name for name in listed.split("\0") if name and (ROOT / name).is_file()}
+    listing = ROOT / "dysta_gym.egg-info" / "SOURCES.txt"  # of the source distribution
+    if not listing.is_file():
+        pytest.skip("neither a checkout of the repository nor a source distribution")
+    names = set(listing.read_text("utf-8").splitlines())
+    return {name for name in names if not name.startswith("dysta_gym.egg-info/")}
+
+
+@pytest.fixture(scope="module")
+def built(sources, tmp_path_factory):
+    """A folder with the source distribution, and the wheel that is built from it alone."""
     pytest.importorskip("build")
     try:
         setuptools = version("setuptools")
@@ -147,17 +176,61 @@ def wheel(tmp_path_factory):
     if int(setuptools.partition(".")[0]) < 77:
         pytest.skip("pyproject.toml needs setuptools 77")
     source = tmp_path_factory.mktemp("source")
-    for folder in FOLDERS:
-        shutil.copytree(ROOT / folder, source / folder)
-    for name in ("dysta_gym_start.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
+    for name in sources:
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, source / name)
     done = subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "dist"],
+        [sys.executable, "-m", "build", "--no-isolation", "--outdir", "dist"],
         cwd=source, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    (path,) = (source / "dist").glob("*.whl")
+    return source / "dist"
+
+
+@pytest.fixture(scope="module")
+def sdist(built):
+    (path,) = built.glob("*.tar.gz")
     return path
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    (path,) = built.glob("*.whl")
+    return path
+
+
+def test_source_distribution_is_the_repository(sdist, sources):
+    with tarfile.open(sdist) as archive:
+        names = {each.name.partition("/")[2] for each in archive.getmembers() if not each.isdir()}
+    made = {"PKG-INFO", "setup.cfg"}  # by setuptools
+    given = {name for name in names if not name.startswith("dysta_gym.egg-info/")}
+    assert given - made == sources - made
+    needed = ["Makefile", "constraints.txt", "constraints-lowest.txt", "docs/policies.md"]
+    needed += [f"tests/{name}" for name in ("conftest.py", "smoke.py", "golden/attnn.summary.csv")]
+    needed += ["tests/corpus/yaml/norway.yaml", "benchmarks/page.py", "examples/own_policy.py"]
+    assert set(needed) <= names
+
+
+def test_editable_install_is_seen_without_running_code(sdist, tmp_path):
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (project,) = tmp_path.iterdir()
+    script = "from setuptools import build_meta; print(build_meta.build_editable('..'))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=project, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as archive:
+        top = {name for name in archive.namelist() if "/" not in name}
+        (path,) = (name for name in top if name.endswith(".pth"))
+        assert top == {path}
+        line = Path(archive.read(path).decode().strip())
+    assert line.samefile(project)
+    for folder, package in FOLDERS.items():
+        assert (line / package / "__init__.py").samefile(project / folder / "__init__.py")
+    names = ["dysta_gym.envs", "dysta_gym.baselines", "dysta_gym.agents", "dysta_gym_start"]
+    program = f"import importlib, json; [importlib.import_module(n) for n in {names}]; print(0)"
+    assert python(program, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(line)}) == 0
 
 
 def test_wheel_holds_the_package_and_its_data(wheel):
@@ -238,17 +311,8 @@ print(json.dumps([reproduction.__file__, Path("page.md").read_text()]))
     assert "The last layer's latency runs, over inputs, minilm from" in page
 
 
-def git(*arguments):
-    return subprocess.run(
-        ["git", "-C", ROOT, *arguments], capture_output=True, text=True, timeout=60
-    )
-
-
 def test_no_tracked_file_names_a_machine():
-    if not shutil.which("git"):
-        pytest.skip("git is not installed")
-    top = git("rev-parse", "--show-toplevel")
-    if top.returncode or Path(top.stdout.strip()).resolve() != ROOT.resolve():
+    if not in_checkout():
         pytest.skip("not a checkout of the repository")
     folders = "work|root|home|tmp/w|tmp/venv|opt/pypi"  # apart, so that this file holds none
     found = git("grep", "-n", "-I", "-E", rf"(^|[^A-Za-z0-9_.~-])/({folders})/")

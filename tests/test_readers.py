@@ -1,8 +1,11 @@
 """Whatever stands in a file, what comes of it is what it says, or one short line: soon."""
 
 import io
+import itertools
 import json
+import os
 import random
+import re
 import time
 import zipfile
 from copy import deepcopy
@@ -12,12 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dysta_gym import DystaError, Policy, generate, load_scenario
+from dysta_gym import DystaError, Policy, generate, load_scenario, measure, simulate
 from dysta_gym.configs import content_of
 from dysta_gym.errors import LONGEST
 from dysta_gym.policies import find
-from dysta_gym.traces import load_trace, read_artifact_trace, read_artifact_traces
+from dysta_gym.traces import _ARRAYS, load_trace, read_artifact_trace, read_artifact_traces
 from dysta_gym.workloads import read_requests
+from dysta_gym.workloads.arrivals.table import PROCESSES
+from dysta_gym.workloads.scenario import Scenario
 
 CORPUS = Path(__file__).parent / "corpus"
 GOLDEN = Path(__file__).parent / "golden"
@@ -152,11 +157,124 @@ def test_yaml_that_is_refused_at_once(tmp_path, text, words):
         assert word in message, message
 
 
+def test_a_mapping_that_is_nested_without_an_end_is_refused(refused):
+    deep = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    within = {"name": "n", "accelerator": "sanger", "load": 0.5}
+    within["traces"] = within
+    for scenario in (deep, within):
+        with refused("scenario", "nested too deeply"):
+            load_scenario(scenario)
+    half = {}
+    for _ in range(300):
+        half = {"a": half}
+    with refused("traces"):
+        load_scenario({**within, "traces": half})
+
+
 def test_a_long_value_is_not_repeated_in_full(refused):
     with refused("name", "...") as _:
         load_scenario({"name": ["x" * 10**6] * 1000, "accelerator": "sanger", "traces": {"b": 1}})
     assert len(str(DystaError("x" * 10**6))) <= LONGEST
     assert str(DystaError("a\x1b[31m\nb\ud800")) == r"a\x1b[31m\nb\ud800"
+
+
+# --- what the pages say --------------------------------------------------------------------------
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def table(page, head):
+    """The rows of the table with this head on a page, as lists of cells."""
+    lines = (DOCS / page).read_text("utf-8").splitlines()
+    at = lines.index(head) + 2
+    rows = itertools.takewhile(lambda line: line.startswith("|"), lines[at:])
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+def test_yaml_is_read_as_the_page_says(tmp_path):
+    rows = table("scenarios.md", "| written | read |")
+    for written, read in rows:
+        (value,) = fields(tmp_path, f"key: {written[1:-1]}\n").values()
+        assert repr(value) == read[1:-1]
+    assert len(rows) > 10
+
+
+SCENARIO = {"name": "n", "accelerator": "sanger", "traces": {"mpnet": 1}, "rate": 1}
+
+
+def with_number(field, value):
+    """A scenario with this number in this field of the page's table."""
+    process = {"jitter": "frames"}.get(field.removeprefix("arrivals."), "mmpp")
+    if field == "traces":
+        return SCENARIO | {"traces": {"mpnet": value}}
+    if field == "priorities":
+        return SCENARIO | {"priorities": [1, value]}
+    if field == "load":
+        return SCENARIO | {"load": value, "rate": None}
+    if field.startswith("arrivals."):
+        arrivals = {"process": process, field.removeprefix("arrivals."): value}
+        if field == "arrivals.intensity":
+            arrivals["share"] = 1e-9
+        return SCENARIO | {"arrivals": arrivals}
+    return SCENARIO | {field: value}
+
+
+def test_numbers_of_scenarios_have_the_bounds_that_the_page_says():
+    rows = {row[0].split("`")[1]: row[1:] for row in table("scenarios.md", BOUNDS)}
+    numbers = {
+        f"{prefix}{name}"
+        for prefix, model in (("", Scenario), *(("arrivals.", each) for each in PROCESSES.values()))
+        for name, field in model.model_fields.items()
+        if re.search(r"int|float", str(field.annotation))
+    }
+    assert set(rows) == numbers
+    for field, (least, greatest) in rows.items():
+        if least.endswith("or 0"):
+            load_scenario(with_number(field, 0))
+        for inside, outside in (at_bound(least, -1), at_bound(greatest, 1)):
+            load_scenario(with_number(field, inside))
+            if outside is not None:
+                with pytest.raises(DystaError, match=field.rpartition(".")[2]):
+                    load_scenario(with_number(field, outside))
+
+
+BOUNDS = "| field | least | greatest |"
+
+
+def at_bound(text, way):
+    """A number that is still allowed by a bound of the table, and one that is not any more."""
+    text = text.removesuffix(" or 0").replace("1 / intensity", "0.25")  # by default
+    if text == "none":
+        return 10**6, None
+    if re.fullmatch(r"[\d_]+", text):
+        return int(text), int(text) + way
+    *open_end, number = text.split()  # above 1, below 1
+    value = float(number)
+    within, beyond = value * (1 - 0.001 * way), value * (1 + 0.001 * way)
+    return (within, value) if open_end else (value, beyond)
+
+
+def test_the_page_names_the_arrays_that_are_read():
+    rows = table("traces.md", "| array | shape | |")
+    assert {row[0].strip("`") for row in rows} == set(_ARRAYS)
+
+
+def test_the_clock_may_start_anywhere(tmp_path, refused):
+    lines = (GOLDEN / "attnn_rate35_slo10.requests.csv").read_text().splitlines()
+    path = tmp_path / "requests.csv"
+
+    def moved(by):
+        rows = (line.partition(",") for line in lines[1:])
+        path.write_text("\n".join([lines[0], *(f"{float(t) + by!r},{r}" for t, _, r in rows)]))
+        return measure(simulate(read_recorded(path), "dysta"))
+
+    at_zero, at_unix = moved(0), moved(1.7e9)
+    assert at_unix["antt"] == pytest.approx(at_zero["antt"], rel=1e-5)
+    for by in (1.7e12, 1.7e18):
+        with refused("requests.csv", "arrival_s", "at most 1e+11"):
+            moved(by)
 
 
 # --- CSV -----------------------------------------------------------------------------------------
@@ -176,6 +294,15 @@ def test_csv_columns_that_are_not_what_they_seem(tmp_path, refused, header, word
     path.write_text(f"{header}\n0.5,bert,3,9{',1' * (header.count(',') - 3)}\n")
     with refused("requests.csv", *words):
         read_recorded(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there are no such devices")
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for read in (read_recorded, read_sanger, read_checkpoint, load_trace):
+        assert "is not a regular file" in refusal(read, Path("/dev/zero"))
+        assert "is not a regular file" in refusal(read, pipe)
 
 
 def test_csv_with_spaces_is_read_as_without(tmp_path):

@@ -1,5 +1,6 @@
 """The paper's figures made again: their files, and their numbers computed another way."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -24,15 +25,17 @@ from dysta_gym.comparison import PAPER_POLICIES
 from dysta_gym.information import ALL_LEVELS, LEVELS
 from dysta_gym.policies import Policy, find
 from dysta_gym.predictors import predict
-from dysta_gym.reproduction import FIGURES, context, reproduce
+from dysta_gym.reproduction import FIGURES, charges, context, reproduce
 from dysta_gym.reproduction.artifact import DEPARTURES, full_length
 from dysta_gym.reproduction.claims import judge
 from dysta_gym.reproduction.context import Context, Result
+from dysta_gym.reproduction.formats import escaped
 from dysta_gym.reproduction.scheduling import paired
 from dysta_gym.traces import TraceStore
 from dysta_gym.workloads import Workload
 
-GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden"
 
 
 def command(capsys, *arguments):
@@ -454,6 +457,46 @@ def test_a_page_of_named_figures_may_have_no_claims(tmp_path):
     reproduce(["figure2"], tmp_path, page=tmp_path / "notes.md", fast=True)
     page = (tmp_path / "notes.md").read_text()
     assert "claims" not in page and "\n\n\n" not in page
+
+
+def test_names_of_networks_are_text_on_the_page(tmp_path):
+    name = "*net*_[v2]"
+    shipped = shipped_traces()
+    for source, model, pattern in (
+        ("vgg16_dense", name, "dense"),
+        ("vgg16_block20", name, "<b>20"),
+        ("mpnet", f"{name}`x", "dense"),
+    ):
+        with np.load(shipped[source]) as arrays:
+            content = dict(arrays)
+        meta = json.loads(str(content["meta"]))
+        meta |= {"name": f"{model} {pattern}", "model": model, "pattern": pattern}
+        np.savez(tmp_path / f"{source}.npz", **content | {"meta": json.dumps(meta)})
+    reproduce(["2", "4", "table2", "table5"], tmp_path / "out", traces=tmp_path, fast=True,
+              page=tmp_path / "page.md")  # fmt: skip
+    page = (tmp_path / "page.md").read_text()
+    assert name not in page and "<b>20" not in page.replace(r"\<b>20", "")
+    for shown in (rf"runs, over inputs, {escaped(name)}\`x from", rf"| {escaped(name)} |"):
+        assert shown in page, page
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("ours_ms", "ours"), ["'ours_ms'", "missing", "'ours'"]),
+        (("\n", ",note\n"), ["'note'", "unknown"]),
+        (("4.2661", "four"), ["'ours_ms'", "row 1", "'four'", "number"]),
+        (("4.2661", "0"), ["'ours_ms'", "row 1", "0", "above 0"]),
+        ((",6,", ",6,6,"), ["departures"]),
+    ],
+)
+def test_measured_charges_are_checked(tmp_path, refused, change, words):
+    whole = (ROOT / "docs" / "reproduction" / charges.FILE).read_text()
+    (tmp_path / charges.FILE).write_text(whole)
+    assert charges.measured(tmp_path)["rows"][0][:2] == ["mpnet", "4.27 ms"]
+    (tmp_path / charges.FILE).write_text(whole.replace(*change, 1))
+    with refused(charges.FILE, *words):
+        charges.measured(tmp_path)
 
 
 def test_policies_are_compared_with_each_other_on_the_same_workloads():

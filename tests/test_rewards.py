@@ -146,6 +146,8 @@ def test_rewards_that_are_refused(refused):
         SparseMultiDNNEnv(reward=3)
     with refused("reward 'mine'", "formula", "cannot be compiled"):
         SparseMultiDNNEnv(reward=Reward("mine", "", _broken))
+    with refused("reward 'mine'", "formula", "it must return a number", "not None"):
+        SparseMultiDNNEnv(reward=Reward("mine", "", lambda accrued, queue, memory: None))
     with refused("reward", "name", "''"):
         Reward("", "", _broken)
     with pytest.raises(AttributeError):

@@ -9,20 +9,21 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperCommand
 
 import dysta_gym
 from dysta_gym import plugins
 from dysta_gym.cli.comparison import compare
-from dysta_gym.cli.listings import policies, scenarios, traces
+from dysta_gym.cli.listings import features, policies, rewards, scenarios, traces
 from dysta_gym.cli.runs import profile, replay, reproduce
-from dysta_gym.errors import DystaError
+from dysta_gym.errors import DystaError, shown
 from dysta_gym.text import printable
 
 ENTRY_POINTS = "dysta_gym.commands"
@@ -34,8 +35,26 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (compare, replay, reproduce, traces, policies, scenarios, profile):
-    app.command(command.__name__)(command)
+COMPLETION = ("--install-completion", "--show-completion")
+"""Typer's options for the shell, which end the command whatever else is asked."""
+
+
+class _Command(TyperCommand):
+    """A command whose help calls arguments by their names, without Python's types."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for each in self.params:
+            if each.param_type_name == "argument":
+                vars(each)["display_type_rich"] = lambda ctx: None
+
+
+for command in (
+    *(compare, replay, reproduce),
+    *(traces, policies, scenarios, features, rewards),
+    profile,
+):
+    app.command(command.__name__, cls=_Command)(command)
 
 
 def main(end: Callable[[int], Any] | None = None) -> None:
@@ -52,6 +71,7 @@ def main(end: Callable[[int], Any] | None = None) -> None:
     with _interrupts(end) as interrupts:
         try:
             _add_commands()
+            _check_completion(sys.argv[1:])
             status = app(sys.argv[1:] or ["--help"], prog_name="dysta-gym", standalone_mode=False)
             if sys.stdout:
                 sys.stdout.flush()
@@ -123,6 +143,20 @@ def _interrupts(end: Callable[[int], Any] | None) -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def _check_completion(arguments: Sequence[str]) -> None:
+    """Refuse what stands beside an option of `COMPLETION`, which Typer would not look at.
+
+    Raises:
+        DystaError: If there is anything.
+    """
+    for option in COMPLETION:
+        if arguments[:1] == [option] and arguments[1:]:
+            raise DystaError(
+                f"{option}: {shown(arguments[1])} is not allowed; it takes no value, and is for "
+                "the shell that it is run in"
+            )
+
+
 def _say_version(asked: bool) -> None:
     if asked:
         print(f"dysta-gym {dysta_gym.__version__}")
@@ -153,7 +187,7 @@ def _add_commands() -> None:
         except DystaError as error:
             plugins.warn(str(error))
         else:
-            app.command(name)(command)
+            app.command(name, cls=_Command)(command)
 
 
 def _check(command: Callable[..., Any], origin: str) -> None:

@@ -40,27 +40,43 @@ def compare(
         ),
     ] = None,
     rate: Annotated[
-        list[float] | None, typer.Option(help="Requests a second; may be repeated.")
+        list[float] | None,
+        typer.Option(metavar="NUMBER", help="Requests a second; may be repeated."),
     ] = None,
     slo: Annotated[
-        list[float] | None, typer.Option(help="SLO multiplier; may be repeated.")
+        list[float] | None, typer.Option(metavar="NUMBER", help="SLO multiplier; may be repeated.")
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 5,
-    first_seed: Annotated[int, typer.Option(help="First seed.")] = 0,
-    requests: Annotated[int | None, typer.Option(help="Requests a workload.")] = None,
-    split: Annotated[str, typer.Option(help="Inputs to draw from: train, test or all.")] = "test",
-    jobs: Annotated[int | None, typer.Option(help="Workloads at a time [one a core].")] = None,
+    seeds: Annotated[int, typer.Option(metavar="INTEGER", help="Number of seeds.")] = 5,
+    first_seed: Annotated[int, typer.Option(metavar="INTEGER", help="First seed.")] = 0,
+    requests: Annotated[
+        int | None, typer.Option(metavar="INTEGER", help="Requests a workload.")
+    ] = None,
+    split: Annotated[
+        str, typer.Option(metavar="NAME", help="Inputs to draw from: train, test or all.")
+    ] = "test",
+    jobs: Annotated[
+        int | None, typer.Option(metavar="INTEGER", help="Workloads at a time [one a core].")
+    ] = None,
     reference: Annotated[
-        str | None, typer.Option(help="Policy to take differences to [dysta, else the first].")
+        str | None,
+        typer.Option(
+            metavar="POLICY", help="Policy to take differences to [dysta, else the first]."
+        ),
     ] = None,
     statistic: Annotated[
-        str, typer.Option(help="Average over seeds: mean, or iqm for the interquartile mean.")
+        str,
+        typer.Option(
+            metavar="NAME", help="Average over seeds: mean, or iqm for the interquartile mean."
+        ),
     ] = "mean",
     bounds: Annotated[
         bool, typer.Option(help="Say what could be reached at all, beside what was.")
     ] = True,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for results.csv, results.md and trade-off.png.")
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Folder for results.csv, results.md and trade-off.png."
+        ),
     ] = None,
 ) -> None:
     """Compare policies on the same workloads: a table, its numbers and a picture."""

@@ -1,6 +1,9 @@
-"""Commands that list what is there: ``traces``, ``policies``, ``scenarios``."""
+"""Commands that list what is there: ``traces``, ``policies``, ``features`` and the others."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from dysta_gym import plugins
 from dysta_gym.cli.terminal import AsJson, show_listing
@@ -51,12 +54,7 @@ def policies(as_json: AsJson = False) -> None:
     from dysta_gym.policies import find, names
 
     listed = []
-    for name in names():
-        try:
-            rule = find(name)
-        except DystaError as error:  # in another package: the others are still there
-            plugins.warn(str(error))
-            continue
+    for name, rule in _found(names(), find):
         listed.append(
             {
                 "name": name,
@@ -121,3 +119,62 @@ def scenarios(as_json: AsJson = False) -> None:
             "description": lambda s: s["description"],
         },
     )
+
+
+def features(as_json: AsJson = False) -> None:
+    """List what an environment can show of the queue."""
+    from dysta_gym.features import DEFAULT, TABLE
+
+    listed = [
+        {
+            "name": name,
+            "of": "queue" if feature.of_queue else "request",
+            "low": float(feature.low),
+            "high": float(feature.high),
+            "shown_by_default": name in DEFAULT,
+            "environment_only": feature.environment_only,
+            "meaning": feature.meaning.replace("``", ""),
+        }
+        for name, feature in _found(TABLE.names(), TABLE.find)
+    ]
+    show_listing(
+        "Features",
+        listed,
+        as_json,
+        {
+            "name": lambda f: f["name"],
+            "of a": lambda f: f["of"],
+            "least": lambda f: f"{f['low']:.4g}",
+            "greatest": lambda f: f"{f['high']:.4g}",
+            "default": lambda f: "yes" if f["shown_by_default"] else "",
+            "policies": lambda f: "" if f["environment_only"] else "yes",
+            "meaning": lambda f: f["meaning"],
+        },
+    )
+
+
+def rewards(as_json: AsJson = False) -> None:
+    """List what an environment can pay."""
+    from dysta_gym.rewards import TABLE
+
+    listed = [
+        {"name": name, "meaning": reward.meaning.replace("``", "")}
+        for name, reward in _found(TABLE.names(), TABLE.find)
+    ]
+    show_listing(
+        "Rewards",
+        listed,
+        as_json,
+        {"name": lambda r: r["name"], "return of an episode": lambda r: r["meaning"]},
+    )
+
+
+def _found(names: Iterable[str], find: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
+    """What there is of each name; where it is in another package and broken, a warning."""
+    for name in names:
+        try:
+            row = find(name)
+        except DystaError as error:  # the others are still there
+            plugins.warn(str(error))
+        else:
+            yield name, row

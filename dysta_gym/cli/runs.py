@@ -13,12 +13,16 @@ from dysta_gym.text import printable
 
 
 def replay(
-    traces: Annotated[Path, typer.Option(help="Folder of artifact CSVs.")],
-    accelerator: Annotated[str, typer.Option(help="sanger or eyerissv2.")],
-    requests: Annotated[Path, typer.Option(help="CSV of arrival_s, model, sample, priority.")],
+    traces: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder of artifact CSVs.")],
+    accelerator: Annotated[str, typer.Option(metavar="NAME", help="sanger or eyerissv2.")],
+    requests: Annotated[
+        Path, typer.Option(metavar="FILE", help="CSV of arrival_s, model, sample, priority.")
+    ],
     policy: Annotated[str, typer.Option(metavar="NAME[@LEVEL][:key=value]", help="Policy.")],
-    slo: Annotated[float, typer.Option(help="SLO multiplier.")],
-    out: Annotated[Path, typer.Option(help="CSV to write finish_s to, in the requests' order.")],
+    slo: Annotated[float, typer.Option(metavar="NUMBER", help="SLO multiplier.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="CSV to write finish_s to, in the requests' order.")
+    ],
 ) -> None:
     """Run recorded requests over traces in the artifact's CSV format."""
     import pandas as pd
@@ -44,20 +48,26 @@ def reproduce(
         list[str] | None,
         typer.Argument(metavar="[FIGURE]...", help="figure12, 12, table5, scale ... [all]."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the pictures and their numbers.")] = Path(
-        "reproduction"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Folder for the pictures and their numbers.")
+    ] = Path("reproduction"),
     traces: Annotated[
         Path | None,
-        typer.Option(help="Folder of artifact CSVs or npz traces [those in the package]."),
+        typer.Option(
+            metavar="FOLDER", help="Folder of artifact CSVs or npz traces [those in the package]."
+        ),
     ] = None,
     page: Annotated[
         Path | None,
-        typer.Option(help="File for the page [reproduction.md in OUT if all is made]."),
+        typer.Option(
+            metavar="FILE", help="File for the page [reproduction.md in OUT if all is made]."
+        ),
     ] = None,
     fast: Annotated[bool, typer.Option(help="Fewer requests, seeds and points.")] = False,
-    format: Annotated[str, typer.Option(help="png or pdf.")] = "png",
-    jobs: Annotated[int | None, typer.Option(help="Workloads at a time [one a core].")] = None,
+    format: Annotated[str, typer.Option(metavar="NAME", help="png or pdf.")] = "png",
+    jobs: Annotated[
+        int | None, typer.Option(metavar="INTEGER", help="Workloads at a time [one a core].")
+    ] = None,
 ) -> None:
     """Make the figures and tables of the Sparse-DySta paper again: pictures and their numbers."""
     from dysta_gym import reproduction
@@ -85,12 +95,19 @@ def reproduce(
 
 
 def profile(
-    networks: Annotated[list[str] | None, typer.Argument(help="Networks [all].")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the traces.")] = Path("traces"),
+    networks: Annotated[
+        list[str] | None, typer.Argument(metavar="[NETWORK]...", help="Networks [all].")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the traces.")] = Path(
+        "traces"
+    ),
     cache: Annotated[
-        Path, typer.Option(help="Folder for packages and unfinished measurements.")
+        Path,
+        typer.Option(metavar="FOLDER", help="Folder for packages and unfinished measurements."),
     ] = Path(".cache/profile"),
-    inputs: Annotated[int | None, typer.Option(help="Only so many inputs a network.")] = None,
+    inputs: Annotated[
+        int | None, typer.Option(metavar="INTEGER", help="Only so many inputs a network.")
+    ] = None,
     force: Annotated[bool, typer.Option(help="Measure finished traces again.")] = False,
 ) -> None:
     """Measure the shipped traces again, from the packages that carry the networks."""

@@ -93,7 +93,8 @@ def compiled_or_refused(
         raise
     except Exception as error:  # Numba has many, and a formula may lead to any
         raise DystaError(
-            f"{what} cannot be compiled ({_reason(error)})" + (f"; {advice}" if advice else "")
+            f"{what} cannot be compiled ({_reason(error, function)})"
+            + (f"; {advice}" if advice else "")
         ) from error
     return made
 
@@ -102,13 +103,50 @@ _WRITES = re.compile(r"Cannot modify readonly|setitem\(readonly|'NoneType' objec
 """What Numba says where an entry, a slice or the whole of a read-only array is written to."""
 
 
-def _reason(error: Exception) -> str:
+_TAKES_RESULTS = "dysta_gym.describing"
+"""The module that, beside those that compile formulas, does something with what one returns."""
+
+_KINDS = {
+    "none": "None",
+    "Optional": "None at times",
+    "Literal[str]": "a text",
+    "unicode": "a text",
+    "Tuple": "a tuple",
+    "UniTuple": "a tuple",
+    "array": "an array",
+    "complex": "a complex number",
+    "list": "a list",
+    "reflected list": "a list",
+    "Dict": "a dictionary",
+}
+"""What Numba's names of types begin with, and what they are in Python."""
+
+
+def _reason(error: Exception, function: Callable[..., Any]) -> str:
     """Why a function cannot be compiled, in one line."""
     if _WRITES.search(str(error)):
         return "it writes to what it may only read"
-    lines = [line for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = next((line for line in lines if not line.startswith("Failed in")), "")
+    call = next((line.removeprefix(">>> ") for line in lines if line.startswith(">>> ")), "")
+    unsuited = told.endswith("found for signature:")
+    places = (re.fullmatch(r"During: typing of .* at (.+) \(\d+\)", line) for line in lines)
+    place = next((found[1] for found in places if found), "")
+    ours = [sys.modules.get(name) for name in (function.__module__, _TAKES_RESULTS)]
+    takes = place in [module.__file__ for module in ours if module]
+    if takes and (unsuited or told.startswith("Cannot unify")):
+        return f"it must return a number, not {_kind(call if unsuited else told)}"
+    if unsuited:
+        told = f"there is no {call}"
     return told.partition(" of type ")[0][:200]
+
+
+def _kind(told: str) -> str:
+    """What Numba says that it was given instead of a number."""
+    names = "|".join(map(re.escape, _KINDS))
+    given = told.removeprefix("setitem(array(float64, 1d, C)")  # of which a result becomes one
+    found = re.search(rf"\b({names})(?!\w*\.)", given)
+    return _KINDS[found[1]] if found else "something else"
 
 
 def address_of(function: Any) -> int:
@@ -224,12 +262,12 @@ class _Cache(caching.Cache):
 
 def _say_compiling() -> None:
     place = caching.folder()
-    often = "once"
+    often = "and is kept for later runs"
     if place is None:
         often = "every time, for there is no home folder to keep the code in: set NUMBA_CACHE_DIR"
     elif flaw := caching.flaw(place):
         often = f"every time, for {place} {flaw}: set NUMBA_CACHE_DIR"
-    line = f"dysta-gym: compiling for this machine; this takes up to 30 s, {often}\n"
+    line = f"dysta-gym: compiling what this run needs; this takes up to 30 s, {often}\n"
     with contextlib.suppress(AttributeError, OSError, ValueError):  # nobody reads
         sys.stderr.write(line)
         sys.stderr.flush()

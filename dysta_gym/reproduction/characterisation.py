@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dysta_gym.accelerators import SANGER_TILE
 from dysta_gym.figures import COLOURS, plain, subplots
 from dysta_gym.reproduction.context import Context, Findings, Item, Kind, Result
-from dysta_gym.reproduction.formats import percent
+from dysta_gym.reproduction.formats import escaped, percent
 from dysta_gym.traces import Trace
 
 QUANTILES = {"min": 0, "p5": 5, "p25": 25, "median": 50, "p75": 75, "p95": 95, "max": 100}
@@ -306,7 +306,10 @@ def _section_table2(found: Findings, made: Mapping[str, Findings]) -> dict[str, 
     return {
         "patterns": {} if set(patterns.values()) == {"dense"} else patterns,
         "rows": [
-            [network, *("" if np.isnan(each[name]) else percent(each[name]) for name in RANGES)]
+            [
+                escaped(network),
+                *("" if np.isnan(each[name]) else percent(each[name]) for name in RANGES),
+            ]
             for network, each in found.items()
         ],
         "widest": widest,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from dysta_gym.figures import plain, subplots
 from dysta_gym.reproduction.characterisation import at_equal_length
 from dysta_gym.reproduction.context import Context, Findings, Item, Result
-from dysta_gym.reproduction.formats import fixed
+from dysta_gym.reproduction.formats import escaped, fixed
 
 
 def correlation(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -75,7 +75,8 @@ def _section(found: Findings, made: Mapping[str, Findings]) -> dict[str, Any]:
     lengths = any("at equal length" in each for each in found.values())
     rows = []
     for network, each in found.items():
-        row = [network, *(fixed(each["all inputs"][pairs]) for pairs in ("mean", "mean_adjacent"))]
+        means = (each["all inputs"][pairs] for pairs in ("mean", "mean_adjacent"))
+        row = [escaped(network), *map(fixed, means)]
         if lengths:
             equal = each.get("at equal length")
             row.append(fixed(equal["mean"]) if equal else "")

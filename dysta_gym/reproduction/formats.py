@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dysta_gym.reproduction.context import METRICS
+from dysta_gym.text import for_markdown
 
 METRIC_NAMES: Mapping[str, str] = dict(zip(METRICS, ("violations", "ANTT"), strict=True))
 
@@ -63,6 +64,11 @@ def time(seconds: float) -> str:
     return f"{1e6 * seconds:.3g} us"
 
 
+def escaped(text: object) -> str:
+    """A name that others chose, say of a network, as Markdown that shows it as it is."""
+    return for_markdown(text)
+
+
 def workload(where: str) -> str:
     """A condition as findings call it (`scheduling.condition_key`), its scenario as code."""
     scenario, _, rest = where.partition(", ")
@@ -95,6 +101,6 @@ def unwrapped(text: str) -> str:
 
 FILTERS = (
     fixed, significant, signed, percent, points, signed_points, change, pair, time, workload,
-    within, enumerated,
+    escaped, within, enumerated,
 )  # fmt: skip
 """What templates may apply to a number or a name."""

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch
 from dysta_gym.figures import COLOURS, legend, plain, subplots
 from dysta_gym.reproduction.characterisation import draw_spread, network_measures, spread
 from dysta_gym.reproduction.context import Context, Findings, Item, Result
-from dysta_gym.reproduction.formats import fixed, percent
+from dysta_gym.reproduction.formats import escaped, fixed, percent
 
 PATTERN_MEASURES = {
     "valid_macs": "valid MACs\nover {base}",
@@ -94,9 +94,9 @@ def _section(found: Findings, made: Mapping[str, Findings]) -> dict[str, Any]:
     return {
         "rows": [
             [
-                network,
+                escaped(network),
                 measure,
-                f"{each['greatest_pattern']} / {each['least_pattern']}",
+                f"{escaped(each['greatest_pattern'])} / {escaped(each['least_pattern'])}",
                 fixed(each["greatest_over_least"]),
                 percent(each["greatest_range_over_inputs"]),
             ]

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from dysta_gym.figures import COLOURS, plain, subplots
 from dysta_gym.predictors import PREDICTORS, predict, prediction_error, remaining_sums
 from dysta_gym.reproduction.context import Context, Findings, Item, Result
-from dysta_gym.reproduction.formats import significant
+from dysta_gym.reproduction.formats import escaped, significant
 from dysta_gym.traces import Trace
 
 PAPER_PREDICTORS = ("average", "last_n", "last")
@@ -179,7 +179,8 @@ def _section(found: Findings, made: Mapping[str, Findings]) -> dict[str, Any]:
     return {
         "names": names,
         "rows": [
-            [network, *(_error(each, name) for name in names)] for network, each in found.items()
+            [escaped(network), *(_error(each, name) for name in names)]
+            for network, each in found.items()
         ],
         "networks": len(found),
         "paper": tally(each["best_of_paper"] for each in found.values()),

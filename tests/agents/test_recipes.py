@@ -164,6 +164,32 @@ TABLE = [
 ]
 
 
+def numbers(fields, path=()):
+    """Where numbers stand in a recipe."""
+    items = fields.items() if isinstance(fields, dict) else enumerate(fields)
+    for key, value in items:
+        if isinstance(value, dict | list):
+            yield from numbers(value, (*path, key))
+        elif type(value) in (int, float):
+            yield *path, key
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_number_has_bounds(refused, name):
+    shipped = yaml.safe_load(shipped_recipes()[name].read_text("utf-8"))
+    places = list(numbers(shipped))
+    assert len(places) > 8
+    for place in places:
+        for value in (1e308, -1e308, 1e-300, 10**30, float("nan"), float("inf")):
+            changed = copy.deepcopy(shipped)
+            part = changed
+            for key in place[:-1]:
+                part = part[key]
+            part[place[-1]] = value
+            with refused(str(place[0])):
+                load_recipe(changed)
+
+
 @pytest.mark.parametrize(
     ("method", "changes", "words"),
     [pytest.param(m, changes, words, id=f"{m}-{case}") for m, case, changes, words in TABLE],

@@ -636,3 +636,8 @@ def test_maskable_ppo_keeps_to_the_taken_slots():
         action, _ = agent.predict(observation, action_masks=info["action_mask"])
         observation, _, ended, _, info = env.step(action)
     assert not env.seen[True] and info["metrics"]["antt"] >= 1
+
+
+def test_a_penalty_may_be_a_number_of_numpy():
+    for number in (np.float32(50), np.float16(50), np.int8(50)):
+        assert SparseMultiDNNEnv(penalty=number).penalty == 50
