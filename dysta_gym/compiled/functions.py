@@ -161,7 +161,8 @@ class _Inner(_Dispatcher):  # type: ignore[misc]
     """A function for compiled callers; what Python needs to call it is not compiled."""
 
     def __call__(self, *args: Any) -> Any:
-        return getattr(self.py_func, COPY_OF, self.py_func)(*args)
+        plain: Any = getattr(self.py_func, COPY_OF, self.py_func)
+        return plain(*args)
 
 
 class _Compiled(_Dispatcher):  # type: ignore[misc]
