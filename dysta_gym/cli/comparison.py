@@ -54,7 +54,7 @@ def compare(
         str | None, typer.Option(help="Policy to take differences to [dysta, else the first].")
     ] = None,
     statistic: Annotated[
-        str, typer.Option(help="Average over seeds: mean, or iqm for the interquartile mean.")
+        str, typer.Option(help="Average: mean, or iqm for the interquartile mean.")
     ] = "mean",
     bounds: Annotated[
         bool, typer.Option(help="Say what could be reached at all, beside what was.")
@@ -104,7 +104,7 @@ def compare(
     )
     tables = condition_tables(results, reference, statistic)
     if len(tables) > 1:
-        tables.append(overall_table(results, reference))
+        tables.append(overall_table(results, reference, statistic))
     fault = None
     if out is not None:
         try:
