@@ -14,7 +14,7 @@ package, bursts included, it covers as often as the studentised bootstrap, witho
 and more often than the percentile bootstrap that rliable uses (Agarwal et al., Deep Reinforcement
 Learning at the Edge of the Statistical Precipice, NeurIPS 2021): docs/statistics.md has how often.
 Shares of workloads won have Wilson's interval (Probable Inference, JASA 22, 1927), of as many
-trials as would spread as the seeds do, but no more than there are workloads.
+trials as would spread as the seeds do, and of one a seed where these do not differ.
 
 *Test.* A paired t-test over the seeds against the policy with the best average, adjusted by Holm's
 method for the number of policies (A simple sequentially rejective multiple test procedure,
@@ -244,7 +244,7 @@ def _wins(scores: Floats, metric: str, base: int) -> dict[str, Any]:
     """Share of workloads on which each policy is better than ``base``, half of the ties."""
     ahead = _sign(metric) * np.sign(scores[base] - scores)
     won = ((1 + ahead) / 2).mean(axis=1)
-    low, high = share_interval(won, scores.shape[1] * scores.shape[2])
+    low, high = share_interval(won)
     name = f"{metric}_wins"
     return {name: won.mean(axis=1), f"{name}_low": low, f"{name}_high": high}
 
@@ -282,12 +282,11 @@ def mean_interval(values: Floats) -> tuple[Floats, Floats]:
     return ends[0], ends[1]
 
 
-def share_interval(values: Floats, most_trials: int) -> tuple[Floats, Floats]:
+def share_interval(values: Floats) -> tuple[Floats, Floats]:
     """A 95 % interval of the mean of each row, from shares: Wilson's.
 
     Args:
         values: Between 0 and 1, shape ``(rows, seeds)``.
-        most_trials: Trials that there were, if nothing ties those of a seed together.
 
     Returns:
         The lower and upper ends, shapes ``(rows,)``; NaN for fewer than two seeds.
@@ -297,10 +296,10 @@ def share_interval(values: Floats, most_trials: int) -> tuple[Floats, Floats]:
         return np.full(rows, np.nan), np.full(rows, np.nan)
     mean = values.mean(axis=1)
     variance = values.var(axis=1)
-    trials = np.full(rows, float(most_trials))
-    np.divide(seeds * mean * (1 - mean), variance, out=trials, where=variance > 0)
-    t = stdtrit(seeds - 1, 1 - ALPHA / 2)
-    doubt = t**2 / np.minimum(trials, most_trials)
+    trials = np.full(rows, float(seeds))
+    differ = variance > 1e-18  # by more than rounding
+    np.divide(seeds * mean * (1 - mean), variance, out=trials, where=differ)
+    doubt = stdtrit(seeds - 1, 1 - ALPHA / 2) ** 2 / trials
     centre = (mean + doubt / 2) / (1 + doubt)
     half = np.sqrt(doubt * mean * (1 - mean) + doubt**2 / 4) / (1 + doubt)
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)

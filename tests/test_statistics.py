@@ -72,7 +72,7 @@ def test_aggregate_is_the_naive_jackknife(statistic):
     won = (scores < scores[1]) + (scores == scores[1]) / 2
     np.testing.assert_allclose(found["wins"], won.mean(axis=(1, 2)))
     assert found["wins"][1] == 0.5
-    for end, expected in zip(("low", "high"), share_interval(won.mean(axis=1), 24), strict=True):
+    for end, expected in zip(("low", "high"), share_interval(won.mean(axis=1)), strict=True):
         np.testing.assert_allclose(found[f"wins_{end}"], expected)
 
 
@@ -97,12 +97,14 @@ def test_skewness_is_taken_out_by_halls_cubic():
 def test_a_share_has_the_interval_of_its_trials():
     """Wilson's, with t for z: of 20 trials, whether or not they differ from seed to seed."""
     for won in (np.eye(1, 20)[0], np.ones(20), np.zeros(20)):
-        low, high = (end[0] for end in share_interval(won[None], 20))
+        low, high = (end[0] for end in share_interval(won[None]))
         t, rate = stats.t.ppf(0.975, 19), won.mean()
         for end in (low, high):
             if 0 < end < 1:
                 assert (end - rate) ** 2 == pytest.approx(t**2 * end * (1 - end) / 20, rel=1e-9)
         assert 0 <= low <= rate <= high <= 1 and high - low > 0.1
+    low, high = share_interval(np.tile([0.2, 0.3], (1, 10)))  # as of 20 * 0.25 * 0.75 / 0.05**2
+    assert (high - low) / 2 == pytest.approx(t * np.sqrt(0.25 * 0.75 / 1500), rel=0.01)
 
 
 @pytest.mark.parametrize("statistic", ["mean", "iqm"])
