@@ -419,9 +419,9 @@ def page(found: pd.DataFrame, workloads: int, groups: int) -> str:
             "brackets in the worst of them; the width in those of an interval of normal values "
             "whose spread is known. Bold: in use. Logarithms are tried where no value is 0, which "
             "spares them the hardest cases of violations, and Wilson's on shares. BCa is Efron's, "
-            "bias-corrected and accelerated; the studentised bootstrap resamples t. It covers as "
-            "often as the interval in use, but is not defined where a resample has no spread, and "
-            "with few seeds it is many times as wide."
+            "bias-corrected and accelerated; the studentised bootstrap resamples t. It covers "
+            "about as often as the interval in use and is as wide from 10 seeds on, but draws at "
+            "random, and is not defined where a resample has no spread."
         ),
         overview(found),
     ]
