@@ -5,8 +5,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 LOWEST := build/lowest
 
-.PHONY: run test smoke lint results readme leaderboard agents train reproduction departures benchmark \
-  traces clean
+.PHONY: run test smoke lint results readme leaderboard agents statistics train reproduction \
+  departures benchmark traces clean
 
 ## run: the main job: the published and the learned schedulers compared, as a table and a picture
 run: $(VENV)/run.done
@@ -55,6 +55,12 @@ leaderboard: $(VENV)/run.done
 ## agents: the measured parts and the pictures of docs/agents.md; trains variants into build/agents
 agents: $(VENV)/test.done
 	$(BIN)/python -m benchmarks.agents
+
+## statistics: docs/statistics.md: how often intervals over seeds cover the truth; minutes
+statistics: $(VENV)/run.done
+	mkdir -p build
+	$(BIN)/python -m benchmarks.coverage > build/statistics.md
+	mv build/statistics.md docs/statistics.md
 
 ## train: an agent again, make train AGENT=ppo SEED=1; its folder is runs/AGENT-SEED
 AGENT ?= evolved

@@ -1,5 +1,7 @@
 """Dysta: remaining latency, slack and waiting, corrected by the measured sparsity."""
 
+from dataclasses import replace
+
 from dysta_gym.compiled.records import Floats
 from dysta_gym.machine.queue import Queue
 from dysta_gym.policies import Parameter, Policy
@@ -45,3 +47,12 @@ DYSTA = Policy(
 )
 DYSTA_NAIVE = DYSTA.at("static")
 DYSTA_ORACLE = DYSTA.at("clairvoyant")
+DYSTA_CYCLES = replace(
+    DYSTA,
+    name="dysta-cycles",
+    summary="as dysta, with times in cycles of a clock of 200 MHz",
+    parameters={
+        **DYSTA.parameters,
+        "time_unit": replace(DYSTA.parameters["time_unit"], default=5e-9),
+    },
+)

@@ -256,7 +256,7 @@ def spread(mean: pd.DataFrame) -> str:
 
 
 def overall(results: pd.DataFrame) -> str:
-    """Interquartile means over all conditions."""
+    """Means over all conditions."""
     frame = aggregate(results, ["violation_rate", "antt"], REFERENCE)
     rows = [
         [
@@ -308,7 +308,7 @@ def page(results: pd.DataFrame, everyone: pd.DataFrame, seeds: pd.DataFrame) -> 
             f"Every scenario at loads {', '.join(map(str, LOADS))}, SLO multiplier {SLO:g}, "
             f"{len(SEEDS)} workloads each, drawn from the traces' `test` inputs with seeds "
             f"{SEEDS[0]} to {SEEDS[-1]}, which nothing was trained, tuned or chosen on. Means over "
-            "the seeds, with 95 % bootstrap intervals; `*` marks what is not significantly "
+            "the seeds, with 95 % intervals; `*` marks what is not significantly "
             "different from the best (paired t-test, Holm, 5 %). Written by"
         ),
         "```sh\nmake leaderboard\n```",
@@ -333,7 +333,8 @@ def page(results: pd.DataFrame, everyone: pd.DataFrame, seeds: pd.DataFrame) -> 
         spread(means(seeds)),
         "## All conditions",
         wrapped(
-            "Interquartile means over all conditions and seeds; wins: share of workloads that a "
+            "Means over conditions, each counting alike: of violations the mean, of ANTT over its "
+            "bound the geometric mean, of the means over seeds; wins: share of workloads that a "
             f"policy serves better than `{REFERENCE}`, ties half. Here and below, sorted by "
             "violations in per cent plus ANTT."
         ),

@@ -111,7 +111,7 @@ def legend(figure: Figure, handles: Sequence[Artist], **options: Any) -> None:
 def trade_off(results: pd.DataFrame, columns: int = 3) -> Figure:
     """Violation rate against ANTT, a panel a scenario, load and SLO multiplier.
 
-    Means over seeds with 95 % bootstrap intervals; the colour and what fills the marker are the
+    Means over seeds with 95 % intervals; the colour and what fills the marker are the
     rule, its shape the level of information. No schedule comes below or to the left of the dashed
     lines, the lower bounds; the dotted line is what a schedule in hindsight reaches. A marker that
     another one would hide is larger than it.
@@ -252,7 +252,7 @@ def curves(
 ) -> Figure:
     """Metrics of each policy along a condition: a row of panels a metric.
 
-    Means over seeds as lines, 95 % bootstrap intervals as bands. The colour and the marker are the
+    Means over seeds as lines, 95 % intervals as bands. The colour and the marker are the
     rule; a dashed line is a clairvoyant scheduler.
 
     Args:

@@ -79,6 +79,76 @@ def test_dysta_tuned_does_not_depend_on_the_unit_of_time(make_trace):
     assert orders["dysta"][0] != orders["dysta"][1]
 
 
+def order_by_hw_design(workload, clock_hz):
+    """Requests in the order of their layers, by the artifact's `scheduler.sv` and `calc_score.sv`.
+
+    Its tables by model, pattern and layer are averages over inputs; ``linear_rate_lut`` and
+    ``exe_clk_lut`` hold a number a request.
+    """
+    tables = []
+    for trace in workload.store.traces:
+        rows = trace.rows(workload.reference)
+        cycles = trace.latency_s[rows].mean(axis=0) * clock_hz
+        tables.append((cycles, 1 - trace.sparsity[rows].mean(axis=0)))
+    arrival = (workload.arrival_s * clock_hz).tolist()
+    deadline = (workload.deadline_s * clock_hz).tolist()
+    linear_rate_lut, exe_clk_lut = [1.0] * len(arrival), list(arrival)
+    layer, order, sys_clk = [0] * len(arrival), [], 0.0
+    layers = [len(tables[at][0]) for at in workload.trace]
+    while len(order) < sum(layers):
+        left = [i for i in range(len(arrival)) if layer[i] < layers[i]]
+        sys_clk = max(sys_clk, min(arrival[i] for i in left))
+        best, least = None, None
+        for i in left:
+            if arrival[i] > sys_clk:
+                continue
+            cycles, _ = tables[workload.trace[i]]
+            estimated_lat = linear_rate_lut[i] * cycles[layer[i] :].sum()
+            penalty = (sys_clk - exe_clk_lut[i]) / cycles.sum()
+            score = estimated_lat + 0.01 * (max(0, deadline[i] - sys_clk) + penalty)
+            if least is None or score < least:
+                best, least = i, score
+        trace, row = workload.store.traces[workload.trace[best]], workload.row[best]
+        sys_clk += trace.latency_s[row, layer[best]] * clock_hz
+        nonzero = 1 - trace.sparsity[row, layer[best]]
+        linear_rate_lut[best] = nonzero / tables[workload.trace[best]][1][layer[best]]
+        exe_clk_lut[best] = sys_clk
+        layer[best] += 1
+        order.append(best)
+    return order
+
+
+@pytest.mark.parametrize("clock_hz", [200e6, 100.0])  # in slow cycles, waiting decides as well
+def test_dysta_rtl_runs_what_the_hardware_design_runs(make_trace, clock_hz):
+    rng = np.random.default_rng(0)
+    store = TraceStore(
+        make_trace(
+            f"net{i}", 0.004 * 3**i * rng.exponential(1.0, (8, 5)), rng.uniform(0, 0.9, (8, 5))
+        )
+        for i in range(3)
+    )
+    orders = {}
+    for slo in (2.0, 10.0):
+        arrival_s = np.cumsum(rng.exponential(0.1, 150))
+        picks = (rng.integers(3, size=150), rng.integers(8, size=150), np.ones(150))
+        workload = Workload(store, "all", arrival_s, *picks, slo)
+        expected = order_by_hw_design(workload, clock_hz)
+        policy = find(f"dysta-rtl:clock_hz={clock_hz}")
+        assert simulate(workload, policy, record=True).ran.tolist() == expected
+        for other in ("dysta", "dysta-cycles", "dysta-cycles@monitored/last"):
+            orders[other] = simulate(workload, other, record=True).ran.tolist()
+            assert orders[other] != expected, other
+
+
+def test_dysta_in_cycles_counts_those_of_200_mhz():
+    workload = generate(load_scenario("multi-attnn").varied(load=1.0, requests=200), seed=0)
+    same = [
+        simulate(workload, spec).finish_s.tolist()
+        for spec in ("dysta-cycles", "dysta:time_unit=5e-9")
+    ]
+    assert same[0] == same[1] != simulate(workload, "dysta").finish_s.tolist()
+
+
 # --- rules with triage ---------------------------------------------------------------------------
 
 

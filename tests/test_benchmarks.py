@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from benchmarks.coverage import KINDS, Case, coverage
 from benchmarks.episodes import PLAIN, Compiled, plain_side
 from benchmarks.page import Goal, Section, duration, goals, short
 from benchmarks.timing import race
@@ -77,3 +79,26 @@ def test_a_call_within_another_is_counted_once() -> None:
         agent.inner()
         assert stopwatch.seconds["torch: forward"] > 0
     assert "inner" not in vars(agent)
+
+
+def test_kinds_of_intervals_are_scipys() -> None:
+    values = np.random.default_rng(0).lognormal(size=30)
+    for name, method in (("percentile", "percentile"), ("BCa", "BCa")):
+        found = np.ravel(KINDS[name](values[None]))
+        expected = stats.bootstrap(
+            (values,), np.mean, method=method, rng=np.random.default_rng(1)
+        ).confidence_interval
+        assert found == pytest.approx([*expected], rel=0.06), name
+    expected = stats.t.interval(0.95, 29, values.mean(), stats.sem(values))
+    assert np.ravel(KINDS["t"](values[None])) == pytest.approx(expected)
+
+
+def test_coverage_of_normal_values_is_as_it_says() -> None:
+    values = np.random.default_rng(0).normal(size=4000)
+    cases = [Case("ANTT, difference", "made up", values), Case("ANTT", "constant", values * 0)]
+    found = coverage(iter(cases), 400).set_index(["interval", "seeds"])
+    assert set(found["where"]) == {"made up"}
+    for name in ("t", "t, skewness", "studentised"):
+        assert 0.9 < found.loc[(name, 20), "covered"] < 0.98
+    assert found.loc[("percentile", 5), "covered"] < 0.9
+    assert found.loc[("t", 50), "width"] == pytest.approx(1.02, abs=0.02)

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from dysta_gym.comparison import CELL
-from dysta_gym.statistics import RESAMPLES, aggregate, summarise
+from dysta_gym.statistics import aggregate, mean_interval, share_interval, summarise
 
 
 def table(scores, metric="violation_rate", **columns):
@@ -46,41 +46,65 @@ def test_interquartile_mean_by_hand():
     assert described(table([[one]]), statistic="iqm")[""] == pytest.approx([3.5])
     assert described(table([[one]]))[""] == pytest.approx([71 / 8])
     assert described(table([[five]]), statistic="iqm")[""] == pytest.approx([17 / 3])
-    pooled = described(table([[one[:4], one[4:]]]), by=aggregate)
+    pooled = described(table([[one[:4], one[4:]]]), by=aggregate, statistic="iqm")
     assert pooled[""] == pytest.approx([3.5])
 
 
 @pytest.mark.parametrize("statistic", ["mean", "iqm"])
-def test_aggregate_is_the_naive_bootstrap(statistic):
-    """Seeds are drawn together for all policies and conditions."""
+def test_aggregate_is_the_naive_jackknife(statistic):
+    """A seed is left out of all policies and conditions at once."""
     scores = noise((3, 4, 6)) + 5
     found = described(table(scores), by=aggregate, reference="b", statistic=statistic)
     cut = {"mean": 0.0, "iqm": 0.25}[statistic]
-    draws = np.random.default_rng(0).integers(6, size=(RESAMPLES, 6))  # as the module draws
-    again = described(table(scores), by=aggregate, reference="b", statistic=statistic)
-    for name in found:
-        np.testing.assert_array_equal(found[name], again[name])
 
-    def average(scores, cut):
-        """Of one sample or of many: ``scores`` has the shape (policies, conditions, ..., seeds)."""
-        pooled = np.moveaxis(scores, 1, -1).reshape(*scores.shape[:1], *scores.shape[2:-1], -1)
-        return stats.trim_mean(pooled, cut, axis=-1).T
+    def average(scores):
+        """Of ``scores`` of the shape (policies, conditions, seeds)."""
+        return stats.trim_mean(scores.reshape(len(scores), -1), cut, axis=-1)
 
-    whole = average(scores, cut)
+    whole = average(scores)
     np.testing.assert_allclose(found[""], whole)
     np.testing.assert_allclose(found["diff"], whole - whole[1], atol=1e-12)
-    drawn = average(scores[:, :, draws], cut)
+    without = np.array([average(np.delete(scores, seed, axis=2)) for seed in range(6)]).T
+    pseudo = whole[:, None] + 5 * (without.mean(axis=1, keepdims=True) - without)
+    for name, values in (("", pseudo), ("diff_", pseudo - pseudo[1])):
+        for end, expected in zip(("low", "high"), mean_interval(values), strict=True):
+            np.testing.assert_allclose(found[f"{name}{end}"], expected, atol=1e-12)
     won = (scores < scores[1]) + (scores == scores[1]) / 2
     np.testing.assert_allclose(found["wins"], won.mean(axis=(1, 2)))
     assert found["wins"][1] == 0.5
-    for name, values in (
-        ("", drawn),
-        ("diff_", drawn - drawn[:, [1]]),
-        ("wins_", average(won[:, :, draws], 0.0)),
-    ):
-        low, high = np.percentile(values, [2.5, 97.5], axis=0)
-        np.testing.assert_allclose(found[f"{name}low"], low, atol=1e-12)
-        np.testing.assert_allclose(found[f"{name}high"], high, atol=1e-12)
+    for end, expected in zip(("low", "high"), share_interval(won.mean(axis=1)), strict=True):
+        np.testing.assert_allclose(found[f"wins_{end}"], expected)
+
+
+def test_without_skewness_an_interval_is_students():
+    values = np.array([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [-4.0, -1.0, 0.0, 0.0, 1.0, 4.0]])
+    expected = stats.t.interval(0.95, 5, values.mean(axis=1), stats.sem(values, axis=1))
+    np.testing.assert_allclose(mean_interval(values), expected)
+
+
+def test_skewness_is_taken_out_by_halls_cubic():
+    """The ends are where the bent statistic, which is near to normal, reaches Student's t."""
+    values = np.random.default_rng(0).lognormal(size=(1, 20))
+    mean, deviation, skewness = values.mean(), values.std(), stats.skew(values[0])
+    bent = []
+    for (end,) in mean_interval(values):
+        x = (mean - end) / deviation
+        bent.append(x + skewness * x**2 / 3 + skewness**2 * x**3 / 27 + skewness / 120)
+    t = stats.t.ppf(0.975, 19) / np.sqrt(19)
+    assert bent == pytest.approx([t, -t])
+
+
+def test_a_share_has_the_interval_of_its_trials():
+    """Wilson's, with t for z: of 20 trials, whether or not they differ from seed to seed."""
+    for won in (np.eye(1, 20)[0], np.ones(20), np.zeros(20)):
+        low, high = (end[0] for end in share_interval(won[None]))
+        t, rate = stats.t.ppf(0.975, 19), won.mean()
+        for end in (low, high):
+            if 0 < end < 1:
+                assert (end - rate) ** 2 == pytest.approx(t**2 * end * (1 - end) / 20, rel=1e-9)
+        assert 0 <= low <= rate <= high <= 1 and high - low > 0.1
+    low, high = share_interval(np.tile([0.2, 0.3], (1, 10)))  # as of 20 * 0.25 * 0.75 / 0.05**2
+    assert (high - low) / 2 == pytest.approx(t * np.sqrt(0.25 * 0.75 / 1500), rel=0.01)
 
 
 @pytest.mark.parametrize("statistic", ["mean", "iqm"])
@@ -91,6 +115,23 @@ def test_intervals_cover_the_truth_as_often_as_they_say(statistic):
     assert 0.91 < covered < 0.98
 
 
+@pytest.mark.parametrize("seeds", [10, 20])
+def test_intervals_of_skewed_values_cover_as_well(seeds):
+    """Log-normal ones, as turnaround under bursts; Student's cover 85 and 86 of 100."""
+    values = np.random.default_rng(0).lognormal(sigma=1.0, size=(1, 2000, seeds))
+    found = described(table(values, "antt"), "antt")
+    truth = np.exp(0.5)
+    assert ((found["low"] < truth) & (found["high"] > truth)).mean() > 0.9
+
+
+def test_intervals_stay_within_what_a_metric_can_be():
+    few = described(table([[[0.9, 0.1]], [[0.0, 0.3]]]), reference="a")
+    assert few["low"].tolist() == [0, 0] and few["high"].tolist() == [1, 1]
+    assert few["diff_low"][1] < -1
+    slow = described(table([[[1.5, 9.0]]], "antt"), "antt")
+    assert slow["low"] == [0] and slow["high"] > 9
+
+
 def test_aggregate_counts_a_seed_once_however_many_conditions_share_it():
     """A seed is lucky in all conditions; drawing each by itself would give a quarter the width."""
     scores = np.random.default_rng(1).normal(size=(200, 1, 20)) + np.zeros((1, 16, 1))
@@ -99,6 +140,20 @@ def test_aggregate_counts_a_seed_once_however_many_conditions_share_it():
     np.testing.assert_allclose(many["low"], one["low"], atol=1e-12)
     np.testing.assert_allclose(many["high"], one["high"], atol=1e-12)
     assert 0.88 < ((many["low"] < 0) & (many["high"] > 0)).mean() < 0.98
+
+
+def test_aggregate_trims_no_condition_away():
+    """The hardest of four decides most of a mean, and nothing of an interquartile mean."""
+    rates = np.array([0.0, 0.01, 0.02, 0.9])[:, None] + np.zeros((1, 4, 5))
+    better = rates - np.array([0, 0, 0, 0.4])[:, None]
+    frame = table(np.concatenate([rates, better]))
+    assert described(frame, by=aggregate)[""] == pytest.approx([0.2325, 0.1325])
+    trimmed = described(frame, by=aggregate, statistic="iqm")[""]
+    assert trimmed == pytest.approx([0.015, 0.015])
+    antt = np.array([[2.0, 2.0], [3.0, 5.0]])  # means 2 and 4: a factor counts anywhere alike
+    frame = table([antt, antt * [[4], [1]], antt * [[1], [4]]], "antt")
+    expected = np.sqrt(8) * np.array([1, 2, 2])
+    assert described(frame, "antt", aggregate)[""] == pytest.approx(expected)
 
 
 def renamed(frame):

@@ -65,9 +65,7 @@ def compare(
     ] = None,
     statistic: Annotated[
         str,
-        typer.Option(
-            metavar="NAME", help="Average over seeds: mean, or iqm for the interquartile mean."
-        ),
+        typer.Option(metavar="NAME", help="Average: mean, or iqm for the interquartile mean."),
     ] = "mean",
     bounds: Annotated[
         bool, typer.Option(help="Say what could be reached at all, beside what was.")
@@ -120,7 +118,7 @@ def compare(
     )
     tables = condition_tables(results, reference, statistic)
     if len(tables) > 1:
-        tables.append(overall_table(results, reference))
+        tables.append(overall_table(results, reference, statistic))
     fault = None
     if out is not None:
         try:

@@ -64,12 +64,13 @@ def _way(row: Mapping[Any, Any], base: Mapping[Any, Any], metric: str) -> str:
     return f"{round(100 * (base[metric] - row[metric]) / whole)}"
 
 
-def overall_table(results: pd.DataFrame, reference: str) -> Table:
+def overall_table(results: pd.DataFrame, reference: str, statistic: str) -> Table:
     """The table over all conditions."""
     antt = "ANTT / bound" if BOUND_OF["antt"] in results else "ANTT"
     head = ["policy", "violations (%)", "wins (%)", antt, "wins (%)"]
     rows = []
-    for row in aggregate(results, ["violation_rate", "antt"], reference).to_dict("records"):
+    summary = aggregate(results, ["violation_rate", "antt"], reference, statistic)
+    for row in summary.to_dict("records"):
         same = row["policy"] == reference
         rows.append(
             [
@@ -80,7 +81,8 @@ def overall_table(results: pd.DataFrame, reference: str) -> Table:
                 "" if same else interval(row, "antt_wins", ".0f", 100),
             ]
         )
-    return Table("all conditions: interquartile means", head, rows)
+    means = {"mean": "means", "iqm": "interquartile means"}[statistic]
+    return Table(f"all conditions: {means}", head, rows)
 
 
 def caption(results: pd.DataFrame, reference: str, statistic: str, split: str) -> str:
@@ -88,7 +90,7 @@ def caption(results: pd.DataFrame, reference: str, statistic: str, split: str) -
     seeds, conditions = results["seed"].nunique(), results.groupby(CELL).ngroups
     average = {"mean": "Mean", "iqm": "Interquartile mean"}[statistic]
     lines = [
-        f"{average} over {seeds} seed{'s [95 % bootstrap interval]' * (seeds > 1)}; "
+        f"{average} over {seeds} seed{'s [95 % interval]' * (seeds > 1)}; "
         f"differences to {reference}, paired by seed; split {split}."
     ]
     if seeds < FEWEST_MARKED:
@@ -104,9 +106,13 @@ def caption(results: pd.DataFrame, reference: str, statistic: str, split: str) -
             "In hindsight: a schedule that is found when all arrivals and latencies are known."
         )
     if conditions > 1:
+        pooled = {
+            "mean": "every condition counts alike; violations: mean, ANTT: geometric mean",
+            "iqm": "interquartile means, which leave out the hardest quarter and the easiest",
+        }
         lines.append(
-            f"All conditions: {conditions} x {seeds} workloads; "
-            f"wins: share that a policy serves better than {reference}, ties half."
+            f"All conditions: {conditions} x {seeds} workloads; {pooled[statistic]}.\n"
+            f"Wins: share that a policy serves better than {reference}, ties half."
         )
     return "\n".join(lines)
 

@@ -97,7 +97,7 @@ def _arrivals(deployment: Deployment, workload: Workload, charged: Sequence[floa
 # --- (b) the clock -------------------------------------------------------------------------------
 
 
-@compiled(types.void(*LOOP_TYPES))
+@compiled(types.void(*LOOP_TYPES[:-1]))  # it does not come back before the end
 def _run_backwards(
     jobs: Jobs,
     tables: Tables,

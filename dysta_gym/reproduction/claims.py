@@ -24,6 +24,9 @@ POINTS, FACTOR = 0.10, 4.0
 BEHIND_POINTS, BEHIND_FACTOR = 0.01, 1.05
 """How far behind the best other it may fall elsewhere."""
 
+RARE = 0.01
+"""Violation rate below which a change of it in per cent says nothing."""
+
 NEAR_POINTS, NEAR_FACTOR = 0.01, 1.10
 """How near its Oracle counts as near."""
 
@@ -32,8 +35,8 @@ class Claim(NamedTuple):
     """A claim of the paper, judged.
 
     Attributes:
-        name: Of its template, ``templates/claims/NAME.md.j2``: what the paper says, what is found
-            and what decides.
+        name: Of its template, ``templates/claims/NAME.md.j2``: what the paper says, what is found,
+            what decides, and how it comes out under each way to read it.
         verdict: Whether it holds.
         numbers: What is found and, under ``limits``, what decides.
     """
@@ -98,7 +101,16 @@ def _violations(frame: pd.DataFrame) -> Claim:
         "ahead_of_others": lead,
         "behind": (-lag, behind),
         "ahead_of_one": max((at[p] - at[DYSTA], p) for _, at in points for p in RIVALS),
-        "limits": {"points": 100 * POINTS, "behind": 100 * BEHIND_POINTS},
+        "alone": {p: max((at[p] - at[DYSTA], where) for where, at in points) for p in RIVALS},
+        "relative": max(
+            (
+                (1 - at[DYSTA] / best, where)
+                for where, at in points
+                if (best := min(at[p] for p in RIVALS)) >= RARE
+            ),
+            default=None,
+        ),
+        "limits": {"points": 100 * POINTS, "behind": 100 * BEHIND_POINTS, "rare": RARE},
     }
     return Claim("violations", verdict, numbers)
 
@@ -120,6 +132,7 @@ def _turnaround(frame: pd.DataFrame) -> Claim:
         "ahead_of_others": lead,
         "behind": (1 / lag, behind),
         "ahead_of_one": max((at[p] / at[DYSTA], p) for _, at in points for p in RIVALS),
+        "alone": {p: max((at[p] / at[DYSTA], where) for where, at in points) for p in RIVALS},
         "limits": {"factor": FACTOR, "behind": BEHIND_FACTOR - 1},
     }
     return Claim("turnaround", verdict, numbers)
@@ -188,10 +201,13 @@ def _beside_oracle(frame: pd.DataFrame) -> tuple[list[Point], list[Point]]:
 
 def _monitoring(findings: Findings) -> Claim:
     less = {where: rules[DYSTA]["monitored_less"] for where, rules in findings.items()}
-    better = [_lower(each["static"]) for each in less.values()]
-    best = [_lower(each["static"]) and _lower(each["pattern"]) for each in less.values()]
+    lower = {
+        where: {beside: _lower(each[beside]) for beside in each} for where, each in less.items()
+    }
+    better = [each["static"] for each in lower.values()]
+    best = [each["static"] and each["pattern"] for each in lower.values()]
     verdict: Verdict = "holds" if all(best) else "holds in part" if any(better) else "does not hold"
-    return Claim("monitoring", verdict, {"less": less})
+    return Claim("monitoring", verdict, {"less": less, "lower": lower})
 
 
 def _lower(gains: Mapping[str, Any]) -> bool:

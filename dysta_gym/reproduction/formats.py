@@ -80,6 +80,11 @@ def within(where: str) -> str:
     return where.partition(", ")[2]
 
 
+def verdict(holds: bool) -> str:
+    """Whether a claim holds, under one way to read it."""
+    return "holds" if holds else "does not hold"
+
+
 def enumerated(names: Sequence[str]) -> str:
     """The names with commas, and the last with an *and*."""
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
@@ -101,6 +106,6 @@ def unwrapped(text: str) -> str:
 
 FILTERS = (
     fixed, significant, signed, percent, points, signed_points, change, pair, time, workload,
-    escaped, within, enumerated,
+    escaped, within, verdict, enumerated,
 )  # fmt: skip
 """What templates may apply to a number or a name."""

@@ -14,6 +14,7 @@ from dysta_gym.reproduction import charges
 from dysta_gym.reproduction.claims import Claim, judge
 from dysta_gym.reproduction.context import Context, Deployment, Findings, Item, Result
 from dysta_gym.reproduction.formats import FILTERS, unwrapped
+from dysta_gym.reproduction.published import published
 from dysta_gym.reproduction.why import why
 from dysta_gym.tables import markdown
 
@@ -31,6 +32,7 @@ def write_page(
     page = templates.get_template("page.md.j2").render(
         **_head(context, folder),
         claims=[_claim(templates, claim) for claim in claims],
+        published=published(claims, made),
         why=why(made) if any(claim.verdict != "holds" for claim in claims) else {},
         sections=[
             {
@@ -89,12 +91,17 @@ def _workload(deployment: Deployment) -> dict[str, Any]:
 
 
 def _claim(templates: Environment, claim: Claim) -> dict[str, Any]:
-    """A claim in words; its template sets ``paper``, ``here`` and ``criterion``."""
+    """A claim in words, which its template sets."""
     said = templates.get_template(f"claims/{claim.name}.md.j2").make_module(dict(claim.numbers))
-    paper, here, criterion = (
-        unwrapped(getattr(said, name)) for name in ("paper", "here", "criterion")
+    paper, here, criterion, readings = (
+        unwrapped(getattr(said, name)) for name in ("paper", "here", "criterion", "readings")
     )
-    return {"row": [paper, here, f"**{claim.verdict}**"], "paper": paper, "criterion": criterion}
+    return {
+        "row": [paper, here, f"**{claim.verdict}**"],
+        "paper": paper,
+        "criterion": criterion,
+        "readings": readings,
+    }
 
 
 def _section(
@@ -104,6 +111,7 @@ def _section(
     kind = item.name.rstrip("0123456789")
     numbers = item.section(findings[item.name], findings)
     return {
+        "name": item.name,
         "heading": item.heading or f"{kind.capitalize()} {item.name[len(kind) :]}",
         "title": item.title,
         "paper": item.paper,
