@@ -160,8 +160,11 @@ class Ledger:
         self.queue = arrived[: self.workload.queue_limit]
         self.outside = len(arrived) - len(self.queue)
 
-    def run(self, slot):
+    def run(self, slot, asked=True):
         request = self.queue[slot]
+        if asked:
+            self.now += self.workload.decision_fixed_s
+            self.now += self.workload.decision_per_request_s * len(self.queue)
         if self.ran_last not in (None, request):
             self.now += self.workload.preemption_cost_s
         self.now += self.store.latency_s[self.first_cell[request] + self.executed[request]]
@@ -183,7 +186,7 @@ class Ledger:
         queue, expected = list(self.queue), self.remaining(slot)
         self.run(slot)
         while list(self.queue) == queue and self.remaining(slot) <= expected:
-            self.run(slot)
+            self.run(slot, asked=False)
 
     def cost(self):
         """ANTT and violation rate accrued up to the end of the last layer."""
