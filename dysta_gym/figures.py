@@ -186,7 +186,7 @@ def _bounds(axis: Axes, row: pd.Series[float]) -> None:
     late, reached = (
         100 * row[f"violation_rate_{name}"] for name in ("lower_bound", "in_hindsight")
     )
-    line = {"color": "0.4", "linewidth": 0.9, "zorder": 1}
+    line: dict[str, Any] = {"color": "0.4", "linewidth": 0.9, "zorder": 1}
     axis.axhline(row["antt_lower_bound"], linestyle="--", **line)
     axis.axvline(late, linestyle="--", **line)
     axis.axvline(reached, linestyle=":", **line)

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dysta_gym.configs import GREATEST, LEAST
 from dysta_gym.errors import DystaError, one_of, shown
 from dysta_gym.information import ALL_LEVELS, LEVELS
 from dysta_gym.plugins import described, entries, load
@@ -60,6 +61,11 @@ class Parameter:
     def check(self, field_name: str, value: float) -> None:
         """Raise a `DystaError` if the value is not allowed."""
         fits = math.isfinite(value) and self.low <= value <= self.high
+        if fits and value and not self.whole and not LEAST <= abs(value) <= GREATEST:
+            raise DystaError(
+                f"{field_name}: {value:g} is not allowed; in size, it must lie within "
+                f"{LEAST:g} and {GREATEST:g}"
+            )
         if not fits or (self.positive and value <= 0) or (self.whole and value % 1):
             bound = (
                 " above 0" if self.positive

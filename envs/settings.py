@@ -133,7 +133,8 @@ class Settings:
     @penalty.setter
     def penalty(self, penalty: float) -> None:
         number = isinstance(penalty, int | float | np.number) and not isinstance(penalty, bool)
-        if not number or not 0 <= float(penalty) <= sys.float_info.max:
+        plain = penalty.item() if isinstance(penalty, np.generic) else penalty
+        if not number or not 0 <= plain <= sys.float_info.max:
             raise DystaError(
                 f"penalty: {penalty!r} is not allowed; it must be finite and 0 or more"
             )
@@ -189,12 +190,15 @@ class Settings:
             decisions=DECISIONS.index(self.decisions),
         )
 
-    def fault(self, at: int, to: int, index: int) -> str:
-        """Which formula fails for an environment, and how; arguments as of `turn`."""
+    def fault(self, at: int, to: int, index: int, error: Exception | None = None) -> str:
+        """Which formula fails for an environment, and how; arguments as of `turn`.
+
+        ``error`` is what it has raised, if that is known: it may not raise it again.
+        """
         try:
             self._pay(at, to, index, 0.0, 0.0, False)
-        except Exception as error:
-            return _fails(f"reward {self.reward.name!r}", error)
+        except Exception as again:
+            return _fails(f"reward {self.reward.name!r}", again)
         for each in (*self.features.requests, *self.features.queue):
             if each.kept or own(each.formula):
                 continue
@@ -203,9 +207,10 @@ class Settings:
             placed = Placed(observed, OUTCOME_TYPE)  # which must live as long as it is written to
             try:
                 observer(alone)(at, placed.address, 0)
-            except Exception as error:
-                return _fails(f"feature {each.name!r}", error)
-        return "the formula of a feature or of the reward fails, but not again"
+            except Exception as again:
+                return _fails(f"feature {each.name!r}", again)
+        whose = "a feature or of the reward"
+        return _fails(whose, error) if error else f"the formula of {whose} fails, but not again"
 
     def addresses(self) -> dict[str, Any]:
         """Where the code is that `Terms` lead to, in this process."""

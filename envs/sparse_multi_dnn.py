@@ -193,7 +193,7 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
             try:
                 start(at, to, 0)
             except Exception as error:
-                raise self._fault() from error
+                raise self._fault(error) from error
             info = {
                 "time_s": self._outcome.time_s.item(),
                 "queue_size": self._outcome.queue_size.item(),
@@ -253,7 +253,7 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
                 try:
                     reward, terminated, invalid, time_s, size = turn(at, to, 0, slot)
                 except Exception as error:
-                    raise self._fault() from error
+                    raise self._fault(error) from error
                 info: dict[str, Any] = {
                     "time_s": time_s,
                     "queue_size": size,
@@ -270,9 +270,9 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
                 self._break_off()
                 raise
 
-    def _fault(self) -> DystaError:
+    def _fault(self, error: Exception) -> DystaError:
         """What is raised where a formula fails."""
-        told = self.settings.fault(self._at.address, self._to.address, 0)
+        told = self.settings.fault(self._at.address, self._to.address, 0, error)
         return DystaError(f"{told}; correct it, and reset")
 
     def action_masks(self) -> NDArray[np.bool_]:

@@ -55,7 +55,7 @@ def test_published_levels_and_parameters():
 
 
 @given(
-    beta=st.floats(0, 1e6),
+    beta=st.just(0.0) | st.floats(1e-9, 1e6),
     time_unit=st.floats(1e-9, 1e3),
     seed=st.integers(0, 2**31),
     level=st.sampled_from(LEVELS),
@@ -254,3 +254,10 @@ def test_settings_may_be_numbers_of_numpy(refused):
     for value in ("much", None, True, np.array([0.1, 0.2]), 1j, np.complex128(1)):
         with refused("'dysta'", "'beta'", "number"):
             find("dysta").at("static", beta=value)
+
+
+@pytest.mark.parametrize("value", ["1e-320", "-1e-12", "1e300"])
+def test_numbers_of_parameters_have_bounds(refused, value):
+    with refused("dysta", "beta", "1e-09", "1e+09"):
+        find(f"dysta:beta={value.removeprefix('-')}")
+    assert find("dysta:beta=0").settings == {"beta": 0.0}

@@ -45,7 +45,7 @@ def condition_tables(results: pd.DataFrame, reference: str, statistic: str) -> l
                 ]
             )
         if bounds:
-            limits = {name: value for name, value in base.items() if not name.endswith("_best")}
+            limits = {n: value for n, value in base.items() if not str(n).endswith("_best")}
             reached = interval(limits, "violation_rate_in_hindsight", ".1f", 100)
             late = interval(limits, BOUND_OF["violation_rate"], ".1f", 100)
             slow = interval(limits, BOUND_OF["antt"], ".2f")

@@ -32,6 +32,10 @@ _MADE_OF = "dysta-gym: made of"
 """Where the metadata of compiled code say what it was made of."""
 
 
+COPY_OF = "_dysta_gym_copy_of"
+"""Attribute of a function that is a copy of another one with the globals of a moment: that one."""
+
+
 class Digest:
     """A digest of one function, plain or compiled; equal to another one of the same key.
 
@@ -207,6 +211,7 @@ class Digest:
             self._text(*value.signatures)
 
     def _function(self, value: FunctionType) -> None:
+        value = getattr(value, COPY_OF, value)  # what it reads now is what a copy would read
         if _of_a_library(value):
             self._text("library", value.__module__, value.__qualname__)
             return

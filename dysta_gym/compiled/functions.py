@@ -19,7 +19,7 @@ from numba.core.errors import TypingError
 from numba.core.registry import CPUDispatcher
 
 from dysta_gym.compiled import cache as caching
-from dysta_gym.compiled.digest import Digest
+from dysta_gym.compiled.digest import COPY_OF, Digest
 from dysta_gym.errors import DystaError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -161,7 +161,8 @@ class _Inner(_Dispatcher):  # type: ignore[misc]
     """A function for compiled callers; what Python needs to call it is not compiled."""
 
     def __call__(self, *args: Any) -> Any:
-        return self.py_func(*args)
+        plain: Any = getattr(self.py_func, COPY_OF, self.py_func)
+        return plain(*args)
 
 
 class _Compiled(_Dispatcher):  # type: ignore[misc]

@@ -9,7 +9,7 @@ from typing import Any
 
 from numba.core.registry import CPUDispatcher
 
-from dysta_gym.compiled.digest import names_of
+from dysta_gym.compiled.digest import COPY_OF, names_of
 from dysta_gym.compiled.functions import compiled
 
 _Dispatcher: Any = CPUDispatcher
@@ -40,6 +40,7 @@ def _calling_checked(
     copy = FunctionType(function.__code__, scope, function.__name__, function.__defaults__, cells)
     copy.__kwdefaults__ = function.__kwdefaults__
     copy.__qualname__, copy.__module__ = function.__qualname__, function.__module__
+    setattr(copy, COPY_OF, function)
     wrapped = made[function] = wrap(copy)  # before what it calls, which may be itself
     for cell, original in zip(cells, function.__closure__ or (), strict=True):
         with contextlib.suppress(ValueError):  # an empty one
