@@ -50,8 +50,8 @@ class DecisionCost(Strict):
         per_request_s: ... and seconds for each request in it.
     """
 
-    fixed_s: NotNegative = Field(0.0, le=LONGEST_COST_S)
-    per_request_s: NotNegative = Field(0.0, le=LONGEST_COST_S)
+    fixed_s: NotNegative = Field(default=0.0, le=LONGEST_COST_S)
+    per_request_s: NotNegative = Field(default=0.0, le=LONGEST_COST_S)
 
 
 class Scenario(Strict):
