@@ -5,6 +5,8 @@ python -m benchmarks.decision_cost > docs/decisions.md
 
 from __future__ import annotations
 
+import pandas as pd
+
 from benchmarks.leaderboard import AGENTS, RULES
 from dysta_gym.comparison import compare
 from dysta_gym.policies import find
@@ -26,10 +28,14 @@ layer, a rule that is asked at events about twice a request, whatever its layers
 promises of its scores (`stable`, `drift`) spares the simulator, not the accelerator: it changes no
 charge. The column `decisions` counts.
 
-The tables: load 0.95, SLO multiplier 10, `test` inputs, means over 20 seeds; violations in per cent /
-ANTT, at so many microseconds a decision (in brackets: clock cycles of the scheduler in Sparse-DySta's
-artifact, 200 MHz). Written by `benchmarks/decision_cost.py`.
+The tables: load 0.95, SLO multiplier 10, `test` inputs, means over 20 seeds; violations in per cent
+and ANTT, at so many microseconds a decision (in brackets: clock cycles of the scheduler in the
+artifact of Sparse-DySta, 200 MHz). Written by `benchmarks/decision_cost.py`.
 """
+
+
+def _pair(means: pd.Series[float]) -> str:
+    return f"{100 * means['violation_rate']:.1f} / {means['antt']:.2f}"
 
 
 def main() -> None:
@@ -49,10 +55,7 @@ def main() -> None:
             [
                 policy,
                 f"{layers[policy]:.1f}",
-                *(
-                    f"{100 * each.loc[policy, 'violation_rate']:.1f} / {each.loc[policy, 'antt']:.2f}"
-                    for each in found
-                ),
+                *(_pair(each.loc[policy]) for each in found),
             ]
             for policy in policies
         ]
