@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -51,7 +51,8 @@ def in_hindsight(workload: Workload) -> Schedule:
     moments, isolated_s = workload.moments, opened(workload.isolated_s)
     chosen = on_time(moments.arrival, moments.deadline, isolated_s)
     after = moments.deadline.max() + isolated_s
-    machine = Machine(workload, _InOrder.level)
+    free = replace(workload, decision_fixed_s=0.0, decision_per_request_s=0.0)  # it is a plan
+    machine = Machine(free, _InOrder.level)
     machine.run(_InOrder(np.where(chosen, moments.deadline, after)))
     return machine.schedule()
 

@@ -59,6 +59,7 @@ METRICS = {
         "least ratio of two requests' normalised progress, each over its priority", True
     ),
     "preemptions": Metric("times that an unfinished request was set aside for another one"),
+    "decisions": Metric("times that the policy was asked which layer to run"),
 }
 """Every metric of `measure` but the violation rates per priority and per model.
 
@@ -140,7 +141,7 @@ def _slowdown(finish_s: float, arrival_s: float, isolated_s: float) -> float:
 @compiled(
     types.void(
         *(FLOATS_TYPE, FLOATS_TYPE, FLOATS_TYPE, FLOATS_TYPE, FLOATS_TYPE, INTS_TYPE),
-        *(types.int64, FLOATS_TYPE, FLOATS_TYPE),
+        *(types.int64, types.int64, FLOATS_TYPE, FLOATS_TYPE),
     )
 )
 def tally(
@@ -151,6 +152,7 @@ def tally(
     priority: Floats,
     model: Ints,
     preemptions: int,
+    decisions: int,
     priorities: Floats,
     out: Floats,
 ) -> None:
@@ -164,6 +166,7 @@ def tally(
         priority: Of the `Workload`.
         model: Of the `Workload`.
         preemptions: Of the `Schedule`.
+        decisions: ``asked`` of the `Schedule`.
         priorities: Priorities to report on, distinct and sorted, shape ``(priorities,)``.
         out: Where the metrics go, in the order of `names`, shape
             ``(len(METRICS) + priorities + models,)``. A priority or a model that does not
@@ -211,6 +214,7 @@ def tally(
     out[_AT.fairness] = progress * progress / (total * squares)
     out[_AT.prema_fairness] = least / most
     out[_AT.preemptions] = preemptions
+    out[_AT.decisions] = decisions
     for i in range(members.size):
         out[_OVERALL + i] /= members[i]
 
@@ -263,6 +267,7 @@ def measured(schedule: Schedule, priorities: Floats) -> Floats:
         opened(workload.priority),
         opened(workload.model),
         schedule.preemptions,
+        schedule.asked,
         priorities,
         out,
     )

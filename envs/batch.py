@@ -33,7 +33,7 @@ from dysta_gym.envs.episode import (
 )
 from dysta_gym.envs.settings import Settings
 from dysta_gym.errors import DystaError
-from dysta_gym.machine.queue import PREEMPTIONS, Jobs, Queue, State
+from dysta_gym.machine.queue import ASKED, PREEMPTIONS, Jobs, Queue, State
 from dysta_gym.metrics import names, tally
 from dysta_gym.sealing import opened
 from dysta_gym.traces import cell_of, reference_split
@@ -187,6 +187,7 @@ def _measure(at: int, priorities: Floats, out: Floats) -> None:
         jobs.priority,
         ledger.model,
         episode.state.counters[PREEMPTIONS],
+        episode.state.counters[ASKED],
         priorities,
         out,
     )
@@ -451,11 +452,14 @@ def _blank_episodes(
     shape = (count, planned.requests)
     requests: Requests = blank(Requests, shape)
     jobs: Jobs = blank(Jobs, shape)._replace(
-        preemption_cost=planned.preemption_cost, queue_limit=planned.queue_limit
+        preemption_cost=planned.preemption_cost,
+        queue_limit=planned.queue_limit,
+        decision_fixed=planned.decision_fixed,
+        decision_each=planned.decision_each,
     )
     state = State(
         clock=np.zeros((count, 1)),
-        counters=np.zeros((count, 6), np.int64),
+        counters=np.zeros((count, 7), np.int64),
         finish=np.zeros(shape),
         ran=np.zeros((count, 0), np.int64),
         started=np.zeros((count, 0)),

@@ -35,6 +35,7 @@ from dysta_gym.features import Feature, Selection, select
 from dysta_gym.machine.machine import Machine
 from dysta_gym.machine.queue import (
     ARRIVED,
+    ASKED,
     FINISHED,
     RUNNING,
     SIZE,
@@ -43,6 +44,7 @@ from dysta_gym.machine.queue import (
     State,
     Tables,
     admit,
+    charge,
     close_gap,
     eventless,
     execute,
@@ -217,12 +219,18 @@ def _count_arrivals(jobs: Jobs, state: State, ledger: Ledger, end: float) -> flo
 
 
 @compiled(None, inline=True)
-def _advance(episode: Episode, slot: int) -> tuple[float, float]:
-    """Run one layer; the ANTT and the violation rate that accrue until it ends."""
+def _advance(episode: Episode, slot: int, asked: bool) -> tuple[float, float]:
+    """Run one layer; the ANTT and the violation rate that accrue until it ends.
+
+    ``asked`` says whether somebody was asked which, which takes the time of a decision.
+    """
     terms, jobs, state = episode.terms, episode.jobs, episode.state
     queue, ledger = episode.queue, episode.ledger
     request = queue.request[slot]
     start = state.clock[0]
+    if asked:
+        state.counters[ASKED] += 1
+        charge(jobs, state)
     finished = execute(jobs, terms.tables, state, queue, slot)
     end = state.clock[0]
     size, width = state.counters[SIZE], terms.kept_width
@@ -470,8 +478,10 @@ def turn(at: int, to: int, index: int, action: int) -> tuple[float, bool, bool, 
     slot = 0 if invalid else action
     arrived, expected = state.counters[ARRIVED], episode.queue.remaining[slot]
     turnaround = violations = 0.0
+    asked = True
     while True:
-        more_turnaround, more_violations = _advance(episode, slot)
+        more_turnaround, more_violations = _advance(episode, slot, asked)
+        asked = False
         turnaround += more_turnaround
         violations += more_violations
         if not episode.terms.decisions or not eventless(

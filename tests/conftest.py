@@ -100,6 +100,8 @@ def _workloads(draw, max_requests=12, idle_layers=False, limits=False):
         slo_multiplier=draw(st.sampled_from([1.0, 2.0, 10.0])),
         preemption_cost_s=draw(st.sampled_from([0.0, 0.0, 0.125])) if limits else 0.0,
         queue_limit=draw(st.sampled_from([None, 1, 2, 5])) if limits else None,
+        decision_fixed_s=draw(st.sampled_from([0.0, 0.0, 0.0625])) if limits else 0.0,
+        decision_per_request_s=draw(st.sampled_from([0.0, 0.0, 0.03125])) if limits else 0.0,
     )
 
 

@@ -57,6 +57,7 @@ def test_by_hand(three):
         "fairness": progress.sum() ** 2 / (3 * (progress**2).sum()),
         "prema_fairness": (1 / 2 / 9) / (4 / 6),
         "preemptions": 1,
+        "decisions": 4,
         "violation_rate_priority_1": 1 / 2,
         "violation_rate_priority_9": 1,
         "violation_rate_model_long": 0,
@@ -115,6 +116,7 @@ def expected_metrics(schedule):
         "fairness": progress.sum() ** 2 / (len(workload) * np.square(progress).sum()),
         "prema_fairness": share.min() / share.max(),
         "preemptions": schedule.preemptions,
+        "decisions": schedule.asked,
     } | {f"violation_rate_{name}": violated[of].mean() for name, of in classes.items() if of.any()}
 
 
@@ -159,7 +161,7 @@ def test_compiled_code_gets_the_same_numbers(three):
             *(schedule.finish_s, three.priority, three.model),
         )
     ]
-    tally(*columns, schedule.preemptions, priorities, out)
+    tally(*columns, schedule.preemptions, schedule.asked, priorities, out)
     metrics = dict(zip(labels, out.tolist(), strict=True))
     absent = {"priority_0.5", "priority_3", "model_absent"}
     assert {name for name in labels if np.isnan(metrics[name])} == {
@@ -169,7 +171,7 @@ def test_compiled_code_gets_the_same_numbers(three):
         schedule
     )
     fewer = np.empty(len(labels) - 3)
-    tally(*columns, schedule.preemptions, np.array([9.0]), fewer)
+    tally(*columns, schedule.preemptions, schedule.asked, np.array([9.0]), fewer)
     kept = names([9.0], ["long", "short", "absent"])
     np.testing.assert_array_equal(fewer, [metrics[name] for name in kept])
 

@@ -26,6 +26,7 @@ from dysta_gym.compiled.records import (
 )
 from dysta_gym.machine.queue import (
     ARRIVED,
+    ASKED,
     DECISIONS,
     MACHINE_TYPES,
     SIZE,
@@ -35,6 +36,8 @@ from dysta_gym.machine.queue import (
     Tables,
     admissible,
     admit,
+    charge,
+    costly,
     enter,
     eventless,
     execute,
@@ -71,11 +74,14 @@ def run_scanning(
     jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
     scores = borrow(scores)
     view = on_stack(View(queue, borrow(parameters), scores))
+    charged = costly(jobs)
     while state.counters[SIZE] > 0 and state.counters[DECISIONS] < until:
         size, since = state.counters[SIZE], state.clock[0]
         until -= size // _A_DECISION
         invoke(rule, (view, size, 0, size, since))
         slot = first_least(scores, size)
+        if charged:
+            charge(jobs, state)
         finished = execute(jobs, tables, state, queue, slot)
         admit(jobs, tables, state, queue)
         if finished or drift == np.inf:
@@ -96,6 +102,8 @@ def run_scanning(
             invoke(rule, (view, size, slot, slot + 1, now))
             if not scores[slot] * (1.0 + _ROUNDING) < others:
                 break
+            if charged:
+                charge(jobs, state)
             finished = execute(jobs, tables, state, queue, slot)
             admit(jobs, tables, state, queue)
 
@@ -121,6 +129,8 @@ def run_events(
         invoke(rule, (view, size, 0, size, state.clock[0]))
         slot = first_least(scores, size)
         arrived, expected = state.counters[ARRIVED], queue.remaining[slot]
+        state.counters[ASKED] += 1
+        charge(jobs, state)
         while True:
             execute(jobs, tables, state, queue, slot)
             admit(jobs, tables, state, queue)
@@ -199,8 +209,11 @@ def run_indexed(
         for slot in range(used):
             keys[slot], requests[slot], slots[slot] = scores[slot], queue.request[slot], slot
             _sift_up(keys, requests, slots, slot)
+    charged = costly(jobs)
     while state.counters[SIZE] > 0 and state.counters[DECISIONS] < until:
         slot = slots[0]
+        if charged:
+            charge(jobs, state)
         if execute_in_place(jobs, tables, state, queue, slot):
             free[left] = slot
             left += 1

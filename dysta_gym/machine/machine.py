@@ -18,6 +18,7 @@ from dysta_gym.information import Estimates, estimates
 from dysta_gym.machine.loops import run_events, run_indexed, run_scanning
 from dysta_gym.machine.queue import (
     ARRIVED,
+    ASKED,
     DECISIONS,
     MACHINE_TYPES,
     PREEMPTIONS,
@@ -28,6 +29,7 @@ from dysta_gym.machine.queue import (
     State,
     Tables,
     admit,
+    charge,
     eventless,
     execute,
 )
@@ -42,9 +44,12 @@ def _start(jobs: Jobs, tables: Tables, state: State, queue: Queue) -> None:
     admit(borrow(jobs), borrow(tables), borrow(state), borrow(queue))
 
 
-@compiled(types.void(*MACHINE_TYPES, types.int64))
-def _step(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -> None:
+@compiled(types.void(*MACHINE_TYPES, types.int64, types.boolean))
+def _step(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int, asked: bool) -> None:
     jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
+    if asked:
+        state.counters[ASKED] += 1
+        charge(jobs, state)
     execute(jobs, tables, state, queue, slot)
     admit(jobs, tables, state, queue)
 
@@ -81,6 +86,7 @@ class Schedule:
             on the workload's clock.
         preemptions: How often an unfinished request was set aside for another one.
         decisions: Layers run.
+        asked: How often a policy was asked which layer to run.
         ran: Request that ran in each decision, shape ``(decisions,)``; empty if not recorded.
         started_s: When that layer started, in seconds, same shape; on the workload's clock.
         elapsed_s: The finish times since `Workload.origin_s`, to more digits where that is far.
@@ -90,6 +96,7 @@ class Schedule:
     finish_s: Floats
     preemptions: int
     decisions: int
+    asked: int
     ran: Ints
     started_s: Floats
     elapsed_s: Floats
@@ -122,12 +129,14 @@ class Machine:
             layers=layers,
             preemption_cost=float(workload.preemption_cost_s),
             queue_limit=min(total, int(workload.queue_limit or total)),  # of any size
+            decision_fixed=float(workload.decision_fixed_s),
+            decision_each=float(workload.decision_per_request_s),
         )
         self.tables = Tables(opened(store.latency_s), *known)
         recorded = int(layers.sum()) if record else 0
         self.state = State(
             clock=np.zeros(1),
-            counters=np.zeros(6, np.int64),
+            counters=np.zeros(7, np.int64),
             finish=np.full(total, np.nan),
             ran=np.zeros(recorded, np.int64),
             started=np.zeros(recorded),
@@ -136,6 +145,7 @@ class Machine:
         self._queue: Queue = blank(Queue, total)
         # Last choice of a policy that is asked at events: whose, which, and what was known then.
         self._chosen: tuple[Rule | None, int, int, float] = (None, -1, 0, 0.0)
+        self._stood = -1  # layers that had run when such a choice was last found to stand
         self._columns: Queue | None = None  # as the last rule in plain Python was given them
         self._fitting: Rule | None = None  # the policy that was asked last
         _start(*self.parts)
@@ -173,6 +183,9 @@ class Machine:
     def step(self, slot: int) -> None:
         """Run the next layer of the request at ``slot`` of the queue, then admit what arrived.
 
+        It counts as a decision, and takes the time of one, unless `choose` has just found that a
+        policy which is asked at events need not be asked.
+
         Raises:
             DystaError: If the slot is not in the queue.
         """
@@ -180,7 +193,7 @@ class Machine:
             raise DystaError(f"slot: {slot} cannot run; every request is finished")
         if not 0 <= slot < self.size:
             raise DystaError(f"slot: {slot} is not in the queue; it must be 0 to {self.size - 1}")
-        _step(*self.parts, slot)
+        _step(*self.parts, slot, self.state.counters[DECISIONS] != self._stood)
 
     def choose(self, policy: Rule, among: int | None = None) -> int:
         """The slot that ``policy`` runs next. To be asked once a decision: rules may remember.
@@ -190,7 +203,9 @@ class Machine:
             among: Choose among the first ``among`` slots only; None for the whole queue.
         """
         slot = self._standing(policy)
-        if slot < 0:
+        if slot >= 0:
+            self._stood = int(self.state.counters[DECISIONS])
+        else:
             slot = self._ask(policy, among)
             if policy.events and self.size:
                 request, expected = self._queue.request[slot], self._queue.remaining[slot]
@@ -260,18 +275,21 @@ class Machine:
             loop, beside = run_indexed, (np.empty(total), np.zeros(3 * total + 2, np.int64))
         elif policy.events:
             loop, beside = run_events, ()
-            while (slot := self._standing(policy)) >= 0:
-                self.step(slot)
+            while self._standing(policy) >= 0:
+                self.step(self.choose(policy))
         else:
             loop, beside = run_scanning, (policy.drift_of(values),)
         parts, counters = self.parts, self.state.counters
         turn = _TURNS.get(rule, _LEAST_TURN)
+        before = int(counters[DECISIONS])
         while not self.done:
             _go_on(stop)
             began = perf_counter()
             loop(*parts, rule, values, scores, int(counters[DECISIONS]) + turn, *beside)
             if not self.done:
                 turn = _TURNS[rule] = _next_turn(turn, perf_counter() - began)
+        if not policy.events:
+            counters[ASKED] += counters[DECISIONS] - before
 
     def schedule(self) -> Schedule:
         """What has happened so far; a copy, which the machine leaves alone as it goes on."""
@@ -283,6 +301,7 @@ class Machine:
             finish_s=elapsed_s + origin_s,
             preemptions=int(counters[PREEMPTIONS]),
             decisions=decisions,
+            asked=int(counters[ASKED]),
             ran=self.state.ran[:decisions].copy(),
             started_s=self.state.started[:decisions] + origin_s,
             elapsed_s=elapsed_s,

@@ -66,6 +66,8 @@ class Jobs(NamedTuple):
         layers: Number of layers.
         preemption_cost: Seconds lost whenever an unfinished request is set aside.
         queue_limit: Requests in the queue at most.
+        decision_fixed: Seconds that a decision takes, whatever the queue ...
+        decision_each: ... and for each request in it.
     """
 
     arrival: Floats
@@ -75,6 +77,8 @@ class Jobs(NamedTuple):
     layers: Ints
     preemption_cost: float
     queue_limit: int
+    decision_fixed: float
+    decision_each: float
 
 
 class Tables(NamedTuple):
@@ -94,7 +98,8 @@ class State(NamedTuple):
 
     Attributes:
         clock: ``[now]`` in seconds.
-        counters: Indexed by `SIZE`, `ARRIVED`, `FINISHED`, `RUNNING`, `PREEMPTIONS`, `DECISIONS`.
+        counters: Indexed by `SIZE`, `ARRIVED`, `FINISHED`, `RUNNING`, `PREEMPTIONS`, `DECISIONS`,
+            `ASKED`.
         finish: Finish time of each request, NaN before, shape ``(requests,)``.
         ran: Request that ran in each decision, shape ``(decisions,)``, or empty if not recorded.
         started: When it started, same shape.
@@ -107,9 +112,10 @@ class State(NamedTuple):
     started: Floats
 
 
-SIZE, ARRIVED, FINISHED, RUNNING, PREEMPTIONS, DECISIONS = range(6)
+SIZE, ARRIVED, FINISHED, RUNNING, PREEMPTIONS, DECISIONS, ASKED = range(7)
 """Entries of `State.counters`: queue size, requests arrived, requests finished, unfinished request
-that ran last (-1 if none), preemptions so far, decisions so far."""
+that ran last (-1 if none), preemptions so far, layers run so far, and how often somebody was asked
+which; the loops of rules that are asked before every layer leave that to be counted later."""
 
 
 QUEUE_TYPE, JOBS_TYPE, TABLES_TYPE, STATE_TYPE = map(type_of, (Queue, Jobs, Tables, State))
@@ -202,6 +208,18 @@ def _remove(queue: Queue, slot: int, size: int) -> None:
     close_gap(queue.executed, slot, size, 1)
     close_gap(queue.layers, slot, size, 1)
     close_gap(queue.memory, slot, size, 1)
+
+
+@compiled(None, inline=True)
+def charge(jobs: Jobs, state: State) -> None:
+    """Let the time pass that a decision takes."""
+    state.clock[0] += jobs.decision_fixed + jobs.decision_each * state.counters[SIZE]
+
+
+@compiled(None, inline=True)
+def costly(jobs: Jobs) -> bool:
+    """Whether decisions take any time."""
+    return bool(jobs.decision_fixed + jobs.decision_each > 0.0)
 
 
 @compiled(None, inline=True)

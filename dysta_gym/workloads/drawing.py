@@ -169,6 +169,8 @@ def generate(scenario: Scenario, seed: int, *, split: str = "test") -> Workload:
         due=Due(drawn.start, drawn.period) if chosen.periodic else None,
         preemption_cost_s=scenario.preemption_cost_s,
         queue_limit=scenario.queue_limit,
+        decision_fixed_s=scenario.decision_cost.fixed_s,
+        decision_per_request_s=scenario.decision_cost.per_request_s,
     )
 
 

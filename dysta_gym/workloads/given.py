@@ -34,6 +34,8 @@ def requests_under(
         due=due,
         preemption_cost_s=scenario.preemption_cost_s,
         queue_limit=scenario.queue_limit,
+        decision_fixed_s=scenario.decision_cost.fixed_s,
+        decision_per_request_s=scenario.decision_cost.per_request_s,
     )
 
 

@@ -38,6 +38,8 @@ class Plan(NamedTuple):
         slo_multiplier: See `Scenario`.
         preemption_cost: See `Scenario`, in seconds.
         queue_limit: Requests in the queue at most, no more than there are.
+        decision_fixed: See `DecisionCost`, in seconds, as the next.
+        decision_each: See `DecisionCost`.
     """
 
     process: int
@@ -55,6 +57,8 @@ class Plan(NamedTuple):
     slo_multiplier: float
     preemption_cost: float
     queue_limit: int
+    decision_fixed: float
+    decision_each: float
 
 
 PLAN_TYPE = type_of(Plan)
@@ -107,4 +111,6 @@ def _plan(draws: _Draws) -> Plan:
         slo_multiplier=scenario.slo_multiplier,
         preemption_cost=scenario.preemption_cost_s,
         queue_limit=min(requests, scenario.queue_limit or requests),
+        decision_fixed=scenario.decision_cost.fixed_s,
+        decision_each=scenario.decision_cost.per_request_s,
     )

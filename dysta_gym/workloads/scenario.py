@@ -38,6 +38,22 @@ LOADS: Mapping[str, float] = {"light": 0.5, "moderate": 0.8, "heavy": 0.95, "ove
 latencies, so a name means the same share of the accelerator in every scenario and split."""
 
 
+class DecisionCost(Strict):
+    """Time that a decision takes, in which the accelerator waits.
+
+    It passes whenever a policy is really asked: before every layer, or at events. What a policy
+    promises of its scores (`dysta_gym.Policy.stable`, `drift`) saves the simulator's time, and
+    changes nothing here. Requests that arrive meanwhile are not seen before the next decision.
+
+    Attributes:
+        fixed_s: Seconds a decision, whatever the queue ...
+        per_request_s: ... and seconds for each request in it.
+    """
+
+    fixed_s: NotNegative = Field(default=0.0, le=LONGEST_COST_S)
+    per_request_s: NotNegative = Field(default=0.0, le=LONGEST_COST_S)
+
+
 class Scenario(Strict):
     """A deployment, from which workloads are drawn; `load_scenario` makes one.
 
@@ -64,6 +80,7 @@ class Scenario(Strict):
         queue_limit: Requests that the scheduler sees at most; later ones wait outside, in order of
             arrival, until one in the queue finishes. None for no limit; the scheduler of
             Sparse-DySta has 64 entries.
+        decision_cost: Time that a decision takes, a `DecisionCost`; none by default.
         sources: Where the figures come from.
     """
 
@@ -81,6 +98,7 @@ class Scenario(Strict):
     speed: Positive = 1.0
     preemption_cost_s: NotNegative = Field(0.0, le=LONGEST_COST_S)
     queue_limit: int | None = Field(None, gt=0, strict=True)
+    decision_cost: DecisionCost = DecisionCost()
     sources: tuple[str, ...] = ()
 
     @pydantic.field_validator("load", mode="before")
@@ -107,15 +125,22 @@ class Scenario(Strict):
         rate: float | None = None,
         slo_multiplier: float | None = None,
         requests: int | None = None,
+        decision_cost: Mapping[str, float] | None = None,
     ) -> Scenario:
-        """This scenario with another load or rate, SLO multiplier or number of requests.
+        """This scenario with another load or rate, SLO multiplier, length or cost of decisions.
 
         What is None stays. A load replaces the scenario's rate, and a rate its load.
 
         Raises:
             DystaError: If a value is not allowed, or both load and rate are given.
         """
-        given = {"load": load, "rate": rate, "slo_multiplier": slo_multiplier, "requests": requests}
+        given: dict[str, Any] = {
+            "load": load,
+            "rate": rate,
+            "slo_multiplier": slo_multiplier,
+            "requests": requests,
+            "decision_cost": decision_cost,
+        }
         changes: dict[str, Any] = {
             key: plain(value) for key, value in given.items() if value is not None
         }

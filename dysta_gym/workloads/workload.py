@@ -70,6 +70,8 @@ class Workload(Sealed):
         due: Where deadlines are otherwise counted from and in; None for the above.
         preemption_cost_s: See `Scenario`.
         queue_limit: See `Scenario`.
+        decision_fixed_s: See `DecisionCost`.
+        decision_per_request_s: See `DecisionCost`.
 
     Raises:
         DystaError: If there is no request, arrivals decrease, a column has another length, or a
@@ -86,6 +88,8 @@ class Workload(Sealed):
     due: Due | None = None
     preemption_cost_s: float = 0.0
     queue_limit: int | None = None
+    decision_fixed_s: float = 0.0
+    decision_per_request_s: float = 0.0
 
     def __post_init__(self) -> None:
         try:
@@ -125,12 +129,14 @@ class Workload(Sealed):
             for name, values in zip(Due._fields, columns, strict=True):
                 _require(np.isfinite(values), f"due.{name}", values, "finite")
             object.__setattr__(self, "due", Due(*map(sealed, columns)))
-        cost, limit = self.preemption_cost_s, self.queue_limit
-        if not _is_number(cost) or not 0 <= cost <= LONGEST_COST_S:
-            raise DystaError(
-                f"preemption_cost_s: {shown(cost)} is not allowed; it must be 0 or more, and at "
-                f"most {LONGEST_COST_S:g}"
-            )
+        for name in ("preemption_cost_s", "decision_fixed_s", "decision_per_request_s"):
+            cost = getattr(self, name)
+            if not _is_number(cost) or not 0 <= cost <= LONGEST_COST_S:
+                raise DystaError(
+                    f"{name}: {shown(cost)} is not allowed; it must be 0 or more, and at "
+                    f"most {LONGEST_COST_S:g}"
+                )
+        limit = self.queue_limit
         whole = isinstance(limit, int | np.integer) and not isinstance(limit, bool)
         if limit is not None and not (whole and limit >= 1):
             raise DystaError(
