@@ -27,11 +27,13 @@ from dysta_gym import (
     shipped_traces,
     simulate,
 )
+from dysta_gym.charging import TABLE
 from dysta_gym.comparison import DEFAULT_POLICIES, compare
 from dysta_gym.information import LEVELS
 from dysta_gym.metrics import METRICS
 from dysta_gym.policies import names
 from dysta_gym.statistics import aggregate, summarise
+from dysta_gym.traces import trace_names
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(path.name.removesuffix(".requests.csv") for path in GOLDEN.glob("*.requests.csv"))
@@ -464,7 +466,7 @@ def test_replay_by_the_installed_command(tmp_path):
 # --- listings ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("what", ["traces", "policies", "scenarios"])
+@pytest.mark.parametrize("what", ["traces", "accelerators", "policies", "scenarios"])
 def test_listings(run, what):
     status, text, errors = run(what, "--json")
     assert (status, errors) == (0, "")
@@ -472,7 +474,12 @@ def test_listings(run, what):
     assert isinstance(listed, list) and all(isinstance(item, dict) for item in listed)
     found = [item["name"] for item in listed]
     assert found == list(
-        {"traces": shipped_traces, "policies": names, "scenarios": shipped_scenarios}[what]()
+        {
+            "traces": trace_names,
+            "accelerators": TABLE.names,
+            "policies": names,
+            "scenarios": shipped_scenarios,
+        }[what]()
     )
     status, table, errors = run(what)
     assert (status, errors) == (0, "")

@@ -20,7 +20,7 @@ import typer
 import dysta_gym
 from dysta_gym import plugins
 from dysta_gym.cli.comparison import compare
-from dysta_gym.cli.listings import policies, scenarios, traces
+from dysta_gym.cli.listings import accelerators, policies, scenarios, traces
 from dysta_gym.cli.runs import profile, replay, reproduce
 from dysta_gym.errors import DystaError
 from dysta_gym.text import printable
@@ -34,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (compare, replay, reproduce, traces, policies, scenarios, profile):
+for command in (compare, replay, reproduce, traces, accelerators, policies, scenarios, profile):
     app.command(command.__name__)(command)
 
 
