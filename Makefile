@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 LOWEST := build/lowest
 
 .PHONY: run test smoke lint results readme leaderboard agents statistics train reproduction \
-  departures benchmark traces clean
+  departures charges benchmark traces clean
 
 ## run: the main job: the published and the learned schedulers compared, as a table and a picture
 run: $(VENV)/run.done
@@ -75,6 +75,10 @@ reproduction: $(VENV)/run.done
 ## departures: what the artifact's accelerator models charge, beside ours; needs the networks
 departures: $(VENV)/profile.done
 	$(BIN)/python benchmarks/departures.py docs/reproduction/hardware-departures.csv
+
+## charges: the tables of docs/charging.md: the ranking under each choice of what a layer is charged
+charges: $(VENV)/run.done
+	$(BIN)/python -m benchmarks.charges
 
 ## benchmark: docs/speed.md: how fast everything is, beside what it should be compared with
 benchmark: $(VENV)/test.done

@@ -22,6 +22,7 @@ from dysta_gym.lazy import lazily
 if TYPE_CHECKING:
     from dysta_gym.bounds.turnaround import antt_lower_bound
     from dysta_gym.bounds.violations import violation_rate_lower_bound
+    from dysta_gym.charging import Accelerator
     from dysta_gym.comparison import compare
     from dysta_gym.errors import DystaError
     from dysta_gym.features import Feature
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from dysta_gym.machine.machine import Machine, Schedule
     from dysta_gym.machine.queue import Queue
     from dysta_gym.metrics import measure
-    from dysta_gym.policies import Parameter, Policy, find
+    from dysta_gym.operations import Operation
+    from dysta_gym.parameters import Parameter
+    from dysta_gym.policies import Policy, find
     from dysta_gym.rewards import Reward
     from dysta_gym.simulation import simulate
     from dysta_gym.statistics import aggregate, summarise
@@ -39,10 +42,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Accelerator": "charging",
     "DystaError": "errors",
     "Feature": "features",
     "Machine": "machine.machine",
-    "Parameter": "policies",
+    "Operation": "operations",
+    "Parameter": "parameters",
     "Policy": "policies",
     "Queue": "machine.queue",
     "Reward": "rewards",
@@ -70,9 +75,11 @@ _HOME = {
 }
 
 __all__ = [
+    "Accelerator",
     "DystaError",
     "Feature",
     "Machine",
+    "Operation",
     "Parameter",
     "Policy",
     "Queue",

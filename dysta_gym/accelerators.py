@@ -1,4 +1,4 @@
-"""Accelerator models: from the sparsity of a layer to its latency."""
+"""Formulas of the published accelerators: from the counts of a layer to its latency."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ def sanger_layer_latency_s(
     length: ArrayLike,
     width: float = 768,
     key_length: ArrayLike | None = None,
+    *,
+    key_value_width: float | None = None,
+    clock_hz: float = SANGER_CLOCK_HZ,
 ) -> NDArray[np.float64]:
     """Latency in seconds of one attention layer on Sanger; the arguments broadcast.
 
@@ -38,7 +41,9 @@ def sanger_layer_latency_s(
     multipliers when the kept scores of every 64-wide vector are packed into sub-rows of 16,
     `length` the sequence length in tokens and `width` the network's hidden size. In cross attention
     `length` is that of the queries and `key_length` that of the keys and values; by default, in
-    self-attention, they are the same.
+    self-attention, they are the same. `key_value_width` is that of all keys of a token, and of all
+    its values: less than `width` where several query heads share a head of keys and values (grouped
+    queries).
 
     The layer is the projections to query, key and value, the kept scores and their product with the
     values, and the output projection. Density and load balance enter only through their ratio: with
@@ -52,23 +57,38 @@ def sanger_layer_latency_s(
     The source knows equal lengths only. `key_length` is an extension of ours, by what each term
     works on: queries and outputs are projected for `length` tokens, keys and values for
     `key_length`, once; a column of tiles has the sub-rows of `length` queries, and there are
-    `key_length / 64` columns. Equal lengths give exactly what the source gives.
+    `key_length / 64` columns. Equal lengths give exactly what the source gives. Nor does it know
+    grouped queries, of which only the projections to keys and values have less to do.
     """
     density = np.asarray(density, np.float64)
     load_balance = np.asarray(load_balance, np.float64)
     length = np.asarray(length, np.float64)
     key_length = length if key_length is None else np.asarray(key_length, np.float64)
-    rate = SANGER_CLOCK_HZ * SANGER_OPERATIONS_PER_CYCLE
+    projected = key_length * (1.0 if key_value_width is None else key_value_width / width)
+    rate = clock_hz * SANGER_OPERATIONS_PER_CYCLE
     subrow_share = SANGER_MULTIPLIERS / SANGER_TILE
 
     subrows = density / load_balance / subrow_share * length
-    linear_s = (length + 2 * key_length) * width * width * 2 / rate
+    linear_s = (length + 2 * projected) * width * width * 2 / rate
     project_s = length * width * width * 2 / rate * density / load_balance
     # One 64 x 64 tile of scores, then its product with the values; the tile's own width is the
     # skew with which operands enter the array.
     tile_cycles = (width + SANGER_TILE) + (subrows + SANGER_TILE)
-    scores_s = (subrows / SANGER_TILE) * tile_cycles * (key_length / SANGER_TILE) / SANGER_CLOCK_HZ
+    scores_s = (subrows / SANGER_TILE) * tile_cycles * (key_length / SANGER_TILE) / clock_hz
     return np.asarray(linear_s + scores_s + project_s, np.float64)
+
+
+def sanger_dense_latency_s(
+    rows: ArrayLike, weights: ArrayLike, *, clock_hz: float = SANGER_CLOCK_HZ
+) -> NDArray[np.float64]:
+    """Latency in seconds of dense matrices of `weights` weights in all, for `rows` tokens.
+
+    Charged as the projections of `sanger_layer_latency_s` are: an operation of every multiplier in
+    every cycle, for the rows of whole tiles.
+    """
+    padded = sanger_padded_length(np.asarray(rows, np.float64))
+    operations = padded * np.asarray(weights, np.float64) * 2
+    return np.asarray(operations / (clock_hz * SANGER_OPERATIONS_PER_CYCLE), np.float64)
 
 
 # Eyeriss v2, a sparse CNN accelerator (Chen et al., JETCAS'19): 8 x 2 clusters of 3 x 4 processing
@@ -87,7 +107,12 @@ EYERISSV2_CYCLES_PER_NONEMPTY_COLUMN = 2
 
 
 def eyerissv2_layer_latency_s(
-    valid_macs: ArrayLike, address_checks: ArrayLike
+    valid_macs: ArrayLike,
+    address_checks: ArrayLike,
+    *,
+    pes: float = EYERISSV2_PES,
+    clock_hz: float = EYERISSV2_CLOCK_HZ,
+    cycles_per_mac: float = EYERISSV2_CYCLES_PER_MAC,
 ) -> NDArray[np.float64]:
     """Latency in seconds of one convolution or fully connected layer on Eyeriss v2.
 
@@ -97,12 +122,13 @@ def eyerissv2_layer_latency_s(
     to be hidden behind computing.
 
     Source: cycles = (4 * valid MACs + address checks) / 192, from the artifact of Sparse-DySta
-    (MICRO'23).
+    (MICRO'23). The published chip does two MACs a cycle in each PE: its peak is eight times what
+    this model reaches.
     """
     macs = np.asarray(valid_macs, np.float64)
     checks = np.asarray(address_checks, np.float64)
-    cycles = (EYERISSV2_CYCLES_PER_MAC * macs + checks) / EYERISSV2_PES
-    return np.asarray(cycles / EYERISSV2_CLOCK_HZ, np.float64)
+    cycles = (cycles_per_mac * macs + checks) / pes
+    return np.asarray(cycles / clock_hz, np.float64)
 
 
 class EyerissV2Mapping(NamedTuple):

@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dysta_gym.configs import GREATEST, LEAST
 from dysta_gym.errors import DystaError, one_of, shown
 from dysta_gym.information import ALL_LEVELS, LEVELS
+from dysta_gym.parameters import Parameter as Parameter
 from dysta_gym.plugins import described, entries, load
 
 ENTRY_POINTS = "dysta_gym.policies"
@@ -33,47 +33,6 @@ ENTRY_POINTS = "dysta_gym.policies"
 
 FILE_ENTRY_POINTS = "dysta_gym.policy_files"
 """Entry-point group for policies in files: ``suffix = "module:function"``, without the dot."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A number that a policy can be tuned by.
-
-    Attributes:
-        default: Its published or usual value.
-        description: What it means, with its unit.
-        low: Least value allowed.
-        high: Greatest value allowed.
-        positive: Whether it must be above 0.
-        whole: Whether it must be a whole number.
-        relative: Whether it is a time, given in mean isolated latencies of the workload's networks;
-            the rule reads it in seconds.
-    """
-
-    default: float
-    description: str
-    low: float = -math.inf
-    high: float = math.inf
-    positive: bool = False
-    whole: bool = False
-    relative: bool = False
-
-    def check(self, field_name: str, value: float) -> None:
-        """Raise a `DystaError` if the value is not allowed."""
-        fits = math.isfinite(value) and self.low <= value <= self.high
-        if fits and value and not self.whole and not LEAST <= abs(value) <= GREATEST:
-            raise DystaError(
-                f"{field_name}: {value:g} is not allowed; in size, it must lie within "
-                f"{LEAST:g} and {GREATEST:g}"
-            )
-        if not fits or (self.positive and value <= 0) or (self.whole and value % 1):
-            bound = (
-                " above 0" if self.positive
-                else "" if math.isinf(self.low)
-                else f", at least {self.low:g}"
-            ) + ("" if math.isinf(self.high) else f" and at most {self.high:g}")  # fmt: skip
-            kind = "a whole number" if self.whole else "a finite number"
-            raise DystaError(f"{field_name}: {value:g} is not allowed; it must be {kind}{bound}")
 
 
 @dataclass(frozen=True)

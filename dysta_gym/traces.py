@@ -15,7 +15,7 @@ import difflib
 import json
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from importlib import resources
 from pathlib import Path
@@ -26,17 +26,20 @@ from numpy.typing import NDArray
 
 from dysta_gym.accelerators import sanger_layer_latency_s
 from dysta_gym.archives import ARRAY_LIMIT, TEXT_LIMIT, read_arrays
+from dysta_gym.charging import TABLE, charge_of
 from dysta_gym.errors import DystaError, one_of, shown
 from dysta_gym.files import open_regular, visible
+from dysta_gym.operations import Layers, Steps, read_layers, whole_layers
 from dysta_gym.sealing import Sealed, sealed
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Accelerator = Literal["sanger", "eyerissv2"]
 Split = Literal["train", "test", "all"]
 
-ACCELERATORS: tuple[str, ...] = get_args(Accelerator)
+ACCELERATORS = ("sanger", "eyerissv2")
+"""Those that the artifact's traces are for, and the shipped ones."""
+
 SPLITS: tuple[str, ...] = get_args(Split)
 
 FORMAT = 1
@@ -59,7 +62,8 @@ class Trace(Sealed):
         name: Unique name, by which scenarios refer to the trace.
         model: The network, shared by its patterns; deadlines and static averages are per model.
         pattern: How its weights were pruned (``dense``, ``unstructured20``, ...).
-        accelerator: ``sanger`` or ``eyerissv2``.
+        accelerator: The model that charged the latencies: ``sanger``, ``eyerissv2`` or another one
+            (`dysta_gym.charging`).
         latency_s: Latency of each layer in seconds, shape ``(inputs, layers)``.
         sparsity: What the monitor sees of each layer as it runs, in [0, 1], same shape.
         train: Which inputs belong to the ``train`` half, shape ``(inputs,)``; the rest is ``test``.
@@ -86,8 +90,6 @@ class Trace(Sealed):
 
     def __post_init__(self) -> None:
         where = f"trace {self.name!r}"
-        if self.accelerator not in ACCELERATORS:
-            raise one_of(f"{where}: accelerator", self.accelerator, ACCELERATORS)
         for label, kind in (
             ("latency_s", np.float64),
             ("sparsity", np.float64),
@@ -364,6 +366,10 @@ def load_trace(path: str | Path) -> Trace:
             f"{where}: format is {shown(version)}; this version reads {FORMAT}, rebuild it"
         )
 
+    accelerator = identity["accelerator"]
+    if accelerator not in TABLE.own and accelerator not in TABLE.names():
+        raise one_of(f"{where}: accelerator", accelerator, TABLE.names())
+
     def array(name: str) -> NDArray[Any]:
         if name not in content:
             raise DystaError(f"array {name!r} is missing")
@@ -401,10 +407,71 @@ _ARRAYS: Mapping[str, int] = {
 """The arrays that are read, and the bytes that they may take."""
 
 
+WHOLE = "_whole"
+"""Ends the name of a whole network, of whose attention alone there is a trace file."""
+
+
+def whole_trace(path: str | Path, steps: Steps = "blocks") -> Trace:
+    """The whole network, from the trace file of its attention: ``NAME_whole`` of ``NAME``.
+
+    What is added is dense: the feed-forward halves of the blocks, a language model's head,
+    convolutions before the first layer. Their latencies follow from the lengths and the shapes in
+    the file. Dense layers have a sparsity of 0, which says nothing of the input.
+
+    Args:
+        path: The file.
+        steps: What nothing interrupts: ``blocks``, each an attention layer with the dense work
+            after it, or ``layers``.
+
+    Raises:
+        DystaError: If the file is damaged, or has no shapes.
+    """
+    base = load_trace(path)
+    layers = whole_network(path, steps)
+    nothing = np.zeros(len(base.train))
+    columns = [nothing if of is None else base.sparsity[:, of] for of in layers.measured]
+    name = f"{base.name}{WHOLE}"
+    network = base.provenance.get("network", base.name)
+    return replace(
+        base,
+        name=name,
+        model=name,
+        latency_s=charge_of(base.accelerator).layer_latency_s(layers),
+        sparsity=np.stack(columns, axis=1),
+        layer_names=layers.names,
+        provenance={**base.provenance, "name": name, "model": name, "network": f"{network}; whole"},
+    )
+
+
+def whole_network(path: str | Path, steps: Steps = "blocks") -> Layers:
+    """What the layers of a whole network consist of; see `whole_trace`.
+
+    Raises:
+        DystaError: If the file is damaged, or has no shapes.
+    """
+    layers, shapes = read_layers(path)
+    if shapes is None:
+        raise DystaError(
+            f"trace file {str(path)!r} has no shapes in its meta, from which the whole network "
+            "follows; profile it again"
+        )
+    return whole_layers(layers, shapes, steps)
+
+
 def shipped_traces() -> dict[str, Path]:
-    """Name and file of every trace in the package, sorted by name."""
+    """Name and file of every trace file in the package, sorted by name."""
     folder = Path(str(resources.files("dysta_gym"))) / "data" / "traces"
     return {path.stem: path for path in sorted(folder.glob("*.npz"))}
+
+
+@cache
+def trace_names() -> tuple[str, ...]:
+    """Names of all traces in the package: those in files, and the whole networks."""
+    names = []
+    for name, path in shipped_traces().items():
+        meta = read_arrays(path, f"trace file {str(path)!r}", {"meta": TEXT_LIMIT}, "no npz ({})")
+        names += [name] + [f"{name}{WHOLE}"] * ("shapes" in json.loads(str(meta["meta"])))
+    return tuple(names)
 
 
 @cache
@@ -415,9 +482,11 @@ def shipped_trace(name: str) -> Trace:
         DystaError: If there is none of that name.
     """
     files = shipped_traces()
-    if name not in files:
-        raise one_of("trace", name, files)
-    return load_trace(files[name])
+    if name in files:
+        return load_trace(files[name])
+    if name not in trace_names():
+        raise one_of("trace", name, trace_names())
+    return whole_trace(files[name.removesuffix(WHOLE)])
 
 
 # --- CSV files of the Sparse-DySta artifact ------------------------------------------------------

@@ -28,6 +28,7 @@ from dysta_gym import (
     shipped_traces,
     simulate,
 )
+from dysta_gym.charging import TABLE
 from dysta_gym.comparison import DEFAULT_POLICIES, compare
 from dysta_gym.features import DEFAULT
 from dysta_gym.features import TABLE as FEATURES
@@ -36,6 +37,7 @@ from dysta_gym.metrics import METRICS
 from dysta_gym.policies import names
 from dysta_gym.rewards import TABLE as REWARDS
 from dysta_gym.statistics import aggregate, summarise
+from dysta_gym.traces import trace_names
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(path.name.removesuffix(".requests.csv") for path in GOLDEN.glob("*.requests.csv"))
@@ -472,7 +474,8 @@ def test_replay_by_the_installed_command(tmp_path):
 
 
 LISTINGS = {
-    "traces": shipped_traces,
+    "traces": trace_names,
+    "accelerators": TABLE.names,
     "policies": names,
     "scenarios": shipped_scenarios,
     "features": FEATURES.names,

@@ -245,6 +245,7 @@ def test_wheel_holds_the_package_and_its_data(wheel):
     templates = (ROOT / "dysta_gym" / "reproduction" / "templates").rglob("*.md.j2")
     data = {
         "dysta_gym/py.typed",
+        "dysta_gym/data/convolutions.json",
         *(path.relative_to(ROOT).as_posix() for path in templates),
         *(f"dysta_gym/data/traces/{path.name}" for path in shipped_traces().values()),
         *(f"dysta_gym/data/scenarios/{path.name}" for path in shipped_scenarios().values()),

@@ -199,3 +199,37 @@ for wrong, words in (
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_accelerators_plug_in(tmp_path):
+    (tmp_path / "chip.py").write_text(
+        "from dysta_gym import Accelerator, Parameter\n"
+        "def cost(operation, parameters):\n"
+        "    return operation.macs / parameters['rate']\n"
+        "CHIP = Accelerator('chip', cost, ('attention', 'dense', 'convolution'),\n"
+        "                   parameters={'rate': Parameter(1e9, 'MACs a second', 1)})\n"
+        "NUMBER = 5\n"
+    )
+    entries = {"chip": "chip:CHIP", "odd": "chip:NUMBER"}
+    install(tmp_path, "a-chip", {"dysta_gym.accelerators": entries})
+    program = """
+import dysta_gym
+fields = {"name": "n", "load": 0.5, "traces": {"minilm": 1, "vgg16_dense": 2}}
+chip = {"model": "chip", "rate": 2e9}
+store = dysta_gym.load_scenario(fields | {"accelerator": chip}).store()
+plain = dysta_gym.load_scenario(fields | {"accelerator": "chip"}).store()
+assert store.accelerator == "chip"
+assert (store.latency_s == plain.latency_s / 2).all()
+try:
+    dysta_gym.load_scenario(fields | {"accelerator": "odd"})
+except dysta_gym.DystaError as error:
+    assert "'odd'" in str(error) and "int" in str(error) and "Accelerator" in str(error), error
+else:
+    raise AssertionError
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

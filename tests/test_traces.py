@@ -337,7 +337,7 @@ class TestShipped:
     def test_latency_follows_from_what_was_measured(self, name):
         trace, measured = shipped_trace(name), measures(name)
         if trace.accelerator == "sanger":
-            settings = trace.provenance["settings"]
+            settings, shapes = trace.provenance["settings"], trace.provenance["shapes"]
             # an encoder-decoder has other queries and keys in each layer
             queries = measured.get("query_length", measured["length"][:, None])
             keys = measured.get("key_length", queries)
@@ -348,6 +348,7 @@ class TestShipped:
                 -(-queries // tile) * tile,
                 settings["width"],
                 -(-keys // tile) * tile,
+                key_value_width=shapes["key_value_heads"] * shapes["head_width"],
             )
         else:
             latency_s = eyerissv2_layer_latency_s(

@@ -21,7 +21,7 @@ from typer.core import TyperCommand
 import dysta_gym
 from dysta_gym import plugins
 from dysta_gym.cli.comparison import compare
-from dysta_gym.cli.listings import features, policies, rewards, scenarios, traces
+from dysta_gym.cli.listings import accelerators, features, policies, rewards, scenarios, traces
 from dysta_gym.cli.runs import profile, replay, reproduce
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.text import printable
@@ -51,7 +51,7 @@ class _Command(TyperCommand):
 
 for command in (
     *(compare, replay, reproduce),
-    *(traces, policies, scenarios, features, rewards),
+    *(traces, accelerators, policies, scenarios, features, rewards),
     profile,
 ):
     app.command(command.__name__, cls=_Command)(command)

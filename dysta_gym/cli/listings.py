@@ -12,10 +12,10 @@ from dysta_gym.errors import DystaError
 
 def traces(as_json: AsJson = False) -> None:
     """List the traces in the package."""
-    from dysta_gym.traces import shipped_trace, shipped_traces
+    from dysta_gym.traces import shipped_trace, trace_names
 
     listed = []
-    for name in shipped_traces():
+    for name in trace_names():
         trace = shipped_trace(name)
         isolated = trace.isolated_s
         listed.append(
@@ -45,6 +45,54 @@ def traces(as_json: AsJson = False) -> None:
             "isolated latency": lambda t: f"{1e3 * t['mean_isolated_s']:.3f} ms",
             "spread": lambda t: f"{t['isolated_spread']:.1%}",
             "sparsity": lambda t: f"{t['mean_sparsity']:.3f}",
+        },
+    )
+
+
+def accelerators(as_json: AsJson = False) -> None:
+    """List the models of accelerators, their parameters, their peak and what the chip reaches."""
+    from dysta_gym.charging import MEMORY, TABLE
+
+    listed = []
+    for name in TABLE.names():
+        try:
+            model = TABLE.find(name)
+        except DystaError as error:  # in another package: the others are still there
+            plugins.warn(str(error))
+            continue
+        bits = {"weight_bits": model.weight_bits, "activation_bits": model.activation_bits}
+        parameters = {**model.parameters, **MEMORY}
+        defaults = {**model.defaults, **bits, "bandwidth": None}
+        peak = model.peak_macs_per_s
+        listed.append(
+            {
+                "name": name,
+                "summary": model.summary,
+                "kinds": list(model.kinds),
+                "parameters": {
+                    key: {"default": defaults[key], "description": parameter.description}
+                    for key, parameter in parameters.items()
+                },
+                "peak_macs_per_s": None if peak is None else peak(model.defaults),
+                "published": model.published,
+                "source": model.source,
+            }
+        )
+    show_listing(
+        "Accelerators",
+        listed,
+        as_json,
+        {
+            "name": lambda a: a["name"],
+            "charges": lambda a: ", ".join(a["kinds"]),
+            "parameters": lambda a: ", ".join(
+                f"{key}={'off' if value['default'] is None else format(value['default'], 'g')}"
+                for key, value in a["parameters"].items()
+            ),
+            "peak": lambda a: (
+                "" if a["peak_macs_per_s"] is None else f"{a['peak_macs_per_s']:.3g} MAC/s"
+            ),
+            "published chip": lambda a: a["published"],
         },
     )
 
@@ -110,7 +158,7 @@ def scenarios(as_json: AsJson = False) -> None:
         as_json,
         {
             "name": lambda s: s["name"],
-            "accelerator": lambda s: s["accelerator"],
+            "accelerator": lambda s: str(s["accelerator"]),
             "networks": lambda s: ", ".join(s["models"]),
             "arrivals": lambda s: s["arrivals"]["process"],
             "load": lambda s: f"{s['offered_load']:.2f}",

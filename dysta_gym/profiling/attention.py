@@ -18,7 +18,10 @@ Where the measurement is a choice:
   positions and those a causal network must not see. Density is relative to that square.
 - What a monitor sees is relative to the layer's full shape: sparsity is 1 - kept / max_length^2.
 - As in Sanger, a layer is its four projections and the attention itself, without the feed-forward
-  network, whose cost depends on the length alone.
+  network, whose cost depends on the length alone. A trace file has the network's shapes, from which
+  the whole network follows (`dysta_gym.operations`).
+- Where several query heads share a head of keys and values (grouped queries), the projections to
+  keys and values are as much narrower.
 - An encoder-decoder network is the layers of its encoder, then for each layer of its decoder the
   self-attention and the cross attention, whose queries and keys differ in length. The decoder runs
   in one pass over the whole output, as BART does in the paper's artifact, so cross attention
@@ -47,7 +50,9 @@ from dysta_gym.accelerators import (
     sanger_padded_length,
 )
 from dysta_gym.errors import DystaError
+from dysta_gym.operations import NetworkShapes
 from dysta_gym.profiling import texts
+from dysta_gym.profiling.shapes import shapes_of_model
 from dysta_gym.profiling.sources import Package, fetch
 from dysta_gym.profiling.writing import Partial, digest, label_inputs, split_by_group, write_trace
 
@@ -111,7 +116,8 @@ class AttentionProfile:
     `kept` and `subrows` (inputs, layers) are sums over the `heads` heads; `length` (inputs,) is
     what is known of an input when its request arrives, in tokens; `input_name`, `condition` and
     `group` have one entry an input. `rectangles` are the layers' shapes where they are not all
-    `length` x `length`.
+    `length` x `length`. `network_shapes` are those of the weights; without them, keys and values
+    are as wide as queries, and the trace has no whole network.
     """
 
     name: str
@@ -126,6 +132,7 @@ class AttentionProfile:
     max_length: int
     threshold: float = THRESHOLD
     rectangles: LayerShapes | None = None
+    network_shapes: NetworkShapes | None = None
 
     @property
     def shapes(self) -> LayerShapes:
@@ -156,13 +163,16 @@ class AttentionProfile:
     @property
     def latency_s(self) -> NDArray[np.float64]:
         """Latency of each layer on Sanger in seconds; (inputs, layers)."""
-        shapes = self.shapes
+        shapes, network = self.shapes, self.network_shapes
         return sanger_layer_latency_s(
             self.density,
             self.load_balance,
             sanger_padded_length(shapes.queries),
             self.width,
             sanger_padded_length(shapes.keys),
+            key_value_width=None
+            if network is None
+            else network.key_value_heads * network.head_width,
         )
 
     def write(self, path: Path, meta: Mapping[str, Any] | None = None, *, seed: int = 0) -> None:
@@ -186,6 +196,8 @@ class AttentionProfile:
         }
         meta = dict(meta or {})
         settings.update(meta.pop("settings", {}))
+        if self.network_shapes is not None:
+            meta["shapes"] = self.network_shapes.model_dump(mode="json", exclude_none=True)
         write_trace(
             path,
             meta={
@@ -219,6 +231,7 @@ def profile_attention(
     max_target_length: int | None = None,
     length: Sequence[int] | None = None,
     width: int | None = None,
+    network_shapes: NetworkShapes | None = None,
     threshold: float = THRESHOLD,
     input_name: Sequence[str] | None = None,
     condition: Sequence[str] | None = None,
@@ -238,7 +251,8 @@ def profile_attention(
     the encoder, and `decoder_attention_mask` that of the decoder.
 
     `max_length` is the longest input of the task in tokens, and `max_target_length` a decoder's
-    longest output; `width` is the network's hidden size, by default `model.config.hidden_size`.
+    longest output; `width` is the network's hidden size, by default `model.config.hidden_size`, and
+    `network_shapes` what `dysta_gym.profiling.shapes` reads off the weights, by default of `model`.
     `length` is what is known of each input's size when its request arrives, by default its tokens
     in the first layer. `input_name`, `condition` (the data set) and `group` (what inputs were made
     from, see `split_by_group`) have one entry an input; by default inputs are numbered, of one
@@ -262,6 +276,8 @@ def profile_attention(
         raise DystaError(f"length has {len(length)} entries; expected one for {count} inputs")
     if width is None:
         width = int(model.config.hidden_size)
+    if network_shapes is None:
+        network_shapes = shapes_of_model(model)
 
     longest = _Longest(max_length, max_target_length)
     measured = Partial(partial)
@@ -292,6 +308,7 @@ def profile_attention(
         max_length=max_length,
         threshold=threshold,
         rectangles=rectangles,
+        network_shapes=network_shapes,
     )
 
 

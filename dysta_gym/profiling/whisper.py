@@ -25,8 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dysta_gym.errors import DystaError
+from dysta_gym.operations import NetworkShapes, Stem
 from dysta_gym.profiling import speech
 from dysta_gym.profiling.attention import THRESHOLD, profile_attention
+from dysta_gym.profiling.shapes import shapes_of_model
 from dysta_gym.profiling.sources import Package, fetch
 from dysta_gym.profiling.writing import digest
 
@@ -225,6 +227,16 @@ class Transcriber:
         """The network's hidden size."""
         return int(self._model.config.d_model)
 
+    @property
+    def network_shapes(self) -> NetworkShapes | None:
+        """The network's shapes; its head is for every token, as each of them is written."""
+        width, bands = self.width, int(self._model.config.num_mel_bins)
+        stem = (
+            Stem(rows=2 * FRAMES, inputs=3 * bands, outputs=width, values_in=2 * FRAMES * bands),
+            Stem(rows=FRAMES, inputs=3 * width, outputs=width, values_in=2 * FRAMES * width),
+        )
+        return shapes_of_model(self._model, head_rows="all", stem=stem)
+
     def eval(self) -> None:
         """Leave training mode, as a PyTorch module does."""
         self._model.eval()
@@ -318,6 +330,7 @@ def build(
         max_target_length=_MAX_TOKENS,
         length=[-(-len(clip.samples) // _SAMPLES_PER_FRAME) for clip in clips],
         width=transcriber.width,
+        network_shapes=transcriber.network_shapes,
         input_name=[clip.name for clip in clips],
         condition=[clip.condition for clip in clips],
         group=[clip.group for clip in clips],

@@ -187,7 +187,15 @@ def full_length(deployment: Deployment, trace: Trace) -> Trace | None:
     padded = sanger_padded_length(trace.length)  # type: ignore[type-var]
     own = np.minimum(1, density * ((padded / trace.length) ** 2)[:, None])  # type: ignore[operator]
     charged = sanger_padded_length(longest)
-    latency_s = sanger_layer_latency_s(own, balance, charged, width)  # type: ignore[arg-type]
+    shapes = trace.provenance.get("shapes")
+    shared = shapes and shapes["key_value_heads"] * shapes["head_width"]
+    latency_s = sanger_layer_latency_s(
+        own,
+        balance,  # type: ignore[arg-type]
+        charged,
+        width,
+        key_value_width=shared,
+    )
     return replace(trace, latency_s=latency_s)
 
 

@@ -82,7 +82,7 @@ def _workload(deployment: Deployment) -> dict[str, Any]:
     return {
         "name": deployment.scenario.name,
         "models": store.models,
-        "accelerator": deployment.scenario.accelerator,
+        "accelerator": deployment.scenario.charge.model.name,
         "traces": len(store.traces),
         "mean_s": store.mean_isolated_s("train"),
         "offered": deployment.offered,

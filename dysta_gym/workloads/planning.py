@@ -70,7 +70,8 @@ def plan(scenario: Scenario, split: str = "test") -> Plan:
     Raises:
         DystaError: If the split is unknown, or a trace or a recorded request is not usable.
     """
-    given = {**scenario.__dict__, "traces": tuple(scenario.traces.items())}
+    hashable = {"traces": tuple(scenario.traces.items()), "accelerator": scenario.charge}
+    given = {**scenario.__dict__, **hashable}
     stamps = (scenario.trace_files(), scenario.arrivals.stamp())
     return _plan(_Draws((*given.values(), split, *stamps), scenario, split))
 

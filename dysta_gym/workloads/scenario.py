@@ -11,19 +11,25 @@ from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import pydantic
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, PlainSerializer
 
+from dysta_gym.charging import TABLE, Accelerator, Charge, charge_of, listed_names
 from dysta_gym.configs import NotNegative, Positive, Strict, content_of, plain, told
 from dysta_gym.errors import DystaError
+from dysta_gym.operations import Layers, read_layers
 from dysta_gym.traces import (
-    Accelerator,
+    WHOLE,
+    Trace,
     TraceStore,
     load_trace,
     read_artifact_trace,
     shipped_trace,
+    shipped_traces,
+    whole_network,
+    whole_trace,
 )
 from dysta_gym.workloads.arrivals.poisson import Poisson
 from dysta_gym.workloads.arrivals.table import PROCESSES, Arrivals
@@ -54,13 +60,34 @@ class DecisionCost(Strict):
     per_request_s: NotNegative = Field(default=0.0, le=LONGEST_COST_S)
 
 
+def _accelerator(given: Any) -> Any:
+    """An accelerator as it is given, if there is one and its parameters are allowed."""
+    if isinstance(given, str) and given not in TABLE.own and given not in TABLE.names():
+        raise ValueError(f"choose one of: {listed_names()}")
+    if not isinstance(given, str | Mapping | Accelerator):
+        raise ValueError("it must be a name, or a mapping, like {model: sanger}")
+    charge_of(given)
+    return dict(given) if isinstance(given, Mapping) else given
+
+
+def _written(given: Any) -> Any:
+    """An accelerator as JSON has it: a model that is a Python object by its name."""
+    if isinstance(given, Mapping):
+        return {**given, "model": str(given["model"])}
+    return str(given)
+
+
 class Scenario(Strict):
     """A deployment, from which workloads are drawn; `load_scenario` makes one.
 
     Attributes:
         name: Its name.
         description: What it stands for, in a line or two.
-        accelerator: ``sanger`` or ``eyerissv2``.
+        accelerator: What charges the layers: the name of a model (``sanger``, ``eyerissv2``,
+            ``ideal``, one that a package plugs in), a `dysta_gym.Accelerator`, or a mapping with
+            ``model`` and its parameters, ``bandwidth`` among them (`dysta_gym.charging`). Traces
+            that were measured for the model as published keep the latencies in their files; all
+            others are charged from their counts.
         traces: Weight of each trace: requests ask for it in this proportion.
         trace_dir: Folder of the trace files (npz, or CSVs of the artifact), relative to the
             scenario file; None for the traces in the package.
@@ -73,8 +100,9 @@ class Scenario(Strict):
             a frame after its start, in periods.
         priorities: Priorities, drawn uniformly.
         requests: Number of requests.
-        speed: How many times faster the accelerator is than the one that was measured, as an ideal
-            array of so many times the size would be: latencies are divided by it.
+        speed: An ideal factor that latencies are divided by, as if so many arrays shared each layer
+            without loss, and memory kept up. What a larger or faster array does for a layer is the
+            accelerator's parameters' to say.
         preemption_cost_s: Time in seconds lost whenever an unfinished request is set aside for
             another one.
         queue_limit: Requests that the scheduler sees at most; later ones wait outside, in order of
@@ -86,7 +114,9 @@ class Scenario(Strict):
 
     name: str
     description: str = ""
-    accelerator: Accelerator
+    accelerator: Annotated[
+        Any, AfterValidator(_accelerator), PlainSerializer(_written, when_used="json")
+    ]
     traces: dict[str, Positive] = Field(min_length=1)
     trace_dir: str | None = None
     arrivals: Arrivals = Poisson()
@@ -146,15 +176,21 @@ class Scenario(Strict):
         }
         if "load" in changes or "rate" in changes:
             changes = {"load": None, "rate": None, **changes}
-        return _checked({**self.model_dump(), **changes}, f"scenario {self.name!r}", None)
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return _checked({**fields, **changes}, f"scenario {self.name!r}", None)
 
     def store(self) -> TraceStore:
         """The traces that this scenario draws from.
 
         Raises:
-            DystaError: If a trace is absent, damaged or of another accelerator.
+            DystaError: If a trace is absent or damaged, or the accelerator cannot charge it.
         """
-        return _store(self.accelerator, self.trace_files(), self.speed)
+        return _store(self.charge, self.trace_files(), self.speed)
+
+    @property
+    def charge(self) -> Charge:
+        """The accelerator's model with its parameters."""
+        return charge_of(self.accelerator)
 
     def trace_files(self) -> tuple[TraceFile, ...]:
         """The files of its traces, as they are now.
@@ -182,8 +218,10 @@ class TraceFile(NamedTuple):
 
 
 def _file(folder: Path, name: str) -> TraceFile:
-    for suffix in (".npz", ".csv"):
-        path = folder.absolute() / f"{name}{suffix}"
+    for path in (
+        *(folder.absolute() / f"{name}{suffix}" for suffix in (".npz", ".csv")),
+        *([folder.absolute() / f"{name.removesuffix(WHOLE)}.npz"] * name.endswith(WHOLE)),
+    ):
         try:
             found = path.stat()
         except (OSError, ValueError):
@@ -196,24 +234,45 @@ def _file(folder: Path, name: str) -> TraceFile:
 
 
 @lru_cache(maxsize=16)
-def _store(accelerator: str, files: tuple[TraceFile, ...], speed: float) -> TraceStore:
-    traces = [
-        shipped_trace(name)
-        if path is None
-        else load_trace(path)
-        if path.suffix == ".npz"
-        else read_artifact_trace(path, accelerator)
-        for name, path, _ in files
-    ]
-    for trace in traces:
-        if trace.accelerator != accelerator:
-            raise DystaError(
-                f"traces: {trace.name!r} was measured on {trace.accelerator!r}, "
-                f"but the scenario's accelerator is {accelerator!r}"
-            )
+def _store(charge: Charge, files: tuple[TraceFile, ...], speed: float) -> TraceStore:
+    traces = [_charged(charge, file) for file in files]
     if speed != 1:
         traces = [replace(trace, latency_s=trace.latency_s / speed) for trace in traces]
     return TraceStore(traces)
+
+
+def _charged(charge: Charge, file: TraceFile) -> Trace:
+    """The trace in a file, with the latencies that an accelerator charges for it."""
+    name, path, _ = file
+    accelerator = charge.model.name
+    if path is not None and path.suffix == ".csv":
+        if not charge.as_published:
+            raise DystaError(
+                f"traces: {name!r} is a CSV of the artifact, whose latencies are as published; "
+                f"give the accelerator as a name, {accelerator!r}"
+            )
+        return read_artifact_trace(path, accelerator)
+    whole = path is not None and path.stem != name
+    trace = shipped_trace(name) if path is None else (whole_trace if whole else load_trace)(path)
+    if trace.accelerator == accelerator and charge.as_published:
+        return trace
+    try:
+        latency_s = charge.layer_latency_s(_layers(name, path))
+    except DystaError as error:
+        raise DystaError(
+            f"traces: {name!r} was measured on {trace.accelerator!r}, and cannot be charged for "
+            f"{accelerator!r} ({error})"
+        ) from None
+    return replace(trace, latency_s=latency_s, accelerator=accelerator)
+
+
+def _layers(name: str, path: Path | None) -> Layers:
+    """What the layers of a trace consist of."""
+    base = name.removesuffix(WHOLE)
+    if path is None:
+        files = shipped_traces()
+        return whole_network(files[base]) if name not in files else read_layers(files[name])[0]
+    return whole_network(path) if path.stem != name else read_layers(path)[0]
 
 
 def shipped_scenarios() -> dict[str, Path]:

@@ -484,7 +484,7 @@ WORKLOAD = {
 def test_columns_meet_the_machine_and_deadlines_of_the_scenario():
     columns = {"arrival_s": [0.0, 0.001], "row": [0, 0], "priority": [1, 1]}
     phone = SparseMultiDNNEnv("mobile-assistant")
-    phone.reset(options={"workload": columns | {"trace": ["minilm", "whisper"]}})
+    phone.reset(options={"workload": columns | {"trace": ["minilm_whole", "whisper_whole"]}})
     assert phone.machine.workload.preemption_cost_s == phone.scenario.preemption_cost_s > 0
     assert phone.machine.workload.queue_limit == phone.scenario.queue_limit == 64
     glasses = SparseMultiDNNEnv("arvr-hands")

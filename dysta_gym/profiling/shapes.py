@@ -1,0 +1,176 @@
+"""Shapes of networks, read off their weights.
+
+Those of an attention network are in its trace file. Those of the shipped convolutional networks are
+in ``data/convolutions.json``, which ``python -m dysta_gym.profiling.shapes CACHE`` writes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from dysta_gym.errors import DystaError
+from dysta_gym.files import replacing
+from dysta_gym.operations import NetworkShapes, Stem
+
+# What weights are called: BERT and MiniLM, MPNet, and Llama, SmolLM2 and Whisper.
+_MATRICES = {
+    "query": r"attention\.self\.query|attention\.attn\.q|self_attn\.q_proj",
+    "key": r"attention\.self\.key|attention\.attn\.k|self_attn\.k_proj",
+    "value": r"attention\.self\.value|attention\.attn\.v|self_attn\.v_proj",
+    "output": r"attention\.output\.dense|attention\.attn\.o|self_attn\.(?:o|out)_proj",
+    "up": r"intermediate\.dense|mlp\.up_proj|fc1",
+    "down": r"output\.dense|mlp\.down_proj|fc2",
+    "gate": r"mlp\.gate_proj",
+}
+_HEAD = re.compile(r"(?:lm_head|proj_out)\.weight")
+
+
+def network_shapes(
+    weights: Mapping[str, Sequence[int]],
+    heads: int,
+    *,
+    head_rows: Literal["all", "last"] = "last",
+    stem: Sequence[Stem] = (),
+) -> NetworkShapes | None:
+    """The shapes of a network from those of its weights, (outputs, inputs) each, by their names.
+
+    The names are those of Hugging Face's `transformers`; None where they are others. `heads` is
+    the number of query heads, which weights do not tell. Blocks must all be alike.
+
+    Raises:
+        DystaError: If they are not, or matrices do not fit each other.
+    """
+    found: dict[str, list[tuple[int, ...]]] = {
+        matrix: [
+            tuple(shape)
+            for name, shape in weights.items()
+            if re.fullmatch(rf".*layers?\.\d+\.(?:{pattern})\.weight", name)
+        ]
+        for matrix, pattern in _MATRICES.items()
+    }
+    blocks = len(found["query"])
+    if not blocks or not found["up"]:
+        return None
+    one = {}
+    for matrix, shapes in found.items():
+        if not shapes and matrix == "gate":
+            continue
+        if len(shapes) != blocks or len(set(shapes)) > 1:
+            raise DystaError(
+                f"weights: {len(shapes)} {matrix} matrices of shapes {sorted(set(shapes))}; "
+                f"expected {blocks} alike"
+            )
+        one[matrix] = shapes[0]
+    inner, width = one["query"]
+    shared, hidden = one["key"][0], one["up"][0]
+    expected = {
+        "query": (inner, width),
+        "key": (shared, width),
+        "value": (shared, width),
+        "output": (width, inner),
+        "up": (hidden, width),
+        "gate": (hidden, width),
+        "down": (width, hidden),
+    }
+    for matrix, shape in one.items():
+        if shape != expected[matrix]:
+            raise DystaError(f"weights: {matrix} has shape {shape}; expected {expected[matrix]}")
+    if inner != width or width % heads or shared % (width // heads):
+        raise DystaError(
+            f"weights: query has shape {one['query']} and key {one['key']}; expected heads, of "
+            f"which the queries have {heads}, that make up the width"
+        )
+    vocabulary = [shape[0] for name, shape in weights.items() if _HEAD.fullmatch(name)]
+    return NetworkShapes(
+        width=width,
+        heads=heads,
+        key_value_heads=shared // (width // heads),
+        head_width=width // heads,
+        feed_forward=hidden,
+        feed_forward_matrices=3 if "gate" in one else 2,
+        blocks=blocks,
+        vocabulary=vocabulary[0] if vocabulary else None,
+        head_rows=head_rows if vocabulary else "all",
+        stem=tuple(stem),
+    )
+
+
+def shapes_of_model(model: Any, **others: Any) -> NetworkShapes | None:
+    """The shapes of a network in PyTorch, in the style of `transformers`; see `network_shapes`.
+
+    Raises:
+        DystaError: If its blocks differ, or it shares keys and values under names that are unknown.
+    """
+    config = getattr(model, "config", None)
+    heads = getattr(config, "num_attention_heads", None)
+    state: Mapping[str, Any] = getattr(model, "state_dict", dict)()
+    shapes = heads and network_shapes(
+        {name: tuple(tensor.shape) for name, tensor in state.items()}, int(heads), **others
+    )
+    if not shapes and getattr(config, "num_key_value_heads", heads) != heads:
+        raise DystaError(
+            "model: its keys and values have fewer heads than its queries, under names that are "
+            "unknown here; give network_shapes"
+        )
+    return shapes or None
+
+
+def convolution_shapes(network: Any, cache: Path) -> dict[str, list[int]]:
+    """Weights, and activations read and written, of each layer of a shipped convolutional network.
+
+    By the layers' names in a trace, in the order in which they run. `network` is one of
+    `dysta_gym.profiling.cnn`, and its packages are in `cache`, or fetched.
+    """
+    import torch
+
+    from dysta_gym.profiling import cnn
+    from dysta_gym.profiling.sources import fetch
+
+    model = network.load([fetch(package, cache) for package in network.packages])
+    black = network.preprocess(np.zeros((*network.image_size, 3), np.uint8))
+
+    shapes: dict[str, list[int]] = {}
+    runs: dict[str, int] = {}
+
+    def see(name: str, module: Any, args: Any, output: Any) -> None:
+        runs[name] = runs.get(name, 0) + 1
+        key = name if runs[name] == 1 else f"{name}#{runs[name]}"
+        shapes[key] = [module.weight.numel(), args[0].numel(), output.numel()]
+
+    handles = [
+        module.register_forward_hook(partial(see, name))
+        for name, module in cnn._layers(model).items()
+    ]
+    try:
+        with torch.inference_mode():
+            model.eval()(torch.from_numpy(np.ascontiguousarray(black[None])))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return shapes
+
+
+def main(cache: Path) -> None:
+    """Write the file of the shipped networks' shapes again, from the packages in `cache`."""
+    from dysta_gym.profiling import cnn
+
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(convolution_shapes(network, cache))}"
+        for name, network in cnn._NETWORKS.items()
+    ]
+    path = Path(str(resources.files("dysta_gym"))) / "data" / "convolutions.json"
+    with replacing(path) as scratch:
+        scratch.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
