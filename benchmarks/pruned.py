@@ -49,7 +49,7 @@ RATES = """## Correlations
 Where no steps are given, training came no nearer on views of the training inputs, and what least
 squares left was kept. Filters that are repaired were chosen by what they change in the outputs, a
 depthwise layer's go with its input's, and output layers keep theirs. Seconds are of a repair that
-shared its GPU with five others.
+shared its GPU with five others; those on a CPU had no training and fewer rows to fit on.
 """
 
 ACTIVATIONS = """## Activations
