@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,11 @@ VIDEO_VIEWS = (4, 2)
 # Pictures are kept at the size that ImageNet's are cropped from.
 SHORT_SIDE = 256
 
+# Parts of the photographs as the packages have them, where a network is to learn from more than one
+# picture each: how many, and the shorter sides of the photograph that they are long.
+CLOSE_UPS = 8
+_CLOSE_UP = (0.3, 0.95)
+
 # Every second picture has a copy that is underexposed by something between these factors of two.
 LOW_LIGHT_STOPS = (2.0, 5.0)
 # Noise of the darkened picture: in electrons, with a sensor that saturates at 4,000 of them.
@@ -161,6 +166,29 @@ def load_pictures(cache: Path, limit: int | None = None) -> list[Picture]:
     if limit is None or limit >= len(pictures):
         return pictures
     return [pictures[i] for i in sorted(in_rounds(pictures)[:limit])]
+
+
+def load_close_ups(cache: Path, groups: Collection[str]) -> list[NDArray[np.uint8]]:
+    """Square parts of the photographs whose group is one of `groups`, `CLOSE_UPS` of each.
+
+    They are at most `SHORT_SIDE` wide, (side, side, 3). Raises as `load_pictures` does.
+    """
+    parts = []
+    for package, folder, names in PHOTOS:
+        for name in names:
+            stem = f"{package.name}/{name.rsplit('.', 1)[0]}"
+            if stem not in groups:
+                continue
+            photo = open_picture(fetch(package, cache) / folder / name)
+            rng = np.random.default_rng(zlib.crc32(stem.encode()))
+            for _ in range(CLOSE_UPS):
+                side = rng.uniform(*_CLOSE_UP) * min(photo.size)
+                left, top = (rng.uniform(0, length - side) for length in photo.size)
+                kept = int(min(side, SHORT_SIDE))
+                box = (left, top, left + side, top + side)
+                part = photo.resize((kept, kept), Image.Resampling.LANCZOS, box=box)
+                parts.append(np.asarray(part))
+    return parts
 
 
 def in_rounds(pictures: Sequence[Picture]) -> list[int]:

@@ -106,6 +106,14 @@ class OnnxNetwork(nn.Module):
                 del values[name]
         return values[self._output]
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        # Shapes stay where they are computed with.
+        self._constants = {
+            name: fn(value) if value.is_floating_point() else value
+            for name, value in self._constants.items()
+        }
+        return super()._apply(fn, recurse)
+
 
 def load_onnx(path: Path) -> OnnxNetwork:
     """Read a convolutional network from an ONNX file, in evaluation mode.

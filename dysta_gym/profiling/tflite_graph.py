@@ -88,6 +88,7 @@ class TfliteNetwork(nn.Module):
         for output in self._outputs:
             if output not in known:
                 raise DystaError(f"the graph's output {output} is never computed")
+        self._steps = _with_last_uses(self._steps, {*self._outputs, *builder.constants})
         self._constants = {
             tensor: torch.from_numpy(builder.constants[tensor])
             for step in self._steps
@@ -96,13 +97,30 @@ class TfliteNetwork(nn.Module):
         }
 
     def forward(self, input: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Compute the graph's outputs from its input, `input_shape` in shape."""
-        if tuple(input.shape) != self.input_shape:
+        """Compute the graph's outputs from one input, `input_shape` in shape, or several."""
+        if tuple(input.shape[1:]) != self.input_shape[1:]:
             raise DystaError(f"input has shape {tuple(input.shape)}; expected {self.input_shape}")
         values = {**self._constants, self._input: input}
         for step in self._steps:
             values[step.output] = step.compute([values[tensor] for tensor in step.inputs])
+            for tensor in step.last_use:
+                del values[tensor]
         return tuple(values[output] for output in self._outputs)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self._constants = {tensor: fn(value) for tensor, value in self._constants.items()}
+        return super()._apply(fn, recurse)
+
+
+def _with_last_uses(steps: list[_Step], keep: set[int]) -> list[_Step]:
+    """Note where each value is used for the last time, so that memory is freed early."""
+    seen = set(keep)
+    noted = []
+    for step in reversed(steps):
+        done = tuple(dict.fromkeys(t for t in (*step.inputs, step.output) if t not in seen))
+        seen.update(done)
+        noted.append(step._replace(last_use=done))
+    return noted[::-1]
 
 
 def load_tflite(path: Path, start: int = 0) -> TfliteNetwork:
@@ -142,6 +160,7 @@ class _Step(NamedTuple):
     compute: Compute
     inputs: tuple[int, ...]
     output: int
+    last_use: tuple[int, ...] = ()  # values that no later step needs
 
 
 @dataclass(frozen=True)
@@ -320,8 +339,10 @@ class _Builder:
         return lambda values: functional.pad(values[0], amounts)
 
     def reshape(self, node: _Node) -> Compute:
+        # A graph for one input serves several, which stay apart along the first axis.
         shape = self.tensors[node.output].shape
-        return lambda values: values[0].reshape(shape)
+        apart = self.tensors[node.inputs[0]].shape[:1] == shape[:1]
+        return lambda values: values[0].reshape(len(values[0]) if apart else -1, *shape[1:])
 
     def concatenation(self, node: _Node) -> Compute:
         options = node.options(tflite.ConcatenationOptions)
