@@ -20,7 +20,7 @@ from dysta_gym.charging import charge_of
 from dysta_gym.operations import Layers, read_layers
 from dysta_gym.traces import whole_network
 
-SMALL = ("minilm", "hand_landmark_filter60")
+SMALL = ("minilm", "hand_landmark_filter10")
 
 
 def one(operation, inputs=2):
@@ -135,7 +135,7 @@ def fields(accelerator, *traces):
 
 
 def test_a_scenario_has_an_accelerator_of_its_own():
-    name = "resnet50_block60"
+    name = "resnet50_block20"
     plain = load_scenario(fields("eyerissv2", name))
     same = load_scenario(fields({"model": "eyerissv2", "pes": 192}, name))
     assert plain.store().traces[0] is same.store().traces[0] is shipped_trace(name)
