@@ -916,3 +916,19 @@ cli.main()
     assert done.returncode == 128 + signal.SIGINT
     assert (done.stdout, done.stderr) == ("", "dysta-gym: interrupted\n")
     assert files(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("scenario", "policy", "said"),
+    [
+        ("multi-attnn", "dysta", True),
+        ("multi-attnn", "dysta_oracle:time_unit=1e-6", False),
+        ("multi-attnn", "dysta-cycles", False),
+        ("multi-cnn", "dysta", False),
+    ],
+)
+def test_compare_says_where_the_unit_of_dysta_does_not_suit(run, scenario, policy, said):
+    arguments = ["--scenario", scenario, "--requests", 20, "--seeds", 1, "--policy", policy]
+    status, output, _ = run("compare", *arguments)
+    assert status == 0
+    assert ("Dysta in seconds" in output) == said
