@@ -77,6 +77,7 @@ class _InOrder:
     level: ClassVar[str] = "static"
     stable: ClassVar[bool] = True
     events: ClassVar[bool] = False
+    index: ClassVar[None] = None
 
     def values(self, mean_isolated_s: float) -> Floats:
         """The order."""

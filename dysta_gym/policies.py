@@ -65,6 +65,10 @@ class Policy:
             when the one that runs turns out to have more to do than when it was chosen. Otherwise
             it runs on. A rule with a promise needs no such thing, and may not ask for it.
         weights: Numbers that were learned; the rule reads them after its parameters.
+        index: A number for each cell of a store's tables, ``index(store, level, reference)``, shape
+            ``(cells,)``, for rules that rank by more of what their level knows than the queue
+            shows. They read that of the layer which request ``i`` runs next by
+            ``index_of(queue, i, parameters, first)`` (`dysta_gym.machine.rule`). None for none.
         source: Where the rule was published.
     """
 
@@ -79,6 +83,7 @@ class Policy:
     drift: Callable[[NDArray[np.float64]], float] | None = None
     events: bool = False
     weights: tuple[float, ...] = ()
+    index: Callable[[Any, str, str], NDArray[np.float64]] | None = None
     source: str = ""
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from dysta_gym import (
     Queue,
     TraceStore,
     Workload,
+    compare,
     find,
     generate,
     load_scenario,
@@ -18,6 +19,7 @@ from dysta_gym import (
     simulate,
 )
 from dysta_gym.baselines.dysta_fp16 import rounded
+from dysta_gym.baselines.gittins import index
 from dysta_gym.compiled.records import blank
 
 HALF, SINGLE = (11, 5), (24, 8)
@@ -242,3 +244,37 @@ def test_rules_with_triage_miss_few_deadlines():
     }
     edf = late.pop("edf")
     assert max(late.values()) < edf / 2, late
+
+
+# --- Gittins' index ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scenario", ["multi-attnn", "multi-cnn"])
+@pytest.mark.parametrize("load", [0.8, 1.05])
+def test_gittins_with_nothing_uncertain_is_least_slowdown_first(scenario, load):
+    workload = generate(load_scenario(scenario).varied(load=load, requests=500), 1)
+    both = [simulate(workload, f"{rule}@clairvoyant", record=True) for rule in ("gittins", "sptp")]
+    assert both[0].ran.tolist() == both[1].ran.tolist()
+    assert both[0].finish_s.tolist() == both[1].finish_s.tolist()
+
+
+def test_gittins_index_by_hand(make_trace):
+    """Two sizes, 2 and 6, in one layer: what ends soon may be tried, or the whole be finished."""
+    trace = make_trace("net", [[2.0], [6.0]] * 8)
+    store = TraceStore([trace])
+    # Of 16 quantiles half are 2 and half 6. Until 2: 1/2 x 1/2 over 2; until 6: the mean of 1/X
+    # over the mean of X.
+    tried, whole = 0.5 * 0.5 / 2.0, (0.5 / 2 + 0.5 / 6) / 4.0
+    assert tried > whole
+    assert index(store, "static", "all") == pytest.approx(np.full(16, 1 / tried))
+
+
+@pytest.mark.parametrize("scenario", ["multi-attnn", "multi-cnn", "datacenter-vision"])
+@pytest.mark.parametrize("level", ["static", "pattern", "sized"])
+def test_gittins_has_the_lowest_slowdown_of_rules_that_learn_nothing(scenario, level):
+    """Under Poisson arrivals, within a hundredth, on the mean of a few workloads."""
+    rules = ["fcfs", "sjf", "sptp", "prema", "edf-triage", "slack-index", "dysta-tuned"]
+    specs = [f"{rule}@{level}" for rule in ["gittins", *rules]]
+    frame = compare([scenario], specs, loads=[0.8, 0.95], seeds=range(5), bounds=False)
+    antt = frame.groupby(["policy", "load"])["antt"].mean().unstack()
+    assert (antt.loc[specs[0]] <= 1.01 * antt.min()).all()

@@ -145,6 +145,8 @@ class Machine:
         self._queue: Queue = blank(Queue, total)
         # Last choice of a policy that is asked at events: whose, which, and what was known then.
         self._chosen: tuple[Rule | None, int, int, float] = (None, -1, 0, 0.0)
+        self._level = level
+        self._indexed: tuple[Any, Ints, Floats] | None = None  # the last index, by request
         self._stood = -1  # layers that had run when such a choice was last found to stand
         self._columns: Queue | None = None  # as the last rule in plain Python was given them
         self._fitting: Rule | None = None  # the policy that was asked last
@@ -220,8 +222,25 @@ class Machine:
         slot = int(np.argmax(self._queue.request[: self.size] == request))
         return slot if eventless(self.state, self._queue, slot, arrived, expected) else -1
 
-    def _ask(self, policy: Rule, among: int | None) -> int:
+    def _values(self, policy: Rule) -> Floats:
+        """What a policy's rule reads beside the queue, its index of the requests' layers last."""
         values = policy.values(self.mean_isolated_s)
+        if policy.index is None:
+            return values
+        if self._indexed is None or self._indexed[0] is not policy.index:
+            workload, layers = self.workload, self.jobs.layers
+            key = ("index", policy.index, self._level, workload.reference)
+            kept = workload.store.cached
+            if key not in kept:
+                kept[key] = policy.index(workload.store, self._level, workload.reference)
+            starts = np.cumsum(layers) - layers
+            cells = np.repeat(self.jobs.first_cell - starts, layers) + np.arange(layers.sum())
+            self._indexed = policy.index, starts, kept[key][cells]
+        _, starts, numbers = self._indexed
+        return np.concatenate([values, starts + (len(values) + len(starts)), numbers])
+
+    def _ask(self, policy: Rule, among: int | None) -> int:
+        values = self._values(policy)
         among = min(self.size, among or self.size)
         rule = policy.compiled()
         if rule is None:
@@ -267,7 +286,7 @@ class Machine:
 
     def _run(self, policy: Rule, rule: int, stop: Event) -> None:
         total = len(self.workload)
-        values, scores = policy.values(self.mean_isolated_s), np.empty(total)
+        values, scores = self._values(policy), np.empty(total)
         check_values(policy, values)
         loop: Any
         beside: tuple[Any, ...]

@@ -53,6 +53,10 @@ class Rule(Protocol):
     def events(self) -> bool:
         """Whether it is asked only at events."""
 
+    @property
+    def index(self) -> Callable[[Any, str, str], Floats] | None:
+        """A number for each cell that the rule reads by `index_of`, or None."""
+
     def values(self, mean_isolated_s: float) -> NDArray[np.float64]:
         """What the rule reads beside the queue."""
 
@@ -193,6 +197,19 @@ def _unset(scores: Floats, size: int) -> None:
     scores[0] = np.nan
     for i in range(1, size):
         scores[i] = np.nan
+
+
+@compiled(None, inline=True)
+def index_of(queue: Queue, i: int, parameters: Floats, first: int) -> float:
+    """What the policy's `index` has for the layer that request ``i`` of the queue runs next.
+
+    Args:
+        queue: The queue.
+        i: Which request.
+        parameters: What the rule reads beside the queue.
+        first: Where the index begins there: the number of parameters and weights, but 1 at least.
+    """
+    return float(parameters[int(parameters[first + queue.request[i]]) + queue.executed[i]])
 
 
 @fresh(lambda score: [score])
