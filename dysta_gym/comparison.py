@@ -6,6 +6,7 @@ can be taken seed by seed (`dysta_gym.statistics`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -75,9 +76,9 @@ class Rows(NamedTuple):
     labels: tuple[str, ...]
     values: NDArray[np.float64]
 
-    def with_bounds(self, workload: Workload) -> Rows:
+    def with_bounds(self, workload: Workload, stop: Event | None = None) -> Rows:
         """With the bounds of the workload beside the metrics."""
-        limits = bounds_of(workload)
+        limits = bounds_of(workload, stop)
         beside = np.tile(list(limits.values()), (len(self.values), 1))
         return Rows((*self.labels, *limits), np.hstack([self.values, beside]))
 
@@ -115,7 +116,7 @@ class Cell:
         labels = names(priorities, workload.store.models)
         there = occurring(rows[0])  # which depends on the workload alone
         found = Rows(tuple(labels[at] for at in there), np.array(rows)[:, there])
-        return found.with_bounds(workload) if bounds else found
+        return found.with_bounds(workload, stop) if bounds else found
 
 
 def _rank(column: str) -> int:
@@ -190,6 +191,13 @@ def cells_of(
         _Condition(scenario.varied(requests=requests, slo_multiplier=slo, **offer), split)
         for scenario, offer, slo in product(chosen, offered or [{}], multipliers)
     ]
+    for name, load, rate, slo in Counter(each.where for each in conditions) - Counter(
+        {each.where for each in conditions}
+    ):
+        raise DystaError(
+            f"load, rate: scenario {name!r} at load {load:g} and SLO multiplier {slo:g} is given "
+            f"more than once, for that is {rate:g} requests a second; give it once"
+        )
     return [Cell(condition, seed) for condition, seed in product(conditions, seeds)]
 
 

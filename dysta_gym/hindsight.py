@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from threading import Event
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,13 +28,21 @@ BOUND_OF = {"violation_rate": "violation_rate_lower_bound", "antt": "antt_lower_
 """The bounds that no schedule beats, by the metric."""
 
 
-def bounds_of(workload: Workload) -> dict[str, float]:
-    """The bounds of a workload, those of `BOUNDS`."""
+def bounds_of(workload: Workload, stop: Event | None = None) -> dict[str, float]:
+    """The bounds of a workload, those of `BOUNDS`.
+
+    Args:
+        workload: The workload.
+        stop: Whether to stop in the middle, for then nobody waits for the end.
+
+    Raises:
+        CancelledError: If it has been stopped.
+    """
     moments, isolated_s = workload.moments, opened(workload.isolated_s)
     late = violations_and_antt(
-        moments.arrival, isolated_s, moments.deadline, in_hindsight(workload).elapsed_s
+        moments.arrival, isolated_s, moments.deadline, in_hindsight(workload, stop).elapsed_s
     )[0]
-    least = violation_rate_lower_bound(moments.arrival, moments.deadline, isolated_s)
+    least = violation_rate_lower_bound(moments.arrival, moments.deadline, isolated_s, stop)
     return {
         "violation_rate_lower_bound": least,
         "violation_rate_in_hindsight": float(late),
@@ -41,7 +50,7 @@ def bounds_of(workload: Workload) -> dict[str, float]:
     }
 
 
-def in_hindsight(workload: Workload) -> Schedule:
+def in_hindsight(workload: Workload, stop: Event | None = None) -> Schedule:
     """A schedule with few violations, found with all arrivals and latencies known beforehand.
 
     The requests of `dysta_gym.bounds.on_time` run in order of deadline, and whenever none of them
@@ -49,11 +58,11 @@ def in_hindsight(workload: Workload) -> Schedule:
     certain, `dysta_gym.bounds.violation_rate_lower_bound` what cannot be beaten.
     """
     moments, isolated_s = workload.moments, opened(workload.isolated_s)
-    chosen = on_time(moments.arrival, moments.deadline, isolated_s)
+    chosen = on_time(moments.arrival, moments.deadline, isolated_s, stop)
     after = moments.deadline.max() + isolated_s
     free = replace(workload, decision_fixed_s=0.0, decision_per_request_s=0.0)  # it is a plan
     machine = Machine(free, _InOrder.level)
-    machine.run(_InOrder(np.where(chosen, moments.deadline, after)))
+    machine.run(_InOrder(np.where(chosen, moments.deadline, after)), stop or Event())
     return machine.schedule()
 
 

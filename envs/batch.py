@@ -429,7 +429,7 @@ class Batch:
     def break_off(self) -> None:
         """A call has not come to its end: everyone starts anew next."""
         for outcome in self._outcomes:
-            outcome.filled[:] = self._settings.slots  # as far as anything may have been written
+            outcome.forget(self._settings.slots)
 
     def __getstate__(self) -> dict[str, Any]:
         away = self._shared.episodes != self._shared.homes

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dysta_gym.compiled.digest import fresh
 from dysta_gym.compiled.functions import compiled, compiled_or_refused
-from dysta_gym.compiled.guarding import guarded
+from dysta_gym.compiled.guarding import guarded, own
 from dysta_gym.compiled.records import (
     Floats,
     Ints,
@@ -159,6 +159,11 @@ class Outcome(NamedTuple):
     time_s: Floats
     queue_size: Ints
     filled: Ints
+
+    def forget(self, slots: int) -> None:
+        """Make ready for new episodes, whatever a call that was broken off has written."""
+        self.masks[:] = True  # as `filled` says of them
+        self.filled[:] = slots
 
 
 @compiled(None, inline=True)
@@ -408,7 +413,7 @@ def payer(reward: Reward) -> Any:
     Raises:
         DystaError: If the reward cannot be compiled.
     """
-    formula = guarded(reward.formula)
+    formula, may_err = guarded(reward.formula), not own(reward.formula)
 
     def pay(
         at: int, to: int, index: int, turnaround: float, violations: float, begins: bool
@@ -427,7 +432,10 @@ def payer(reward: Reward) -> Any:
             size == 0,
         )
         queue = _shown(episode.queue, size)
-        outcome.rewards[index] = formula(accrued, queue, episode.ledger.memory)
+        reward_of_step = formula(accrued, queue, episode.ledger.memory)
+        if may_err and reward_of_step != reward_of_step:
+            raise ValueError("it gives NaN")
+        outcome.rewards[index] = reward_of_step
 
     return compiled_or_refused(_PAY_SIGNATURE, pay, f"reward {reward.name!r}: its formula")
 

@@ -208,7 +208,7 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
 
     def _break_off(self) -> None:
         self._running = False
-        self._outcome.filled[:] = self._slots  # as far as anything may have been written
+        self._outcome.forget(self._slots)
 
     def _place(self) -> None:
         if self.machine is None:

@@ -1,14 +1,16 @@
 """The least violation rate, against its definition and against everything that can be tried."""
 
 import math
+from concurrent.futures import CancelledError
 from itertools import combinations
+from threading import Event
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from dysta_gym import generate, load_scenario, measure, simulate
+from dysta_gym import antt_lower_bound, bounds_of, generate, load_scenario, measure, simulate
 from dysta_gym.bounds import on_time, violation_rate_lower_bound
 from dysta_gym.hindsight import in_hindsight
 
@@ -103,3 +105,40 @@ def test_bound_does_not_depend_on_when_the_clock_starts():
     here = violation_rate_lower_bound(*columns, workload.isolated_s)
     there = violation_rate_lower_bound(*(each + 2.0**20 for each in columns), workload.isolated_s)
     assert here == there > 0
+
+
+@pytest.mark.parametrize("clock", [1.0, 1e4, 1e6])
+def test_bound_is_not_beaten_by_rounding(clock):
+    """Requests far apart, each due at the moment that it can be finished: none need be late."""
+    isolated = np.full(1000, 1e-5)
+    arrival = clock * (1 + np.cumsum(np.random.default_rng(0).random(1000)))
+    assert violation_rate_lower_bound(arrival, arrival + isolated, isolated) == 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (([0.0, 1.0], [2.0], [1.0, 1.0]), ["deadline_s", "(1,)"]),
+        (([], [], []), ["arrival_s", "at least one"]),
+        (([0.0, np.nan], [1.0, 2.0], [1.0, 1.0]), ["arrival_s", "finite"]),
+        (([1.0, 0.0], [1.0, 2.0], [1.0, 1.0]), ["arrival_s", "order"]),
+        (([0.0, 1.0], [1.0, 2.0], [0.0, 1.0]), ["isolated_s", "above 0"]),
+    ],
+)
+def test_columns_that_are_refused(refused, columns, words):
+    arrival, deadline, isolated = map(np.array, columns)
+    for bound in (violation_rate_lower_bound, on_time):
+        with refused(*words):
+            bound(arrival, deadline, isolated)
+    if words[0] != "deadline_s":
+        with refused(*words):
+            antt_lower_bound(arrival, isolated)
+
+
+def test_a_bound_can_be_stopped():
+    workload = generate(load_scenario("multi-attnn").varied(load=1e3, requests=500), 0)
+    stop = Event()
+    assert bounds_of(workload, stop) == bounds_of(workload)
+    stop.set()
+    with pytest.raises(CancelledError):
+        bounds_of(workload, stop)

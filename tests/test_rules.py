@@ -1,8 +1,9 @@
 """Rules and formulas that do what they may not do: each is one line that names it."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
-from types import FunctionType
+from types import FunctionType, ModuleType
 
 import gymnasium as gym
 import numba
@@ -11,6 +12,7 @@ import pytest
 
 from dysta_gym import Feature, Machine, Policy, Reward, compare, find, simulate
 from dysta_gym.agents.protocol import Bench
+from dysta_gym.envs import SparseMultiDNNEnv
 from dysta_gym.features import TABLE as FEATURES
 from dysta_gym.policies import names
 from dysta_gym.rewards import TABLE as REWARDS
@@ -308,3 +310,50 @@ def test_formulas_of_ours_keep_to_the_rules():
             one, other = ours.step(0), others.step(0)
             assert np.array_equal(one[0], other[0]) and one[1] == other[1]
             ended = one[2]
+
+
+# --- ways round ----------------------------------------------------------------------------------
+
+HELPERS = ModuleType("helpers")
+HELPERS.beyond = numba.njit(lambda array, i: array[i])
+
+
+def by_a_module(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = HELPERS.beyond(queue.remaining, i + 1)
+
+
+def by_flat(queue, size, now, parameters, scores):
+    queue.remaining.flat[0] = 1e9
+    for i in range(size):
+        scores[i] = queue.remaining[i]
+
+
+@functools.wraps(find("sjf").score)
+def wrapped(queue, size, now, parameters, scores):
+    for i in range(size - 1):
+        scores[i] = queue.remaining[i]
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (by_a_module, ["'mine'", "outside"]),
+        (by_flat, ["by_flat", "flat", "indices"]),
+        (wrapped, ["'mine'", "unset"]),
+    ],
+)
+def test_ways_round_the_checks(refused, rule, words):
+    workload = generate(load_scenario("multi-attnn").varied(requests=60, load=1.5), 0)
+    with refused(*words):
+        simulate(workload, Policy("mine", rule))
+
+
+def test_a_reward_that_is_no_number_is_refused(refused):
+    def formula(accrued, queue, memory):
+        return np.nan
+
+    env = SparseMultiDNNEnv(requests=9, slots=4, reward=Reward("mine", "no number", formula))
+    with refused("mine", "NaN"):
+        env.reset(seed=0)
+        env.step(0)

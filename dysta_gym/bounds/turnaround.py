@@ -6,10 +6,10 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from dysta_gym.bounds.columns import columns
 from dysta_gym.bounds.heap import pop, push
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.records import FLOATS_TYPE, INTS_TYPE, borrow
-from dysta_gym.workloads.workload import origin_of
 
 
 def antt_lower_bound(arrival_s: NDArray[np.float64], isolated_s: NDArray[np.float64]) -> float:
@@ -28,11 +28,11 @@ def antt_lower_bound(arrival_s: NDArray[np.float64], isolated_s: NDArray[np.floa
 
     Returns:
         The bound, a number without unit, at least 1.
+
+    Raises:
+        DystaError: If the columns are not as they should be.
     """
-    # From the first arrival on, where that is far from 0 and times have few digits.
-    since = np.asarray(arrival_s) - origin_of(arrival_s)
-    columns = (np.require(each, np.float64, ["C", "W"]) for each in (since, isolated_s))
-    return float(relaxation(*columns))
+    return float(relaxation(*columns(arrival_s, isolated_s)))
 
 
 @compiled(types.float64(types.float64, types.float64, types.float64, types.float64), inline=True)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import CancelledError
+from threading import Event
+from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from dysta_gym.bounds.columns import columns
 from dysta_gym.bounds.heap import pop, push
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, borrow, type_of
-from dysta_gym.workloads.workload import origin_of
+
+_BREATH_S = 0.1
+"""How long compiled code may run before Python looks whether it has been interrupted."""
 
 _ROUNDING = 1e-9
 """Share of a request that rounding may take from it."""
@@ -22,6 +28,7 @@ def violation_rate_lower_bound(
     arrival_s: NDArray[np.float64],
     deadline_s: NDArray[np.float64],
     isolated_s: NDArray[np.float64],
+    stop: Event | None = None,
 ) -> float:
     """A lower bound on the violation rate of any schedule of these requests on one accelerator.
 
@@ -38,19 +45,28 @@ def violation_rate_lower_bound(
         arrival_s: Arrivals in seconds, never decreasing, shape ``(requests,)``.
         deadline_s: Deadlines in seconds, same shape.
         isolated_s: True isolated latencies in seconds, above 0, same shape.
+        stop: Whether to stop in the middle, for then nobody waits for the end.
 
     Returns:
         The bound, 0 to 1.
+
+    Raises:
+        DystaError: If the columns are not as they should be.
+        CancelledError: If it has been stopped.
     """
-    total = len(arrival_s)
-    parts = _fitting(arrival_s, deadline_s, isolated_s, whole=False) / isolated_s
-    return max(0, math.ceil(total - parts.sum() - 1e-6)) / total
+    work = _fitting(arrival_s, deadline_s, isolated_s, whole=False, stop=stop)
+    total = len(work)
+    # What rounding may have taken of each: times have so many digits as the clock has by then.
+    lost = np.spacing(np.abs(deadline_s).max() + np.sum(isolated_s)) * 8 / np.asarray(isolated_s)
+    late = total - np.minimum(1.0, work / isolated_s + lost).sum()
+    return max(0, math.ceil(late - 1e-6)) / total
 
 
 def on_time(
     arrival_s: NDArray[np.float64],
     deadline_s: NDArray[np.float64],
     isolated_s: NDArray[np.float64],
+    stop: Event | None = None,
 ) -> NDArray[np.bool_]:
     """Requests that can all be finished in time, if they are known before and set aside at will.
 
@@ -61,11 +77,16 @@ def on_time(
         arrival_s: Arrivals in seconds, never decreasing, shape ``(requests,)``.
         deadline_s: Deadlines in seconds, same shape.
         isolated_s: True isolated latencies in seconds, above 0, same shape.
+        stop: Whether to stop in the middle, for then nobody waits for the end.
 
     Returns:
         Whether each request is among them, same shape.
+
+    Raises:
+        DystaError: If the columns are not as they should be.
+        CancelledError: If it has been stopped.
     """
-    return _fitting(arrival_s, deadline_s, isolated_s, whole=True) > 0
+    return _fitting(arrival_s, deadline_s, isolated_s, whole=True, stop=stop) > 0
 
 
 def _fitting(
@@ -74,18 +95,21 @@ def _fitting(
     isolated_s: NDArray[np.float64],
     *,
     whole: bool,
+    stop: Event | None,
 ) -> Floats:
     """Seconds of each request that fit, shape ``(requests,)``; see `_fit`."""
-    # From the first arrival on, where that is far from 0 and times have few digits.
-    origin = origin_of(arrival_s)
-    arrival, deadline = np.asarray(arrival_s) - origin, np.asarray(deadline_s) - origin
-    arrival, deadline, isolated = (
-        np.require(each, np.float64, ["C", "W"]) for each in (arrival, deadline, isolated_s)
-    )
+    arrival, isolated, deadline = columns(arrival_s, isolated_s, deadline_s=deadline_s)
     work, backlog, left = np.zeros((3, len(arrival)))
     by_deadline = np.argsort(deadline, kind="stable")
     plan = _Plan(arrival, deadline, by_deadline, work, backlog, left, by_deadline.copy())
-    _fit(plan, isolated, np.argsort(isolated, kind="stable"), whole)
+    shortest, done, some = np.argsort(isolated, kind="stable"), 0, 64
+    while done < len(shortest):  # back to Python now and then, where it can be stopped
+        if stop is not None and stop.is_set():
+            raise CancelledError
+        began = perf_counter()
+        _fit(plan, isolated, shortest[done : done + some], whole)
+        done += some
+        some = max(64, int(some * min(16.0, _BREATH_S / max(perf_counter() - began, 1e-9))))
     return work
 
 
@@ -198,7 +222,7 @@ def _after(deadline: Floats, by_deadline: Ints, moment: float) -> int:
 def _fit(plan: _Plan, isolated: Floats, shortest: Ints, whole: bool) -> None:
     """Plan work for the requests, the shortest first; ``whole`` for all of a request or nothing."""
     plan = borrow(plan)
-    total = shortest.size
+    total = plan.arrival.size
     for request in shortest:
         room = _room(plan, request, isolated[request])
         if whole and room < isolated[request] * (1.0 - _ROUNDING):

@@ -116,11 +116,11 @@ def compare(
             progress=progress,
         ),
     )
+    fault = _save(out, results) if out is not None else None
     tables = condition_tables(results, reference, statistic)
     if len(tables) > 1:
         tables.append(overall_table(results, reference, statistic))
-    fault = None
-    if out is not None:
+    if out is not None and fault is None:
         try:
             parts = [*(table.for_page() for table in tables)]
             parts.append(f"{caption(results, for_markdown(reference), statistic, split)}\n")
@@ -137,13 +137,23 @@ def compare(
         terminal.say(f"Wrote results.csv, results.md and trade-off.png to {out}.")
 
 
+def _save(out: Path, results: pd.DataFrame) -> DystaError | None:
+    """Write the numbers, before anything is made of them; why that failed, if it did."""
+    from dysta_gym.files import replacing
+
+    try:
+        with replacing(out / "results.csv") as scratch:
+            results.to_csv(scratch, index=False, errors="backslashreplace")
+    except DystaError as error:
+        return error
+    return None
+
+
 def _write(out: Path, results: pd.DataFrame, page: str) -> None:
     """Write the results, and last of all what they look like."""
     from dysta_gym import figures
     from dysta_gym.files import replacing
 
-    with replacing(out / "results.csv") as scratch:
-        results.to_csv(scratch, index=False, errors="backslashreplace")
     with replacing(out / "results.md") as scratch:
         scratch.write_text(page, encoding="utf-8", errors="backslashreplace")
     figures.draw(lambda: figures.trade_off(results), out / "trade-off.png")

@@ -143,6 +143,8 @@ def choose_plainly(policy: Rule, queue: Queue, now: float, values: Floats, among
     try:
         if policy.score(queue, queue.length, now, values, scores) is not None:
             raise RuleFault(_RETURNED)
+        if scores.shape != (queue.length,) or scores.dtype != np.float64:
+            raise RuleFault("changes the shape or type of scores; it must fill all as it is")
         slot = int(choose_scored(scores, among))
         if slot < 0:
             raise RuleFault(_UNSCORED)

@@ -653,3 +653,25 @@ def test_wrappers_of_vectors_see_no_difference(wrapper, mode):
             assert [set(each) for each in infos] == [set(each) for each in expected]
         actions = rng.integers(3, size=2)
         results = [each.step(actions) for each in wrapped]
+
+
+def test_masks_are_right_after_a_call_that_was_broken_off(monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    envs = gym.make_vec(
+        "SparseMultiDNN-v0",
+        num_envs=8,
+        vectorization_mode="vector_entry_point",
+        **{"requests": 50, "load": 2.0, "slots": 16},
+    )
+    envs.reset(seed=0)
+    with monkeypatch.context() as patched:
+        patched.setattr(envs.unwrapped._batch, "_run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            envs.step(np.zeros(8, int))
+    _, info = envs.reset(seed=5)
+    for _ in range(200):
+        taken = info["queue_size"].clip(1, 16)
+        assert (info["action_mask"].sum(axis=1) == taken).all()
+        _, _, _, _, info = envs.step(np.zeros(8, int))
