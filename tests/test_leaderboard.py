@@ -69,6 +69,7 @@ def test_a_policy_that_is_beaten_on_both_is_named():
             "violation_rate": [0.2, 0.1, 0.1, 0.2],
             "antt": [3.0, 2.0, 4.0, 3.0],
             "antt_lower_bound": 1.0,
+            "violation_rate_lower_bound": 0.0,
         }
     )
     others = ["better", "mixed", "same"]
