@@ -21,7 +21,6 @@ from dysta_gym.machine.loops import LOOP_TYPES
 from dysta_gym.machine.machine import Machine
 from dysta_gym.machine.queue import (
     ARRIVED,
-    DECISIONS,
     SIZE,
     Jobs,
     Queue,
@@ -106,13 +105,12 @@ def _run_backwards(
     rule: int,
     parameters: Floats,
     scores: Floats,
-    until: int,
 ) -> None:
     """The event loop, with a clock that an empty queue sets to the next arrival, even backwards."""
     jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
     scores = borrow(scores)
     view = on_stack(View(queue, borrow(parameters), scores))
-    while state.counters[SIZE] > 0 and state.counters[DECISIONS] < until:
+    while state.counters[SIZE] > 0:
         size = state.counters[SIZE]
         invoke(rule, (view, size, 0, size, state.clock[0]))
         execute(jobs, tables, state, queue, first_least(scores, size))
@@ -126,8 +124,7 @@ def _backwards(deployment: Deployment, workload: Workload, policy: Policy) -> Ma
     machine = Machine(workload, policy.level)
     parameters = policy.values(machine.mean_isolated_s)
     scores = np.empty(len(workload))
-    code, layers = address_of(policy.compiled()), int(machine.jobs.layers.sum())
-    _run_backwards(*machine.parts, code, parameters, scores, layers)
+    _run_backwards(*machine.parts, address_of(policy.compiled()), parameters, scores)
     return machine
 
 
