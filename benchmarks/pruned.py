@@ -58,7 +58,7 @@ The share of zeros in a layer's input, as a mean over layers: its mean over the 
 and its standard deviation from picture to picture, in percentage points. `not repaired` is of
 networks pruned at the same rate, where it was measured; the columns of dense networks repeat for
 comparison. A network that computes noise reacts little to what it is shown: unrepaired, the four
-mobile networks at 60 % vary from picture to picture by a quarter of what they do dense, or less.
+mobile networks at 60 % vary from picture to picture by less than 30 % of what they do dense.
 What is shipped, repaired, varies by three quarters of that or more. Filters that are gone leave
 channels of zeros, hence more of them.
 """

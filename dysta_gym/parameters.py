@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from dysta_gym.configs import GREATEST, LEAST
 from dysta_gym.errors import DystaError
 
 
@@ -35,12 +34,6 @@ class Parameter:
     def check(self, field_name: str, value: float) -> None:
         """Raise a `DystaError` if the value is not allowed."""
         fits = math.isfinite(value) and self.low <= value <= self.high
-        most = self.high if math.isfinite(self.high) else GREATEST
-        if fits and value and not self.whole and not LEAST <= abs(value) <= most:
-            raise DystaError(
-                f"{field_name}: {value:g} is not allowed; in size, it must lie within "
-                f"{LEAST:g} and {most:g}"
-            )
         if not fits or (self.positive and value <= 0) or (self.whole and value % 1):
             bound = (
                 " above 0" if self.positive

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dysta_gym.configs import GREATEST, LEAST
 from dysta_gym.errors import DystaError, one_of, shown
 from dysta_gym.information import ALL_LEVELS, LEVELS
 from dysta_gym.parameters import Parameter as Parameter
@@ -107,6 +108,10 @@ class Policy:
             ):
                 raise DystaError(f"{what} is {shown(value)}; it must be a number")
             self.parameters[key].check(what, value)
+            if value and not self.parameters[key].whole and not LEAST <= abs(value) <= GREATEST:
+                raise DystaError(
+                    f"{what} is {value:g}; in size, it must lie within {LEAST:g} and {GREATEST:g}"
+                )
         plain = {  # as `spec` writes it
             key: value.item() if isinstance(value, np.generic) else value
             for key, value in self.settings.items()

@@ -314,7 +314,8 @@ def _limits(metric: str, scores: Floats) -> tuple[float, float]:
     """What an average of the metric cannot lie below or above."""
     low, high = (float(scores.min()), float(scores.max())) if scores.size else (0.0, 0.0)
     share = metric.startswith(SHARES) and high <= 1
-    return 0.0 if low >= 0 else -np.inf, 1.0 if share else np.inf
+    turnaround = metric.startswith(("antt", "ntt")) and low >= 1
+    return 1.0 if turnaround else 0.0 if low >= 0 else -np.inf, 1.0 if share else np.inf
 
 
 def _with_interval(
