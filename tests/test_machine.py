@@ -159,7 +159,7 @@ def test_plain_python_and_single_steps_give_the_compiled_schedule(workloads, dat
         with np.errstate(over="ignore"):  # the hash of `random` wraps around
             assert simulate(workload, plain, record=True).ran.tolist() == compiled.ran.tolist()
             machine = Machine(workload, policy.level, record=True)
-            values = plain.values(workload.store.mean_isolated_s(workload.reference))
+            values = machine.values_for(plain)
             while not machine.done:
                 scores = np.empty(machine.size)
                 memory = machine.queue.memory.copy()  # PREMA remembers: ask it once a decision
@@ -399,18 +399,19 @@ def at_events(spec):
 def asked_at_events(workload, policy):
     """The schedule of a machine in single steps, its rule asked in plain Python at events alone."""
     machine = Machine(workload, policy.level, record=True)
-    values = policy.values(workload.store.mean_isolated_s(workload.reference))
+    values = machine.values_for(policy)
     waiting, chosen, expected = [], None, None
     while not machine.done:
         queue, size = machine.queue, machine.size
         before, waiting = waiting, queue.request[:size].tolist()
         # someone came or went, or more is left to do than was thought
-        if waiting != before or queue.remaining[waiting.index(chosen)] > expected:
+        asked = waiting != before or queue.remaining[waiting.index(chosen)] > expected
+        if asked:
             scores = np.empty(size)
             policy.score(queue, size, machine.now, values, scores)
             slot = min(range(size), key=lambda i: (scores[i], i))
             chosen, expected = waiting[slot], queue.remaining[slot]
-        machine.step(waiting.index(chosen))
+        machine.step(waiting.index(chosen), asked=asked)
     return machine.schedule()
 
 
@@ -441,6 +442,7 @@ def test_a_rule_is_asked_at_events_alone(workloads, data, level):
 @given(data=st.data(), level=st.sampled_from((*LEVELS, "monitored", "monitored/last")))
 def test_what_ranks_no_lower_as_it_runs_needs_no_other_questions(workloads, data, level):
     workload = data.draw(workloads(max_requests=24, idle_layers=True, limits=True))
+    workload = replace(workload, decision_fixed_s=0.0, decision_per_request_s=0.0)
     for rule in ("fcfs", "edf", "sjf", "sptp"):
         policy = find(rule).at(level)
         always, rarely = (

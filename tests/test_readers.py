@@ -22,7 +22,7 @@ from dysta_gym.policies import find
 from dysta_gym.traces import _ARRAYS, load_trace, read_artifact_trace, read_artifact_traces
 from dysta_gym.workloads import read_requests
 from dysta_gym.workloads.arrivals.table import PROCESSES
-from dysta_gym.workloads.scenario import Scenario
+from dysta_gym.workloads.scenario import DecisionCost, Scenario
 
 CORPUS = Path(__file__).parent / "corpus"
 GOLDEN = Path(__file__).parent / "golden"
@@ -213,6 +213,8 @@ def with_number(field, value):
         return SCENARIO | {"priorities": [1, value]}
     if field == "load":
         return SCENARIO | {"load": value, "rate": None}
+    if field.startswith("decision_cost."):
+        return SCENARIO | {"decision_cost": {field.removeprefix("decision_cost."): value}}
     if field.startswith("arrivals."):
         arrivals = {"process": process, field.removeprefix("arrivals."): value}
         if field == "arrivals.intensity":
@@ -225,7 +227,11 @@ def test_numbers_of_scenarios_have_the_bounds_that_the_page_says():
     rows = {row[0].split("`")[1]: row[1:] for row in table("scenarios.md", BOUNDS)}
     numbers = {
         f"{prefix}{name}"
-        for prefix, model in (("", Scenario), *(("arrivals.", each) for each in PROCESSES.values()))
+        for prefix, model in (
+            ("", Scenario),
+            ("decision_cost.", DecisionCost),
+            *(("arrivals.", each) for each in PROCESSES.values()),
+        )
         for name, field in model.model_fields.items()
         if re.search(r"int|float", str(field.annotation))
     }

@@ -182,11 +182,14 @@ class Machine:
         """The arrays that the machine works on, as compiled code takes them."""
         return self.jobs, self.tables, self.state, self._queue
 
-    def step(self, slot: int) -> None:
+    def step(self, slot: int, *, asked: bool | None = None) -> None:
         """Run the next layer of the request at ``slot`` of the queue, then admit what arrived.
 
-        It counts as a decision, and takes the time of one, unless `choose` has just found that a
-        policy which is asked at events need not be asked.
+        Args:
+            slot: The slot.
+            asked: Whether somebody was asked which, which counts as a decision, and takes the time
+                of one; None for yes, unless `choose` has just found that a policy which is asked at
+                events need not be.
 
         Raises:
             DystaError: If the slot is not in the queue.
@@ -195,7 +198,9 @@ class Machine:
             raise DystaError(f"slot: {slot} cannot run; every request is finished")
         if not 0 <= slot < self.size:
             raise DystaError(f"slot: {slot} is not in the queue; it must be 0 to {self.size - 1}")
-        _step(*self.parts, slot, self.state.counters[DECISIONS] != self._stood)
+        if asked is None:
+            asked = bool(self.state.counters[DECISIONS] != self._stood)
+        _step(*self.parts, slot, asked)
 
     def choose(self, policy: Rule, among: int | None = None) -> int:
         """The slot that ``policy`` runs next. To be asked once a decision: rules may remember.
@@ -222,7 +227,7 @@ class Machine:
         slot = int(np.argmax(self._queue.request[: self.size] == request))
         return slot if eventless(self.state, self._queue, slot, arrived, expected) else -1
 
-    def _values(self, policy: Rule) -> Floats:
+    def values_for(self, policy: Rule) -> Floats:
         """What a policy's rule reads beside the queue, its index of the requests' layers last."""
         values = policy.values(self.mean_isolated_s)
         if policy.index is None:
@@ -240,7 +245,7 @@ class Machine:
         return np.concatenate([values, starts + (len(values) + len(starts)), numbers])
 
     def _ask(self, policy: Rule, among: int | None) -> int:
-        values = self._values(policy)
+        values = self.values_for(policy)
         among = min(self.size, among or self.size)
         rule = policy.compiled()
         if rule is None:
@@ -286,7 +291,7 @@ class Machine:
 
     def _run(self, policy: Rule, rule: int, stop: Event) -> None:
         total = len(self.workload)
-        values, scores = self._values(policy), np.empty(total)
+        values, scores = self.values_for(policy), np.empty(total)
         check_values(policy, values)
         loop: Any
         beside: tuple[Any, ...]
