@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dysta_gym.configs import GREATEST, LEAST
 from dysta_gym.errors import DystaError, one_of, shown
 from dysta_gym.information import ALL_LEVELS, LEVELS
 from dysta_gym.parameters import Parameter as Parameter
@@ -31,6 +30,9 @@ from dysta_gym.plugins import described, entries, load
 
 ENTRY_POINTS = "dysta_gym.policies"
 """Entry-point group in which policies register: ``name = "module:OBJECT"``."""
+
+_LEAST, _GREATEST = 1e-15, 1e15
+"""Parameters are no smaller and no larger, so that what scores are made of stays finite."""
 
 FILE_ENTRY_POINTS = "dysta_gym.policy_files"
 """Entry-point group for policies in files: ``suffix = "module:function"``, without the dot."""
@@ -108,9 +110,9 @@ class Policy:
             ):
                 raise DystaError(f"{what} is {shown(value)}; it must be a number")
             self.parameters[key].check(what, value)
-            if value and not self.parameters[key].whole and not LEAST <= abs(value) <= GREATEST:
+            if value and not self.parameters[key].whole and not _LEAST <= abs(value) <= _GREATEST:
                 raise DystaError(
-                    f"{what} is {value:g}; in size, it must lie within {LEAST:g} and {GREATEST:g}"
+                    f"{what} is {value:g}; in size, it must lie within {_LEAST:g} and {_GREATEST:g}"
                 )
         plain = {  # as `spec` writes it
             key: value.item() if isinstance(value, np.generic) else value

@@ -219,7 +219,7 @@ def test_compare_prints_means_intervals_and_paired_differences(comparison):
                 assert mean == pytest.approx(values.mean(), abs=0.06)
                 # with two seeds: Student's t with one degree of freedom, within what is possible
                 half = 12.7062 * (values.max() - values.min()) / 2
-                limits = (0, 100 if metric == "violation_rate" else np.inf)
+                limits = (0, 100) if metric == "violation_rate" else (1, np.inf)
                 ends = np.clip([values.mean() - half, values.mean() + half], *limits)
                 assert [low, high] == pytest.approx(ends, abs=0.06)
             for cell, metric, scale in (

@@ -256,8 +256,8 @@ def test_settings_may_be_numbers_of_numpy(refused):
             find("dysta").at("static", beta=value)
 
 
-@pytest.mark.parametrize("value", ["1e-320", "-1e-12", "1e300"])
+@pytest.mark.parametrize("value", ["1e-320", "1e-16", "1e300"])
 def test_numbers_of_parameters_have_bounds(refused, value):
-    with refused("dysta", "beta", "1e-09", "1e+09"):
-        find(f"dysta:beta={value.removeprefix('-')}")
+    with refused("dysta", "beta", "1e-15", "1e+15"):
+        find(f"dysta:beta={value}")
     assert find("dysta:beta=0").settings == {"beta": 0.0}

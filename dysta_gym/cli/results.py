@@ -141,9 +141,8 @@ def _out_of_unit(results: pd.DataFrame) -> list[str]:
     if not short:
         return []
     return [
-        "Dysta in seconds has a weight for networks of tens of milliseconds or more, which here "
-        f"take {' and '.join(short)} in the mean;\n"
-        "dysta-cycles and dysta-tuned do not depend on it."
+        "Dysta in seconds has a weight for networks of tens of milliseconds or more;\n"
+        f"here they take {' and '.join(short)}. dysta-cycles and dysta-tuned do not depend on it."
     ]
 
 
