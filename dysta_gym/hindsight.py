@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from threading import Event
-from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,8 +11,8 @@ from dysta_gym.bounds import antt_lower_bound, on_time, violation_rate_lower_bou
 from dysta_gym.compiled.records import Floats
 from dysta_gym.machine.machine import Machine, Schedule
 from dysta_gym.machine.queue import Queue
-from dysta_gym.machine.rule import compiled_rule
 from dysta_gym.metrics import violations_and_antt
+from dysta_gym.policies import Policy
 from dysta_gym.sealing import opened
 from dysta_gym.workloads import Workload
 
@@ -60,9 +59,12 @@ def in_hindsight(workload: Workload, stop: Event | None = None) -> Schedule:
     moments, isolated_s = workload.moments, opened(workload.isolated_s)
     chosen = on_time(moments.arrival, moments.deadline, isolated_s, stop)
     after = moments.deadline.max() + isolated_s
-    free = replace(workload, decision_fixed_s=0.0, decision_per_request_s=0.0)  # it is a plan
-    machine = Machine(free, _InOrder.level)
-    machine.run(_InOrder(np.where(chosen, moments.deadline, after)), stop or Event())
+    order = np.where(chosen, moments.deadline, after)
+    if workload.decision_fixed_s or workload.decision_per_request_s:  # a plan decides nothing
+        workload = replace(workload, decision_fixed_s=0.0, decision_per_request_s=0.0)
+    policy = Policy("in hindsight", _score, stable=True, weights=tuple(order.tolist()))
+    machine = Machine(workload, policy.level)
+    machine.run(policy, stop)
     return machine.schedule()
 
 
@@ -70,32 +72,3 @@ def _score(queue: Queue, size: int, now: float, parameters: Floats, scores: Floa
     """Requests by number, each with its place in an order."""
     for i in range(size):
         scores[i] = parameters[queue.request[i]]
-
-
-@dataclass(frozen=True, eq=False)
-class _InOrder:
-    """A rule that runs requests in a given order.
-
-    Attributes:
-        order: The least runs first, shape ``(requests,)``.
-    """
-
-    order: Floats
-    name: ClassVar[str] = "in hindsight"
-    score: ClassVar[Any] = staticmethod(_score)
-    level: ClassVar[str] = "static"
-    stable: ClassVar[bool] = True
-    events: ClassVar[bool] = False
-    index: ClassVar[None] = None
-
-    def values(self, mean_isolated_s: float) -> Floats:
-        """The order."""
-        return self.order
-
-    def drift_of(self, values: Floats) -> float:
-        """Nothing is promised."""
-        return np.inf
-
-    def compiled(self) -> Any:
-        """The rule, compiled."""
-        return compiled_rule(_score)

@@ -780,7 +780,7 @@ def test_a_loop_that_comes_back_often_runs_the_same_schedule(monkeypatch, policy
     monkeypatch.setattr("dysta_gym.machine.machine._LEAST_TURN", turn)
     monkeypatch.setattr("dysta_gym.machine.machine._TURNS", {})
     monkeypatch.setattr(
-        "dysta_gym.machine.machine._next_turn", lambda *_: turns.append(turn) or turn
+        "dysta_gym.machine.machine.next_turn", lambda *_: turns.append(turn) or turn
     )
     assert_same_schedule(simulate(workload, policy, record=True), whole, policy)
     assert len(turns) > 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import CancelledError
 from threading import Event
 from time import perf_counter
 from typing import NamedTuple
@@ -16,9 +15,10 @@ from dysta_gym.bounds.columns import columns
 from dysta_gym.bounds.heap import pop, push
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.records import FLOATS_TYPE, INTS_TYPE, Floats, Ints, borrow, type_of
+from dysta_gym.turns import go_on, next_turn
 
-_BREATH_S = 0.1
-"""How long compiled code may run before Python looks whether it has been interrupted."""
+_LEAST_TURN = 64
+"""Requests that are fitted before Python looks whether that has been interrupted."""
 
 _ROUNDING = 1e-9
 """Share of a request that rounding may take from it."""
@@ -102,14 +102,13 @@ def _fitting(
     work, backlog, left = np.zeros((3, len(arrival)))
     by_deadline = np.argsort(deadline, kind="stable")
     plan = _Plan(arrival, deadline, by_deadline, work, backlog, left, by_deadline.copy())
-    shortest, done, some = np.argsort(isolated, kind="stable"), 0, 64
-    while done < len(shortest):  # back to Python now and then, where it can be stopped
-        if stop is not None and stop.is_set():
-            raise CancelledError
+    shortest, done, turn = np.argsort(isolated, kind="stable"), 0, _LEAST_TURN
+    while done < len(shortest):
+        go_on(stop)
         began = perf_counter()
-        _fit(plan, isolated, shortest[done : done + some], whole)
-        done += some
-        some = max(64, int(some * min(16.0, _BREATH_S / max(perf_counter() - began, 1e-9))))
+        _fit(plan, isolated, shortest[done : done + turn], whole)
+        done += turn
+        turn = next_turn(turn, perf_counter() - began, _LEAST_TURN)
     return work
 
 

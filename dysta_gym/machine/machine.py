@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from threading import Event
 from time import perf_counter
@@ -36,6 +35,7 @@ from dysta_gym.machine.queue import (
 from dysta_gym.machine.rule import Rule, check_values, choose, choose_plainly, columns_of, fault_of
 from dysta_gym.sealing import opened
 from dysta_gym.traces import cell_of
+from dysta_gym.turns import go_on, next_turn
 from dysta_gym.workloads import Workload
 
 
@@ -54,26 +54,10 @@ def _step(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int, ask
     admit(jobs, tables, state, queue)
 
 
-_NEVER = Event()
-"""What is never set."""
-
-_BREATH_S = 0.1
-"""How long compiled code may run before Python looks whether it has been interrupted."""
-
 _LEAST_TURN = 1 << 11
 
 _TURNS: dict[int, int] = {}
-"""Decisions that a loop takes in about `_BREATH_S`, for each rule by its address."""
-
-
-def _next_turn(turn: int, seconds: float) -> int:
-    """Decisions that take `_BREATH_S`, where so many have taken so many seconds."""
-    return max(_LEAST_TURN, int(turn * min(16.0, _BREATH_S / max(seconds, 1e-9))))
-
-
-def _go_on(stop: Event) -> None:
-    if stop.is_set():
-        raise CancelledError
+"""Decisions that a loop takes in a turn, for each rule by its address."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,7 +246,7 @@ class Machine:
                 raise fault from error
             raise
 
-    def run(self, policy: Rule, stop: Event = _NEVER) -> None:
+    def run(self, policy: Rule, stop: Event | None = None) -> None:
         """Let ``policy`` decide until every request is finished.
 
         What its rule raises is passed on; the machine is then of no further use.
@@ -278,7 +262,7 @@ class Machine:
         rule = policy.compiled()
         if rule is None:
             while not self.done:
-                _go_on(stop)
+                go_on(stop)
                 self.step(self.choose(policy))
             return
         try:
@@ -289,7 +273,7 @@ class Machine:
                 raise fault from error
             raise
 
-    def _run(self, policy: Rule, rule: int, stop: Event) -> None:
+    def _run(self, policy: Rule, rule: int, stop: Event | None) -> None:
         total = len(self.workload)
         values, scores = self.values_for(policy), np.empty(total)
         check_values(policy, values)
@@ -307,11 +291,11 @@ class Machine:
         turn = _TURNS.get(rule, _LEAST_TURN)
         before = int(counters[DECISIONS])
         while not self.done:
-            _go_on(stop)
+            go_on(stop)
             began = perf_counter()
             loop(*parts, rule, values, scores, int(counters[DECISIONS]) + turn, *beside)
             if not self.done:
-                turn = _TURNS[rule] = _next_turn(turn, perf_counter() - began)
+                turn = _TURNS[rule] = next_turn(turn, perf_counter() - began, _LEAST_TURN)
         if not policy.events:
             counters[ASKED] += counters[DECISIONS] - before
 

@@ -185,12 +185,7 @@ def refit(
     for name, module in model.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             handles.append(module.register_forward_pre_hook(renew(name)))
-    try:
-        with torch.no_grad():
-            model(inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    _run_hooked(model, inputs, handles)
 
 
 def _watch_dense(
@@ -233,13 +228,18 @@ def _watch_dense(
     for name, module in dense.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             handles.append(module.register_forward_pre_hook(before(name)))
+    _run_hooked(dense, inputs, handles)
+    return seen, moments, follows
+
+
+def _run_hooked(model: nn.Module, inputs: torch.Tensor, handles: list[Any]) -> None:
+    """Run a network once, for its hooks, and take these away."""
     try:
         with torch.no_grad():
-            dense(inputs)
+            model(inputs)
     finally:
         for handle in handles:
             handle.remove()
-    return seen, moments, follows
 
 
 def _positions(module: Any, values: torch.Tensor) -> torch.Tensor:

@@ -122,7 +122,7 @@ def _run_backwards(
 
 def _backwards(deployment: Deployment, workload: Workload, policy: Policy) -> Machine:
     machine = Machine(workload, policy.level)
-    parameters = policy.values(machine.mean_isolated_s)
+    parameters = machine.values_for(policy)
     scores = np.empty(len(workload))
     _run_backwards(*machine.parts, address_of(policy.compiled()), parameters, scores)
     return machine
