@@ -9,7 +9,6 @@ inputs with the seeds from `REPORT` on, as `dysta-gym compare` has them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from threading import Event
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dysta_gym.agents.recipes import Workloads
-from dysta_gym.cores import cores
+from dysta_gym.cores import cores, threads
 from dysta_gym.machine.machine import Machine
 from dysta_gym.metrics import violations_and_antt
 from dysta_gym.policies import Policy, find
@@ -122,16 +121,8 @@ def _outcome(policy: Policy, workload: Workload, stop: Event) -> tuple[float, fl
 
 
 def _in_parallel(work: Callable[[Any, Event], Any], items: Sequence[Any]) -> list[Any]:
-    workers, stop = min(cores(), len(items)), Event()
-    if workers < 2:
-        return [work(item, stop) for item in items]
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            return list(pool.map(lambda item: work(item, stop), items))
-        except BaseException:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+    with threads(max(1, min(cores(), len(items)))) as (each, stop):
+        return list(each(lambda item: work(item, stop), items))
 
 
 def relative(measured: Floats, reference: Floats) -> tuple[Floats, Floats]:

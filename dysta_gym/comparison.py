@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice, product
@@ -20,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dysta_gym.cores import workers
+from dysta_gym.cores import threads, workers
 from dysta_gym.errors import DystaError
 from dysta_gym.hindsight import BOUNDS, bounds_of
 from dysta_gym.information import estimates
@@ -244,19 +243,11 @@ def compare(
         policy.compiled()
         estimates(store, policy.level, reference_split(cells[0].split))
     parts: list[Rows] = []
-    stop = Event()
-    with ThreadPoolExecutor(at_a_time) as pool:
-        # A single worker is this thread: handing over costs more than a small workload does.
-        each = pool.map if at_a_time > 1 else map
-        try:
-            for part in each(lambda cell: cell.rows(by_name.values(), stop, bounds=bounds), cells):
-                parts.append(part)
-                if progress:
-                    progress(len(parts), len(cells))
-        except BaseException:
-            stop.set()
-            pool.shutdown(cancel_futures=True)
-            raise
+    with threads(at_a_time) as (each, stop):
+        for part in each(lambda cell: cell.rows(by_name.values(), stop, bounds=bounds), cells):
+            parts.append(part)
+            if progress:
+                progress(len(parts), len(cells))
     return table(cells, list(by_name), parts)
 
 

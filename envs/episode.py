@@ -35,7 +35,6 @@ from dysta_gym.features import Feature, Selection, select
 from dysta_gym.machine.machine import Machine
 from dysta_gym.machine.queue import (
     ARRIVED,
-    ASKED,
     FINISHED,
     RUNNING,
     SIZE,
@@ -44,8 +43,8 @@ from dysta_gym.machine.queue import (
     State,
     Tables,
     admit,
-    charge,
     close_gap,
+    decide,
     eventless,
     execute,
     of_length,
@@ -234,8 +233,7 @@ def _advance(episode: Episode, slot: int, asked: bool) -> tuple[float, float]:
     request = queue.request[slot]
     start = state.clock[0]
     if asked:
-        state.counters[ASKED] += 1
-        charge(jobs, state)
+        decide(jobs, state)
     finished = execute(jobs, terms.tables, state, queue, slot)
     end = state.clock[0]
     size, width = state.counters[SIZE], terms.kept_width

@@ -26,7 +26,6 @@ from dysta_gym.compiled.records import (
 )
 from dysta_gym.machine.queue import (
     ARRIVED,
-    ASKED,
     DECISIONS,
     MACHINE_TYPES,
     SIZE,
@@ -38,6 +37,7 @@ from dysta_gym.machine.queue import (
     admit,
     charge,
     costly,
+    decide,
     enter,
     eventless,
     execute,
@@ -129,8 +129,7 @@ def run_events(
         invoke(rule, (view, size, 0, size, state.clock[0]))
         slot = first_least(scores, size)
         arrived, expected = state.counters[ARRIVED], queue.remaining[slot]
-        state.counters[ASKED] += 1
-        charge(jobs, state)
+        decide(jobs, state)
         while True:
             execute(jobs, tables, state, queue, slot)
             admit(jobs, tables, state, queue)

@@ -28,7 +28,7 @@ from dysta_gym.machine.queue import (
     State,
     Tables,
     admit,
-    charge,
+    decide,
     eventless,
     execute,
 )
@@ -48,8 +48,7 @@ def _start(jobs: Jobs, tables: Tables, state: State, queue: Queue) -> None:
 def _step(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int, asked: bool) -> None:
     jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
     if asked:
-        state.counters[ASKED] += 1
-        charge(jobs, state)
+        decide(jobs, state)
     execute(jobs, tables, state, queue, slot)
     admit(jobs, tables, state, queue)
 

@@ -217,6 +217,13 @@ def charge(jobs: Jobs, state: State) -> None:
 
 
 @compiled(None, inline=True)
+def decide(jobs: Jobs, state: State) -> None:
+    """Count that somebody has been asked, and let the time pass that it takes."""
+    state.counters[ASKED] += 1
+    charge(jobs, state)
+
+
+@compiled(None, inline=True)
 def costly(jobs: Jobs) -> bool:
     """Whether decisions take any time."""
     return bool(jobs.decision_fixed + jobs.decision_each > 0.0)
