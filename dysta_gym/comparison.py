@@ -42,8 +42,22 @@ from dysta_gym.workloads import (
 PAPER_POLICIES = ("fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta", "dysta_oracle")
 """The seven schedulers of the published comparison (Sparse-DySta, MICRO'23, Table 5)."""
 
-DEFAULT_POLICIES = (*PAPER_POLICIES, "evolved", "ppo", "dqn")
-"""These, and the learned ones of the package."""
+DYSTA_FORMS = ("dysta", "dysta-cycles", "dysta-rtl", "dysta-tuned")
+"""As its artifact's Python has it, in clock cycles, as its hardware computes it, and tuned."""
+
+TEXTBOOK_POLICIES = ("gittins", "slack-index", "moore-hodgson")
+"""Rules without learning that know what the learned ones know: the least mean slowdown, both goals
+in a line, and the fewest violations (docs/policies.md)."""
+
+DEFAULT_POLICIES = (
+    *PAPER_POLICIES,
+    *(form for form in DYSTA_FORMS if form not in PAPER_POLICIES),
+    *TEXTBOOK_POLICIES,
+    "evolved",
+    "ppo",
+    "dqn",
+)
+"""The published comparison, the strongest of what it left out, and the package's learned ones."""
 
 DEFAULT_SCENARIOS = ("multi-attnn", "multi-cnn")
 
@@ -231,17 +245,33 @@ def compare(
         DystaError: If an argument is not usable.
     """
     cells = cells_of(scenarios, **workloads)
+    return run(cells, policies, jobs=jobs, bounds=bounds, progress=progress)
+
+
+def run(
+    cells: Sequence[Cell],
+    policies: Sequence[str | Policy],
+    *,
+    jobs: int | None = None,
+    bounds: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """Run every policy on every workload; what `compare` returns.
+
+    Raises:
+        DystaError: If an argument is not usable.
+    """
     _lists(policies=policies)
     named = [(p.spec, p) if isinstance(p, Policy) else (p, find(p)) for p in policies]
     _some("policy", named)
     _unique("policy", [name for name, _ in named])
     at_a_time = workers(jobs)
     by_name = dict(named)
-    stores = {cell.scenario.name: cell.scenario.store() for cell in cells}
-    for store, policy in product(stores.values(), by_name.values()):
+    used = dict.fromkeys((cell.scenario.store(), reference_split(cell.split)) for cell in cells)
+    for (store, split), policy in product(used, by_name.values()):
         # Made once, before the workers share it.
         policy.compiled()
-        estimates(store, policy.level, reference_split(cells[0].split))
+        estimates(store, policy.level, split)
     parts: list[Rows] = []
     with threads(at_a_time) as (each, stop):
         for part in each(lambda cell: cell.rows(by_name.values(), stop, bounds=bounds), cells):
@@ -249,6 +279,15 @@ def compare(
             if progress:
                 progress(len(parts), len(cells))
     return table(cells, list(by_name), parts)
+
+
+def references(policies: Sequence[str]) -> list[str]:
+    """Of these policies, those that others are compared with unless somebody says otherwise.
+
+    Dysta in all its forms (`DYSTA_FORMS`) that are among them, or else the first.
+    """
+    forms = {find(name).spec for name in DYSTA_FORMS}
+    return [name for name in policies if find(name).spec in forms] or list(policies[:1])
 
 
 def _lists(**arguments: object) -> None:

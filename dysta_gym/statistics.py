@@ -68,6 +68,9 @@ averaged over conditions by the geometric mean."""
 
 Floats = NDArray[np.float64]
 
+Reference = str | Sequence[str] | None
+"""Policies that others are compared with: in each condition and metric, the best of them."""
+
 
 def share_cut(statistic: str) -> float:
     """Share of the values that ``statistic`` leaves out at either end (`STATISTICS`)."""
@@ -80,7 +83,7 @@ def share_cut(statistic: str) -> float:
 def summarise(
     results: pd.DataFrame,
     metrics: Sequence[str],
-    reference: str | None = None,
+    reference: Reference = None,
     statistic: str = "mean",
 ) -> pd.DataFrame:
     """Averages over seeds, condition by condition, and what differs from the best.
@@ -88,7 +91,8 @@ def summarise(
     Args:
         results: What `dysta_gym.comparison.compare` returns.
         metrics: Metrics to summarise.
-        reference: Policy to take differences to, seed by seed; None for no differences.
+        reference: Policy to take differences to, seed by seed; of several, the one with the best
+            average of a metric in a condition; None for no differences.
         statistic: ``mean``, or ``iqm`` for the interquartile mean.
 
     Returns:
@@ -99,7 +103,8 @@ def summarise(
         - ``M_p``: p-value against the condition's best policy, NaN for a single seed;
         - ``M_best``: whether the policy is the best or not significantly different from it; False
           with fewer seeds than `FEWEST_MARKED`, which cannot tell;
-        - ``M_diff``, ``M_diff_low``, ``M_diff_high``: difference to the reference.
+        - ``M_diff``, ``M_diff_low``, ``M_diff_high``: difference to the reference, and
+          ``M_reference``, its name.
 
         Seeds whose workload lacks a metric (NaN) are left out of it.
 
@@ -112,11 +117,14 @@ def summarise(
     parts = []
     for condition, group in results.groupby(CELL, sort=False):
         policies, scores = _scores(group, [group[metric] for metric in metrics])
-        base = _position(policies, reference)
+        base = _positions(policies, reference)
         part = pd.DataFrame({**dict(zip(CELL, condition, strict=True)), "policy": policies})
         for metric, values in zip(metrics, map(_complete, scores), strict=True):
-            for name, column in _described(values, metric, base, cut).items():
+            chosen = _best_of(values, metric, base, cut)
+            for name, column in _described(values, metric, chosen, cut).items():
                 part[name] = column
+            if chosen is not None:
+                part[f"{metric}_reference"] = policies[chosen[0]]
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
@@ -124,7 +132,7 @@ def summarise(
 def aggregate(
     results: pd.DataFrame,
     metrics: Sequence[str],
-    reference: str | None = None,
+    reference: Reference = None,
     statistic: str = "mean",
 ) -> pd.DataFrame:
     """Averages over all conditions and seeds together.
@@ -137,15 +145,17 @@ def aggregate(
     Args:
         results: What `dysta_gym.comparison.compare` returns, with the same seeds in each condition.
         metrics: Metrics to summarise.
-        reference: Policy to compare each one with, workload by workload; None for none.
+        reference: Policy to compare each one with, workload by workload; of several, the one with
+            the best average of a metric in a condition; None for none.
         statistic: ``mean``, or ``iqm`` for the interquartile mean of all workloads together, which
             leaves out the hardest quarter of them, and the easiest.
 
     Returns:
-        A row per policy, in the order of ``results``, with the columns of `summarise` and, given a
-        reference, ``M_wins``, ``M_wins_low``, ``M_wins_high``: the share of workloads on which the
-        policy is better than the reference, where a tie counts half. Unlike rliable's probability
-        of improvement it compares what was run on the same workload.
+        A row per policy, in the order of ``results``, with the columns of `summarise`, but for
+        ``M_reference``, and, given a reference, ``M_wins``, ``M_wins_low``, ``M_wins_high``: the
+        share of workloads on which the policy is better than the reference, where a tie counts
+        half. Unlike rliable's probability of improvement it compares what was run on the same
+        workload.
 
     Raises:
         DystaError: As `summarise`, and if a policy lacks a seed that another condition has.
@@ -154,12 +164,13 @@ def aggregate(
     _check(results, metrics)
     scaled = [_on_a_common_scale(results, metric) for metric in metrics]
     policies, scores = _scores(results, scaled)
-    base = _position(policies, reference)
+    base = _positions(policies, reference)
     columns: dict[str, Any] = {"policy": policies}
     for metric, values in zip(metrics, map(_complete, scores), strict=True):
-        columns |= _described(values, metric, base, cut, pooled=True)
-        if base is not None:
-            columns |= _wins(values, metric, base)
+        chosen = _best_of(values, metric, base, cut)
+        columns |= _described(values, metric, chosen, cut, pooled=True)
+        if chosen is not None:
+            columns |= _wins(values, metric, chosen)
     return pd.DataFrame(columns)
 
 
@@ -204,29 +215,71 @@ def _complete(scores: Floats) -> Floats:
     return scores[..., ~np.isnan(scores).any(axis=(0, 1))]
 
 
-def _position(policies: list[str], reference: str | None) -> int | None:
+def _positions(policies: list[str], reference: Reference) -> list[int]:
+    """Which policies are references."""
     if reference is None:
+        return []
+    names = [reference] if isinstance(reference, str) else list(reference)
+    if not names:
+        raise DystaError("reference: there is none; at least one is needed, or None")
+    for name in names:
+        if name not in policies:
+            raise DystaError(
+                f"reference: {name!r} was not run; choose one of: {', '.join(policies)}"
+            )
+    return [policies.index(name) for name in names]
+
+
+def _best_of(
+    scores: Floats, metric: str, policies: list[int], cut: float
+) -> NDArray[np.intp] | None:
+    """Which of some policies has the best average in each condition, None if there are none.
+
+    Args:
+        scores: Shape ``(policies, conditions, seeds)``.
+        metric: The metric.
+        policies: Indices of those to choose from; of equals, the first is taken.
+        cut: As of `_averages`.
+    """
+    if not policies:
         return None
-    if reference not in policies:
-        raise DystaError(
-            f"reference: {reference!r} was not run; choose one of: {', '.join(policies)}"
-        )
-    return policies.index(reference)
+    seeds = scores.shape[-1]
+    averages = [
+        _averages(scores[policies, at : at + 1], np.ones((seeds, 1)), cut)[:, 0]
+        for at in range(scores.shape[1])
+    ]
+    best: NDArray[np.intp] = np.array(policies)[np.argmin(_sign(metric) * np.array(averages), 1)]
+    return best
 
 
 def _described(
-    scores: Floats, metric: str, base: int | None, cut: float, *, pooled: bool = False
+    scores: Floats,
+    metric: str,
+    base: NDArray[np.intp] | None,
+    cut: float,
+    *,
+    pooled: bool = False,
 ) -> dict[str, Any]:
-    """Columns of one metric; ``scores`` has the shape ``(policies, conditions, seeds)``."""
+    """Columns of one metric.
+
+    Args:
+        scores: Shape ``(policies, conditions, seeds)``.
+        metric: The metric.
+        base: The reference in each condition, shape ``(conditions,)``; None for none.
+        cut: As of `_averages`.
+        pooled: Whether conditions are taken together.
+    """
     seeds = scores.shape[-1]
 
-    def averages(counts: Floats) -> Floats:
-        if pooled and not cut and metric in RATIOS:
-            return _geometric_averages(scores, counts)
-        return _averages(scores, counts, cut)
+    def averages(scores: Floats) -> tuple[Floats, Floats]:
+        """Averages of all seeds, and of all but each."""
+        average = _geometric_averages if pooled and not cut and metric in RATIOS else _averages
+        whole = average(scores, np.ones((seeds, 1)), cut)[:, 0]
+        if seeds < 2:
+            return whole, np.empty((len(scores), 0))
+        return whole, average(scores, 1 - np.eye(seeds), cut)
 
-    average = averages(np.ones((seeds, 1)))[:, 0]
-    without_one = averages(1 - np.eye(seeds)) if seeds > 1 else np.empty((len(scores), 0))
+    average, without_one = averages(scores)
     p = _p_values(without_one, metric, average)
     columns = {
         **_with_interval(metric, average, without_one, _limits(metric, scores)),
@@ -234,15 +287,19 @@ def _described(
         f"{metric}_best": (p >= ALPHA) & (seeds >= FEWEST_MARKED),
     }
     if base is not None:
-        columns |= _with_interval(
-            f"{metric}_diff", average - average[base], without_one - without_one[base]
-        )
+        its, its_without_one = averages(_reference_scores(scores, base))
+        columns |= _with_interval(f"{metric}_diff", average - its, without_one - its_without_one)
     return columns
 
 
-def _wins(scores: Floats, metric: str, base: int) -> dict[str, Any]:
+def _reference_scores(scores: Floats, base: NDArray[np.intp]) -> Floats:
+    """Scores of the reference of each condition, shape ``(1, conditions, seeds)``."""
+    return scores[base, np.arange(len(base))][None]
+
+
+def _wins(scores: Floats, metric: str, base: NDArray[np.intp]) -> dict[str, Any]:
     """Share of workloads on which each policy is better than ``base``, half of the ties."""
-    ahead = _sign(metric) * np.sign(scores[base] - scores)
+    ahead = _sign(metric) * np.sign(_reference_scores(scores, base) - scores)
     won = ((1 + ahead) / 2).mean(axis=1)
     low, high = share_interval(won)
     name = f"{metric}_wins"
@@ -362,8 +419,8 @@ def _holm(p_values: Floats) -> Floats:
     return adjusted
 
 
-def _geometric_averages(scores: Floats, counts: Floats) -> Floats:
-    """As `_averages`: the geometric mean over conditions of the mean over seeds."""
+def _geometric_averages(scores: Floats, counts: Floats, cut: float = 0.0) -> Floats:
+    """As `_averages`, of nothing cut: the geometric mean over conditions of that over seeds."""
     total = float(counts[:, 0].sum())
     if not total:
         return np.full((len(scores), counts.shape[1]), np.nan)

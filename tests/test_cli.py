@@ -332,7 +332,12 @@ def test_compare_without_options(tmp_path):
         rows = [row for row in rows if row != bound]
     assert rows == 3 * list(DEFAULT_POLICIES)  # two conditions, and both together
     published = {"fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta", "dysta_oracle"}
-    assert {*rows} == published | {"evolved", "ppo", "dqn"}
+    dysta = {"dysta-cycles", "dysta-rtl", "dysta-tuned"}
+    textbook = {"gittins", "slack-index", "moore-hodgson"}
+    assert {*rows} == published | dysta | textbook | {"evolved", "ppo", "dqn"}
+    said = " ".join(output.split())
+    assert "best of dysta, dysta-cycles, dysta-rtl and dysta-tuned." in said
+    assert "differences to the reference" in said
     assert "5 seeds" in output
 
 

@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 from dysta_gym.comparison import CELL
+from dysta_gym.errors import DystaError
 from dysta_gym.statistics import aggregate, mean_interval, share_interval, summarise
 
 
@@ -319,3 +320,22 @@ def test_refusals(refused, by):
         by(frame.drop(index=4), ["violation_rate"])
     with refused("results", "'b'", "2 rows", "seed 2", "load 1"):
         by(pd.concat([frame, frame.tail(1)]), ["violation_rate"])
+
+
+def test_of_several_references_the_best_counts_in_each_condition():
+    """Here c in the first condition and b in the second, seed by seed."""
+    frame = table([[[5.0, 6.0], [1.0, 2.0]], [[4.0, 4.0], [3.0, 5.0]], [[2.0, 3.0], [9.0, 9.0]]])
+    for statistic in ("mean", "iqm"):
+        found = described(frame, reference=["b", "c"], statistic=statistic)
+        assert found["reference"].tolist() == ["c"] * 3 + ["b"] * 3
+        np.testing.assert_allclose(found["diff"], [3, 1.5, 0, -2.5, 0, 5])
+    pooled = described(frame, by=aggregate, reference=["b", "c"])
+    best = np.array([[2.0, 3.0], [3.0, 5.0]])
+    np.testing.assert_allclose(pooled["diff"], [0.25, 4 - best.mean(), 5.75 - best.mean()])
+    np.testing.assert_allclose(pooled["wins"], [0.5, 0.25, 0.25])
+    alone = described(frame, reference="b")
+    np.testing.assert_array_equal(alone["diff"], described(frame, reference=["b"])["diff"])
+    with pytest.raises(DystaError, match="'z' was not run; choose one of: a, b, c"):
+        summarise(frame, ["violation_rate"], ["b", "z"])
+    with pytest.raises(DystaError, match="reference: there is none"):
+        summarise(frame, ["violation_rate"], [])

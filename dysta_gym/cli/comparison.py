@@ -58,9 +58,11 @@ def compare(
         int | None, typer.Option(metavar="INTEGER", help="Workloads at a time [one a core].")
     ] = None,
     reference: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            metavar="POLICY", help="Policy to take differences to [dysta, else the first]."
+            metavar="POLICY",
+            help="Policy to take differences to; of several, the best in each condition "
+            "[the forms of Dysta that are run, else the first].",
         ),
     ] = None,
     statistic: Annotated[
@@ -94,12 +96,12 @@ def compare(
         )
     share_cut(statistic)
     policies = [name for spec in policy or comparison.DEFAULT_POLICIES for name in expand(spec)]
-    if reference is None:
-        reference = "dysta" if "dysta" in policies else policies[0]
-    if reference not in policies:
-        raise DystaError(
-            f"reference: {reference!r} is not run; choose one of: {', '.join(policies)}"
-        )
+    for name in reference or ():
+        if name not in policies:
+            raise DystaError(
+                f"reference: {name!r} is not run; choose one of: {', '.join(policies)}"
+            )
+    to = list(dict.fromkeys(reference or comparison.references(policies)))
     results = terminal.with_progress(
         "workloads",
         lambda progress: comparison.compare(
@@ -117,20 +119,20 @@ def compare(
         ),
     )
     fault = _save(out, results) if out is not None else None
-    tables = condition_tables(results, reference, statistic)
+    tables = condition_tables(results, to, statistic)
     if len(tables) > 1:
-        tables.append(overall_table(results, reference, statistic))
+        tables.append(overall_table(results, to, statistic))
     if out is not None and fault is None:
         try:
             parts = [*(table.for_page() for table in tables)]
-            parts.append(f"{caption(results, for_markdown(reference), statistic, split)}\n")
+            parts.append(f"{caption(results, [*map(for_markdown, to)], statistic, split)}\n")
             _write(out, results, "\n".join(parts))
         except DystaError as error:
             fault = error
     console = terminal.console()
     for table in tables:
         console.print(fitted(table, console))
-    console.print(caption(results, printable(reference), statistic, split))
+    console.print(caption(results, [*map(printable, to)], statistic, split))
     if fault is not None:
         raise fault
     if out is not None:

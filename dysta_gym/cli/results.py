@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,8 +22,10 @@ NARROW = {"difference": "diff.", "way (%)": "way", "ANTT / bound": "/ bound"}
 """Heads of columns where a table would be too wide."""
 
 
-def condition_tables(results: pd.DataFrame, reference: str, statistic: str) -> list[Table]:
-    """One table a scenario, load and SLO multiplier."""
+def condition_tables(
+    results: pd.DataFrame, reference: Sequence[str], statistic: str
+) -> list[Table]:
+    """One table a scenario, load and SLO multiplier; of several references the best counts."""
     tables = []
     bounds = [name for name in BOUNDS if name in results]
     summary = summarise(results, [*METRICS, *bounds], reference, statistic)
@@ -31,23 +33,23 @@ def condition_tables(results: pd.DataFrame, reference: str, statistic: str) -> l
     head = ["policy", "violations (%)", "difference", *way, "ANTT", "difference", *way, "p99 NTT"]
     for (scenario, load, rate, slo), panel in summary.groupby(CELL, sort=False):
         rows = []
-        (base,) = panel[panel["policy"] == reference].to_dict("records")
-        for row in panel.to_dict("records"):
-            same = row["policy"] == reference
+        records = panel.to_dict("records")
+        for row in records:
+            late, slow = (row["policy"] == row[f"{each}_reference"] for each in METRICS[:2])
             rows.append(
                 [
                     str(row["policy"]),
                     interval(row, "violation_rate", ".1f", 100),
-                    "" if same else interval(row, "violation_rate_diff", "+.1f", 100),
-                    *(_way(row, base, "violation_rate") for _ in way),
+                    "" if late else interval(row, "violation_rate_diff", "+.1f", 100),
+                    *(_way(row, "violation_rate") for _ in way),
                     interval(row, "antt", ".2f"),
-                    "" if same else interval(row, "antt_diff", "+.2f"),
-                    *(_way(row, base, "antt") for _ in way),
+                    "" if slow else interval(row, "antt_diff", "+.2f"),
+                    *(_way(row, "antt") for _ in way),
                     marked(row, "ntt_p99", ".1f"),
                 ]
             )
         if bounds:
-            limits = {n: value for n, value in base.items() if not str(n).endswith("_best")}
+            limits = {n: value for n, value in records[0].items() if not str(n).endswith("_best")}
             reached = interval(limits, "violation_rate_in_hindsight", ".1f", 100)
             late = interval(limits, BOUND_OF["violation_rate"], ".1f", 100)
             slow = interval(limits, BOUND_OF["antt"], ".2f")
@@ -58,22 +60,23 @@ def condition_tables(results: pd.DataFrame, reference: str, statistic: str) -> l
     return tables
 
 
-def _way(row: Mapping[Any, Any], base: Mapping[Any, Any], metric: str) -> str:
+def _way(row: Mapping[Any, Any], metric: str) -> str:
     """Per cent of the way from the reference to the lower bound that a policy has gone."""
-    whole = base[metric] - base[BOUND_OF[metric]]
-    if row["policy"] == base["policy"] or not whole > 0:
+    base = row[metric] - row[f"{metric}_diff"]
+    whole = base - row[BOUND_OF[metric]]
+    if row["policy"] == row[f"{metric}_reference"] or not whole > 1e-9 * base:
         return ""
-    return f"{round(100 * (base[metric] - row[metric]) / whole)}"
+    return f"{round(-100 * row[f'{metric}_diff'] / whole)}"
 
 
-def overall_table(results: pd.DataFrame, reference: str, statistic: str) -> Table:
+def overall_table(results: pd.DataFrame, reference: Sequence[str], statistic: str) -> Table:
     """The table over all conditions."""
     antt = "ANTT / bound" if BOUND_OF["antt"] in results else "ANTT"
     head = ["policy", "violations (%)", "wins (%)", antt, "wins (%)"]
     rows = []
     summary = aggregate(results, ["violation_rate", "antt"], reference, statistic)
     for row in summary.to_dict("records"):
-        same = row["policy"] == reference
+        same = [row["policy"]] == list(reference)
         rows.append(
             [
                 str(row["policy"]),
@@ -87,14 +90,20 @@ def overall_table(results: pd.DataFrame, reference: str, statistic: str) -> Tabl
     return Table(f"all conditions: {means}", head, rows)
 
 
-def caption(results: pd.DataFrame, reference: str, statistic: str, split: str) -> str:
-    """What the numbers and marks of the tables mean; ``reference`` as it is to be shown."""
+def caption(results: pd.DataFrame, reference: Sequence[str], statistic: str, split: str) -> str:
+    """What the numbers and marks of the tables mean; references as they are to be shown."""
     seeds, conditions = results["seed"].nunique(), results.groupby(CELL).ngroups
     average = {"mean": "Mean", "iqm": "Interquartile mean"}[statistic]
+    chosen = "the reference" if len(reference) > 1 else reference[0]
     lines = [
         f"{average} over {seeds} seed{'s [95 % interval]' * (seeds > 1)}; "
-        f"differences to {reference}, paired by seed; split {split}."
+        f"differences to {chosen}, paired by seed; split {split}."
     ]
+    if len(reference) > 1:
+        lines.append(
+            "The reference, in each condition and column, is the best of\n"
+            f"{', '.join(reference[:-1])} and {reference[-1]}."
+        )
     if seeds < FEWEST_MARKED:
         lines.append(f"Nothing is marked as the best: that takes {FEWEST_MARKED} seeds or more.")
     else:
@@ -104,7 +113,7 @@ def caption(results: pd.DataFrame, reference: str, statistic: str, split: str) -
         )
     if BOUND_OF["antt"] in results:
         lines.append(
-            f"Way: share of the way from {reference} to the lower bound, which no schedule beats.\n"
+            f"Way: share of the way from {chosen} to the lower bound, which no schedule beats.\n"
             "In hindsight: a schedule that is found when all arrivals and latencies are known."
         )
     lines += _out_of_unit(results)
@@ -115,7 +124,7 @@ def caption(results: pd.DataFrame, reference: str, statistic: str, split: str) -
         }
         lines.append(
             f"All conditions: {conditions} x {seeds} workloads; {pooled[statistic]}.\n"
-            f"Wins: share that a policy serves better than {reference}, ties half."
+            f"Wins: share that a policy serves better than {chosen}, ties half."
         )
     return "\n".join(lines)
 
