@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from dysta_gym.simulation import simulate
     from dysta_gym.statistics import aggregate, summarise
     from dysta_gym.traces import Trace, TraceStore, load_trace, shipped_trace, shipped_traces
+    from dysta_gym.tracks import compare_on, load_track, shipped_tracks
     from dysta_gym.workloads import Scenario, Workload, generate, load_scenario, shipped_scenarios
 
 __version__ = "0.1.0"
@@ -60,15 +61,18 @@ _HOME = {
     "antt_lower_bound": "bounds.turnaround",
     "bounds_of": "hindsight",
     "compare": "comparison",
+    "compare_on": "tracks",
     "find": "policies",
     "generate": "workloads.drawing",
     "in_hindsight": "hindsight",
     "load_scenario": "workloads.scenario",
     "load_trace": "traces",
+    "load_track": "tracks",
     "measure": "metrics",
     "shipped_scenarios": "workloads.scenario",
     "shipped_trace": "traces",
     "shipped_traces": "traces",
+    "shipped_tracks": "tracks",
     "simulate": "simulation",
     "summarise": "statistics",
     "violation_rate_lower_bound": "bounds.violations",
@@ -93,15 +97,18 @@ __all__ = [
     "antt_lower_bound",
     "bounds_of",
     "compare",
+    "compare_on",
     "find",
     "generate",
     "in_hindsight",
     "load_scenario",
     "load_trace",
+    "load_track",
     "measure",
     "shipped_scenarios",
     "shipped_trace",
     "shipped_traces",
+    "shipped_tracks",
     "simulate",
     "summarise",
     "violation_rate_lower_bound",

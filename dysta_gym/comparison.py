@@ -69,7 +69,7 @@ CELL = ["scenario", "load", "rate", "slo"]
 
 
 @dataclass(frozen=True)
-class _Condition:
+class Condition:
     """A scenario at one load or rate and one SLO multiplier."""
 
     scenario: Scenario
@@ -100,7 +100,7 @@ class Rows(NamedTuple):
 class Cell:
     """One workload: a condition with one seed."""
 
-    condition: _Condition
+    condition: Condition
     seed: int
 
     @property
@@ -201,7 +201,7 @@ def cells_of(
     offered += [{"rate": rate} for rate in rates]
     multipliers: Sequence[float | None] = slos or (None,)
     conditions = [
-        _Condition(scenario.varied(requests=requests, slo_multiplier=slo, **offer), split)
+        Condition(scenario.varied(requests=requests, slo_multiplier=slo, **offer), split)
         for scenario, offer, slo in product(chosen, offered or [{}], multipliers)
     ]
     for name, load, rate, slo in Counter(each.where for each in conditions) - Counter(

@@ -14,6 +14,7 @@ a path to a policy.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint
@@ -208,14 +209,22 @@ def split(spec: str) -> tuple[str, str | None, str | None]:
     if end is None:
         name = spec[: ends[0]]
         end = files[0] if files and name not in entries(ENTRY_POINTS) else ends[0]
+    within = _WITHIN.match(spec, end)
+    if within and spec[:end].lower().endswith(".py"):
+        end = within.end()
     head, colon, settings = spec[end:].partition(":")
     return spec[:end], head[1:] if head else None, settings if colon else None
+
+
+_WITHIN = re.compile(r":[^\W\d]\w*(?=[@:]|$)")
+"""What may follow the name of a Python file: which of its policies is meant."""
 
 
 def _reader(name: str) -> EntryPoint | None:
     """What reads files with this suffix, in capital letters or not."""
     readers = entries(FILE_ENTRY_POINTS)
     suffix = PurePath(name).suffix.removeprefix(".")
+    suffix = suffix.partition(":")[0] if suffix.lower().startswith("py:") else suffix
     return readers.get(suffix) or readers.get(suffix.lower())
 
 
@@ -247,9 +256,10 @@ def expand(spec: str) -> list[str]:
 def find(spec: str) -> Policy:
     """The policy called ``NAME[@LEVEL][:key=value[,key=value]]``.
 
-    ``NAME`` is an installed policy or alias, or a file such as ``run/checkpoint.npz``, which is
-    read; ``LEVEL`` is one of `dysta_gym.information.ALL_LEVELS`
-    (default: the policy's own), ``key`` one of the policy's parameters.
+    ``NAME`` is an installed policy or alias, or a file such as ``run/checkpoint.npz`` or
+    ``mine.py``, which is read (``mine.py:NAME`` where it has several); ``LEVEL`` is one of
+    `dysta_gym.information.ALL_LEVELS` (default: the policy's own), ``key`` one of the policy's
+    parameters.
 
     Raises:
         DystaError: If the policy, the level or a parameter is unknown, or a value is not allowed.

@@ -594,7 +594,7 @@ def test_shell_completion(tmp_path, monkeypatch):
     assert installed.read_text().strip() == script.strip()
     for words, found in (
         ("dysta-gym re", ["replay", "reproduce", "rewards"]),
-        ("dysta-gym tra", ["traces", "train"]),  # of dysta_gym.agents
+        ("dysta-gym tra", ["traces", "tracks", "train"]),  # of dysta_gym.agents
         ("dysta-gym policies --j", ["--json"]),
     ):
         monkeypatch.setenv("_DYSTA_GYM_COMPLETE", "complete_bash")

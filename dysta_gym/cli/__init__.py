@@ -21,7 +21,16 @@ from typer.core import TyperCommand
 import dysta_gym
 from dysta_gym import plugins
 from dysta_gym.cli.comparison import compare
-from dysta_gym.cli.listings import accelerators, features, policies, rewards, scenarios, traces
+from dysta_gym.cli.entries import enter, verify
+from dysta_gym.cli.listings import (
+    accelerators,
+    features,
+    policies,
+    rewards,
+    scenarios,
+    traces,
+    tracks,
+)
 from dysta_gym.cli.runs import profile, replay, reproduce
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.text import printable
@@ -50,8 +59,8 @@ class _Command(TyperCommand):
 
 
 for command in (
-    *(compare, replay, reproduce),
-    *(traces, accelerators, policies, scenarios, features, rewards),
+    *(compare, replay, reproduce, enter, verify),
+    *(traces, accelerators, policies, scenarios, tracks, features, rewards),
     profile,
 ):
     app.command(command.__name__, cls=_Command)(command)

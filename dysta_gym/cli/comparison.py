@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dysta_gym.cli import terminal
-from dysta_gym.errors import DystaError
+from dysta_gym.errors import DystaError, shown
 from dysta_gym.text import for_markdown, printable
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from dysta_gym.comparison import Cell
 
 Scenarios = Annotated[
     list[str] | None,
@@ -46,14 +49,26 @@ def compare(
     slo: Annotated[
         list[float] | None, typer.Option(metavar="NUMBER", help="SLO multiplier; may be repeated.")
     ] = None,
-    seeds: Annotated[int, typer.Option(metavar="INTEGER", help="Number of seeds.")] = 5,
-    first_seed: Annotated[int, typer.Option(metavar="INTEGER", help="First seed.")] = 0,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME_OR_FILE",
+            help="Track: scenarios, loads, SLO multipliers, seeds and split that are fixed.",
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(metavar="INTEGER", help="Number of seeds [5].")
+    ] = None,
+    first_seed: Annotated[
+        int | None, typer.Option(metavar="INTEGER", help="First seed [0].")
+    ] = None,
     requests: Annotated[
         int | None, typer.Option(metavar="INTEGER", help="Requests a workload.")
     ] = None,
     split: Annotated[
-        str, typer.Option(metavar="NAME", help="Inputs to draw from: train, test or all.")
-    ] = "test",
+        str | None,
+        typer.Option(metavar="NAME", help="Inputs to draw from: train, test or all [test]."),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(metavar="INTEGER", help="Workloads at a time [one a core].")
     ] = None,
@@ -88,12 +103,6 @@ def compare(
 
     if out is not None:
         check_folder(out)
-    if seeds < 1:
-        raise DystaError(f"seeds: {seeds} is not allowed; it must be 1 or more")
-    if seeds > comparison.MOST_SEEDS:
-        raise DystaError(
-            f"seeds: {seeds} is not allowed; it must be {comparison.MOST_SEEDS} or less"
-        )
     share_cut(statistic)
     policies = [name for spec in policy or comparison.DEFAULT_POLICIES for name in expand(spec)]
     for name in reference or ():
@@ -102,20 +111,16 @@ def compare(
                 f"reference: {name!r} is not run; choose one of: {', '.join(policies)}"
             )
     to = list(dict.fromkeys(reference or comparison.references(policies)))
+    given = {
+        "scenario": scenario, "load": load, "rate": rate, "slo": slo, "seeds": seeds,
+        "first_seed": first_seed, "requests": requests, "split": split,
+    }  # fmt: skip
+    cells = _fixed(track, given) if track else _chosen(given)
+    split = cells[0].split
     results = terminal.with_progress(
         "workloads",
-        lambda progress: comparison.compare(
-            scenario or comparison.DEFAULT_SCENARIOS,
-            policies,
-            loads=[_number_or_name(each) for each in load or ()],
-            rates=rate or (),
-            slos=slo or (),
-            seeds=range(first_seed, first_seed + seeds),
-            requests=requests,
-            split=split,
-            jobs=jobs,
-            bounds=bounds,
-            progress=progress,
+        lambda progress: comparison.run(
+            cells, policies, jobs=jobs, bounds=bounds, progress=progress
         ),
     )
     fault = _save(out, results) if out is not None else None
@@ -137,6 +142,42 @@ def compare(
         raise fault
     if out is not None:
         terminal.say(f"Wrote results.csv, results.md and trade-off.png to {out}.")
+
+
+def _fixed(track: str, given: Mapping[str, object]) -> list[Cell]:
+    """The workloads of a track, beside which nothing may be given."""
+    from dysta_gym.tracks import load_track
+
+    for name, value in given.items():
+        if value not in (None, []):
+            raise DystaError(
+                f"{name.replace('_', '-')}: {shown(value)} is not allowed beside track {track!r}, "
+                "which fixes it; leave it out"
+            )
+    return load_track(track).cells()
+
+
+def _chosen(given: Mapping[str, Any]) -> list[Cell]:
+    """The workloads that the options say."""
+    from dysta_gym import comparison
+
+    count = 5 if given["seeds"] is None else given["seeds"]
+    first = given["first_seed"] or 0
+    if count < 1:
+        raise DystaError(f"seeds: {count} is not allowed; it must be 1 or more")
+    if count > comparison.MOST_SEEDS:
+        raise DystaError(
+            f"seeds: {count} is not allowed; it must be {comparison.MOST_SEEDS} or less"
+        )
+    return comparison.cells_of(
+        given["scenario"] or comparison.DEFAULT_SCENARIOS,
+        loads=[_number_or_name(each) for each in given["load"] or ()],
+        rates=given["rate"] or (),
+        slos=given["slo"] or (),
+        seeds=range(first, first + count),
+        requests=given["requests"],
+        split=given["split"] or "test",
+    )
 
 
 def _save(out: Path, results: pd.DataFrame) -> DystaError | None:

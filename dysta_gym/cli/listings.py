@@ -169,6 +169,44 @@ def scenarios(as_json: AsJson = False) -> None:
     )
 
 
+def tracks(as_json: AsJson = False) -> None:
+    """List the tracks in the package: conditions that schedulers are judged under."""
+    from dysta_gym.comparison import CELL
+    from dysta_gym.tracks import digest, load_track, shipped_tracks
+
+    listed = []
+    for name in shipped_tracks():
+        track = load_track(name)
+        conditions = track.conditions()
+        listed.append(
+            {
+                "name": name,
+                "description": track.description,
+                "split": track.split,
+                "seeds": track.seeds.model_dump(),
+                "conditions": [
+                    {
+                        **dict(zip(CELL, condition.where, strict=True)),
+                        "requests": condition.scenario.requests,
+                        "workloads": digest(condition, track.seeds),
+                    }
+                    for condition in conditions
+                ],
+            }
+        )
+    show_listing(
+        "Tracks",
+        listed,
+        as_json,
+        {
+            "name": lambda t: t["name"],
+            "conditions": lambda t: str(len(t["conditions"])),
+            "seeds": lambda t: f"{t['seeds']['count']} from {t['seeds']['first']}",
+            "description": lambda t: t["description"],
+        },
+    )
+
+
 def features(as_json: AsJson = False) -> None:
     """List what an environment can show of the queue."""
     from dysta_gym.features import DEFAULT, TABLE

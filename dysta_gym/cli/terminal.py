@@ -15,6 +15,10 @@ from dysta_gym.text import printable
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON list of objects.")]
 
 
+Progress = Callable[[int, int], None]
+"""What is told how much of some work is done, and how much there is."""
+
+
 class _Console(Console):
     """Text is shown as it is, and a pipe that is closed is left to `dysta_gym.cli.main`."""
 
@@ -57,14 +61,15 @@ def show_listing(
     show(Table(title, list(columns), rows))
 
 
-def with_progress(what: str, work: Callable[[Callable[[int, int], None]], Any]) -> Any:
+def with_progress(what: str, work: Callable[[Progress], Any]) -> Any:
     """Do some work that reports what is done and what is to do, behind a bar on a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
 
     errors = console(stderr=True)
     if not errors.is_terminal:  # Rich below 14.3 ends even a progress that is off with a line
         return work(lambda done, total: None)
-    with Progress(
+    with Bar(
         what,
         BarColumn(),
         MofNCompleteColumn(),

@@ -1,0 +1,392 @@
+"""Entries of the leaderboard: a scheduler and what it claims, in one file that anyone can check.
+
+An entry names an installed policy, or carries a rule's source or a trained network, with the level
+it runs at, the version of this package that its numbers were measured with, and, for every
+condition of one or more tracks, violation rate and ANTT. To verify it is to run it again: the
+numbers must agree to the last bit.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import pydantic
+import yaml
+from pydantic import Field
+
+import dysta_gym
+from dysta_gym import policies
+from dysta_gym.comparison import CELL, Condition, run
+from dysta_gym.configs import Finite, NotNegative, Strict, content_of, told
+from dysta_gym.errors import DystaError, one_of, shown
+from dysta_gym.files import replacing
+from dysta_gym.information import ALL_LEVELS
+from dysta_gym.policies import Policy
+from dysta_gym.tracks import Track, digest, shipped_track, shipped_tracks
+
+FORMAT = 1
+"""Version of the files' format."""
+
+METRICS = ("violation_rate", "antt")
+"""What is claimed: means over the seeds of a condition."""
+
+
+class Claim(Strict):
+    """What an entry claims of one condition.
+
+    Attributes:
+        track: The track.
+        scenario: The scenario ...
+        load: ... its load ...
+        slo: ... and its SLO multiplier.
+        workloads: What was run, `dysta_gym.tracks.digest`.
+        violation_rate: Mean over the seeds of the share of requests that finish late.
+        antt: Mean over the seeds of the mean turnaround over isolated latency.
+    """
+
+    track: str
+    scenario: str
+    load: NotNegative
+    slo: NotNegative
+    workloads: str
+    violation_rate: NotNegative
+    antt: NotNegative
+
+    @property
+    def condition(self) -> tuple[str, float, float]:
+        """Scenario, load and SLO multiplier."""
+        return self.scenario, self.load, self.slo
+
+
+class Entry(Strict):
+    """A scheduler and what it claims; `load_entry` reads one, and `measured` makes one.
+
+    Attributes:
+        format: Version of the file's format.
+        name: What it is called.
+        policy: Name of an installed policy; this, or ...
+        rule: ... the source of a file as `dysta_gym.rule_files` reads it, or ...
+        checkpoint: ... a checkpoint (`dysta_gym.agents.checkpoints`), in base64.
+        object: Which of the policies in ``rule``, where it has several.
+        level: Level of information that it runs at.
+        settings: Parameters that differ from the defaults.
+        version: Version of this package that it was measured with.
+        claims: What it claims, condition by condition, of whole tracks.
+    """
+
+    format: Literal[FORMAT]  # type: ignore[valid-type]
+    name: str = Field(min_length=1)
+    policy: str | None = None
+    rule: str | None = None
+    checkpoint: str | None = None
+    object: str | None = None
+    level: str
+    settings: dict[str, Finite] = Field(default_factory=dict)
+    version: str
+    claims: tuple[Claim, ...] = Field(min_length=1)
+
+    @pydantic.field_validator("level")
+    @classmethod
+    def _known_level(cls, level: str) -> str:
+        if level not in ALL_LEVELS:
+            raise ValueError(f"choose one of: {', '.join(ALL_LEVELS)}")
+        return level
+
+    @pydantic.model_validator(mode="after")
+    def _one_scheduler(self) -> Entry:
+        given = [each for each in (self.policy, self.rule, self.checkpoint) if each is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"policy, rule, checkpoint: {len(given)} of them are given; give one of the three"
+            )
+        return self
+
+    def tracks(self) -> list[str]:
+        """The tracks that it makes claims of."""
+        return list(dict.fromkeys(claim.track for claim in self.claims))
+
+    @contextmanager
+    def scheduler(self, *, trust: bool = False) -> Iterator[Policy]:
+        """The policy that it enters, as long as the context lasts.
+
+        Args:
+            trust: Whether to run the source that it carries.
+
+        Raises:
+            DystaError: If there is none, it is damaged, or carries source that is not trusted.
+        """
+        if self.policy is not None:
+            if self.policy not in policies.names():
+                raise one_of("policy", self.policy, policies.names())
+            yield self._set(policies.find(self.policy))
+            return
+        if self.rule is not None and not trust:
+            raise DystaError(
+                "rule: the entry carries Python source, which can do whatever you can; read it, "
+                "and give --trust to run it"
+            )
+        with TemporaryDirectory(prefix="dysta-gym-") as folder:
+            path = Path(folder) / ("rule.py" if self.rule is not None else "checkpoint.npz")
+            path.write_bytes(self._content())
+            yield self._set(policies.find(str(path) + (f":{self.object}" if self.object else "")))
+
+    def _content(self) -> bytes:
+        """The file that it carries."""
+        if self.rule is not None:
+            return self.rule.encode()
+        try:
+            return base64.b64decode("".join((self.checkpoint or "").split()), validate=True)
+        except binascii.Error as error:
+            raise DystaError(f"checkpoint: it is not in base64 ({error})") from None
+
+    def _set(self, policy: Policy) -> Policy:
+        settings = {**policy.settings, **self.settings}
+        return replace(policy, name=self.name, level=self.level, settings=settings)
+
+    def save(self, path: str | Path) -> None:
+        """Write the entry.
+
+        Raises:
+            DystaError: If the file cannot be written.
+        """
+        head = self.model_dump(mode="json", exclude={"claims"}, exclude_none=True)
+        if not head["settings"]:
+            del head["settings"]
+        lines = [yaml.dump(head, Dumper=_Dumper, sort_keys=False, allow_unicode=True), "claims:\n"]
+        lines += [f"  - {_flow(claim.model_dump())}\n" for claim in self.claims]
+        with replacing(path) as scratch:
+            scratch.write_text("".join(lines), encoding="utf-8")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Text of several lines as it is."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def _flow(fields: dict[str, Any]) -> str:
+    """A mapping in one line; numbers keep all digits."""
+    written = (
+        f"{key}: {repr(value) if isinstance(value, float) else yaml.dump(value).splitlines()[0]}"
+        for key, value in fields.items()
+    )
+    return "{" + ", ".join(written) + "}"
+
+
+def load_entry(path: str | Path) -> Entry:
+    """Read an entry.
+
+    Raises:
+        DystaError: If there is none, or a field is missing, unknown or not allowed.
+    """
+    content, where, _ = content_of(Path(path), "entry", {})
+    if isinstance(content.get("format"), int) and content["format"] != FORMAT:
+        raise DystaError(
+            f"{where}: format: {content['format']} is not allowed; this version reads {FORMAT}"
+        )
+    try:
+        return Entry.model_validate(dict(content))
+    except pydantic.ValidationError as error:
+        fault = error.errors()[0]
+        at = [str(part) for part in fault["loc"]]
+        model = Claim if at[:1] == ["claims"] and len(at) > 2 else Entry
+        message = told(fault, at, model, "", (), "{track: paper, scenario: multi-attnn, ...}")
+        raise DystaError(f"{where}: {message}") from None
+
+
+def entered(
+    spec: str,
+    tracks: Sequence[str] = (),
+    *,
+    name: str | None = None,
+    jobs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Entry:
+    """Run a policy on tracks, and enter what comes out.
+
+    Args:
+        spec: The policy, as `dysta_gym.find` takes it: installed, a rule's file, or a checkpoint.
+        tracks: Names of the tracks; all, if there is none.
+        name: What the entry is called; by default, the policy's name, or its file's.
+        jobs: As of `dysta_gym.compare`.
+        progress: As of `dysta_gym.compare`.
+
+    Raises:
+        DystaError: If an argument is not usable.
+    """
+    policy = policies.find(spec)
+    given, _, _ = policies.split(spec)
+    path, _, wanted = given.partition(":") if given.lower().count(".py:") else (given, "", "")
+    fields: dict[str, Any] = {"name": name or Path(path).stem, "policy": policy.name}
+    if Path(path).is_file():
+        content = Path(path).read_bytes()
+        if path.lower().endswith(".py"):
+            fields |= {"policy": None, "rule": content.decode(), "object": wanted or None}
+        else:
+            text = base64.encodebytes(content).decode()
+            fields |= {"policy": None, "checkpoint": text}
+    claims: list[Claim] = []
+    chosen = [shipped_track(each) for each in tracks or shipped_tracks()]
+    cells = sum(len(track.cells()) for track in chosen)
+    done = 0
+    for track in chosen:
+        before = done
+
+        def report(now: int, total: int, before: int = before) -> None:
+            if progress:
+                progress(before + now, cells)
+
+        claims += _measured(policy, track, track.conditions(), jobs, report)
+        done += len(track.cells())
+    return Entry(
+        format=FORMAT,
+        level=policy.level,
+        settings={key: float(value) for key, value in policy.settings.items()},
+        version=dysta_gym.__version__,
+        claims=tuple(claims),
+        **fields,
+    )
+
+
+def _measured(
+    policy: Policy,
+    track: Track,
+    conditions: Sequence[Condition],
+    jobs: int | None,
+    progress: Callable[[int, int], None] | None,
+) -> list[Claim]:
+    """What a policy can claim of some conditions of a track."""
+    cells = track.cells(conditions)
+    results = run(cells, [policy], jobs=jobs, bounds=False, progress=progress)
+    return [
+        Claim(
+            track=track.name,
+            scenario=condition.where[0],
+            load=condition.where[1],
+            slo=condition.where[3],
+            workloads=digest(condition, track.seeds),
+            **{metric: math.fsum(part[metric]) / len(part) for metric in METRICS},
+        )
+        for condition, (_, part) in zip(conditions, results.groupby(CELL, sort=False), strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Every ``of``-th condition, from the ``number``-th of all on, counted from 1."""
+
+    number: int = 1
+    of: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.of:
+            raise DystaError(
+                f"part: {self.number}/{self.of} is not allowed; it must be K/N, with K from 1 to N"
+            )
+
+
+def verify(
+    entry: Entry,
+    *,
+    part: Part = Part(),
+    trust: bool = False,
+    jobs: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> int:
+    """Run an entry again, and compare to the last bit; how many conditions were run.
+
+    Args:
+        entry: The entry.
+        part: Which of its conditions to run; the claims of all are checked for completeness.
+        trust: Whether to run source that it carries.
+        jobs: As of `dysta_gym.compare`.
+        progress: As of `dysta_gym.compare`.
+
+    Raises:
+        DystaError: If it is of another version, of other workloads, lacks a condition of a track
+            that it makes claims of, or a number is another one.
+    """
+    if entry.version != dysta_gym.__version__:
+        raise DystaError(
+            f"version: {shown(entry.version)} is not allowed; this is {dysta_gym.__version__}: "
+            "verify the entry with its own version, or measure it again"
+        )
+    known = {name: shipped_track(name) for name in entry.tracks()}
+    pairs = [(track, condition) for track in known.values() for condition in track.conditions()]
+    _check_complete(entry, pairs)
+    chosen = pairs[part.number - 1 :: part.of]
+    claimed = {(claim.track, claim.condition): claim for claim in entry.claims}
+    cells = sum(track.seeds.count for track, _ in chosen)
+    done = 0
+    with entry.scheduler(trust=trust) as policy:
+        for track in known.values():
+            conditions = [condition for each, condition in chosen if each is track]
+            if not conditions:
+                continue
+
+            def report(now: int, total: int, before: int = done) -> None:
+                if progress:
+                    progress(before + now, cells)
+
+            for found in _measured(policy, track, conditions, jobs, report):
+                _compare(claimed[found.track, found.condition], found)
+            done += len(conditions) * track.seeds.count
+    return len(chosen)
+
+
+def _check_complete(entry: Entry, pairs: Sequence[tuple[Track, Condition]]) -> None:
+    """Raise a `DystaError` unless each condition of each track is claimed once, as it is now."""
+    claims: dict[tuple[str, tuple[str, float, float]], Claim] = {}
+    for claim in entry.claims:
+        key = claim.track, claim.condition
+        if key in claims:
+            raise DystaError(f"claims: {_of(claim)} is claimed more than once; claim it once")
+        claims[key] = claim
+    for track, condition in pairs:
+        scenario, load, _, slo = condition.where
+        found = claims.pop((track.name, (scenario, load, slo)), None)
+        if found is None:
+            raise DystaError(
+                f"claims: scenario {scenario!r} at load {load!r} and SLO multiplier {slo!r} of "
+                f"track {track.name!r} is missing; an entry covers whole tracks"
+            )
+        now = digest(condition, track.seeds)
+        if found.workloads != now:
+            raise DystaError(
+                f"claims: {_of(found)} was measured on workloads {shown(found.workloads)}; here "
+                f"they are {now!r}: measure it again"
+            )
+    for claim in claims.values():
+        raise DystaError(f"claims: {_of(claim)} is no condition of it; leave it out")
+
+
+def _of(claim: Claim) -> str:
+    scenario, load, slo = claim.condition
+    return (
+        f"scenario {scenario!r} at load {load!r} and SLO multiplier {slo!r} of track "
+        f"{claim.track!r}"
+    )
+
+
+def _compare(claim: Claim, found: Claim) -> None:
+    for metric in METRICS:
+        claimed, now = getattr(claim, metric), getattr(found, metric)
+        if claimed != now:
+            raise DystaError(
+                f"claims: {metric} of {_of(claim)} is claimed to be {claimed!r}; run again, it is "
+                f"{now!r}"
+            )
