@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 LOWEST := build/lowest
 
-.PHONY: run test smoke lint results readme leaderboard agents statistics train reproduction \
+.PHONY: run test smoke lint results readme leaderboard verify agents statistics train reproduction \
   departures charges benchmark traces clean
 
 ## run: the main job: the published and the learned schedulers compared, as a table and a picture
@@ -48,9 +48,13 @@ readme: $(VENV)/run.done
 	$(BIN)/dysta-gym compare --seeds 20 --out docs/paper
 	$(BIN)/python benchmarks/readme.py README.md docs/paper/results.md
 
-## leaderboard: docs/leaderboard.md and the README's part of it: everything in every scenario
+## leaderboard: docs/leaderboard.md, the README's part of it and entries/: everything on every track
 leaderboard: $(VENV)/run.done
-	$(BIN)/python -m benchmarks.leaderboard
+	$(BIN)/python -m benchmarks.leaderboard --because "$(BECAUSE)"
+
+## verify: the entries again, every condition
+verify: $(VENV)/run.done
+	$(BIN)/dysta-gym verify entries/*.yaml
 
 ## agents: the measured parts and the pictures of docs/agents.md; trains variants into build/agents
 agents: $(VENV)/test.done

@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+import pandas as pd
 import pydantic
 import yaml
 from pydantic import Field
@@ -272,6 +273,21 @@ def _measured(
     """What a policy can claim of some conditions of a track."""
     cells = track.cells(conditions)
     results = run(cells, [policy], jobs=jobs, bounds=False, progress=progress)
+    return claims_of(track, results, conditions)
+
+
+def claims_of(
+    track: Track, results: pd.DataFrame, conditions: Sequence[Condition] | None = None
+) -> list[Claim]:
+    """What can be claimed of a track, or of some of its conditions.
+
+    Args:
+        track: The track.
+        results: Rows of `dysta_gym.compare_on` of one policy, under each of the conditions.
+        conditions: The conditions; None for all.
+    """
+    chosen = track.conditions() if conditions is None else conditions
+    groups = results.groupby(CELL, sort=False)
     return [
         Claim(
             track=track.name,
@@ -281,7 +297,7 @@ def _measured(
             workloads=digest(condition, track.seeds),
             **{metric: math.fsum(part[metric]) / len(part) for metric in METRICS},
         )
-        for condition, (_, part) in zip(conditions, results.groupby(CELL, sort=False), strict=True)
+        for condition, (_, part) in zip(chosen, groups, strict=True)
     ]
 
 
