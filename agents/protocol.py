@@ -26,6 +26,12 @@ from dysta_gym.workloads import Scenario, Workload, generate, load_scenario
 
 Floats = NDArray[np.float64]
 
+SCENARIOS = (
+    "arvr-hands", "datacenter-language", "datacenter-vision", "language-bursts",
+    "mobile-assistant", "multi-attnn", "multi-cnn",
+)  # fmt: skip
+"""What the shipped agents are trained, chosen and reported on; there may be more scenarios."""
+
 TRAINING, VALIDATION, REPORT = 10_000, 1_000, 0
 """First seeds."""
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.leaderboard [--page docs/leaderboard.md] [--readme README.md]
 
-Every scenario at loads 0.8, 0.95 and 1.05, SLO multiplier 10, `test` inputs, seeds 0 to 19: what
-no agent was trained or chosen on (`dysta_gym.agents.protocol`).
+The agents' scenarios at loads 0.8, 0.95 and 1.05, SLO multiplier 10, `test` inputs, seeds 0 to 19:
+what no agent was trained or chosen on (`dysta_gym.agents.protocol`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from benchmarks.page import Goal, Section, goals, wrapped
 from benchmarks.readme import between
 from dysta_gym.agents import checkpoints
 from dysta_gym.agents.checkpoints import policy_of_file, shipped
-from dysta_gym.agents.protocol import LEAST_RATE, REPORT
+from dysta_gym.agents.protocol import LEAST_RATE, REPORT, SCENARIOS
 from dysta_gym.comparison import CELL, compare
 from dysta_gym.files import replacing
 from dysta_gym.information import ALL_LEVELS
 from dysta_gym.policies import Policy, find
 from dysta_gym.statistics import aggregate, summarise
 from dysta_gym.tables import interval, markdown
-from dysta_gym.workloads import shipped_scenarios
 
 LOADS = (0.8, 0.95, 1.05)
 SLO = 10.0
@@ -81,7 +80,7 @@ BEGIN, END = "<!-- leaderboard: make leaderboard -->\n", "<!-- /leaderboard -->"
 def measure(policies: Sequence[str | Policy], **changes: Any) -> pd.DataFrame:
     """Run policies on the leaderboard's workloads, or on those that ``changes`` say."""
     given = {
-        "scenarios": list(shipped_scenarios()),
+        "scenarios": list(SCENARIOS),
         "loads": LOADS,
         "slos": [SLO],
         "seeds": SEEDS,

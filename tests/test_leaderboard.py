@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from benchmarks import leaderboard
-from dysta_gym.workloads import shipped_scenarios
+from dysta_gym.agents.protocol import SCENARIOS
 
 ROOT = Path(__file__).parents[1]
-CONDITIONS = [(scenario, load) for scenario in shipped_scenarios() for load in leaderboard.LOADS]
+CONDITIONS = [(scenario, load) for scenario in SCENARIOS for load in leaderboard.LOADS]
 SOME = ["dysta@monitored", "sjf@monitored", "evolved@sized/kalman", "evolved@monitored"]
 
 
