@@ -147,6 +147,23 @@ def test_a_jitter_in_seconds_is_the_same_for_all_streams(scenario):
         assert (mine >= -1e-12).all() and 0.003 < mine.max() <= 0.005
 
 
+@pytest.mark.parametrize("name", ["xrbench-gaming", "xrbench-social"])
+def test_scenarios_of_xrbench_have_its_rates(name):
+    chosen = load_scenario(name)
+    assert chosen.arrivals.model_dump() == {
+        "process": "frames",
+        "jitter": 0,
+        "jitter_s": 1e-5,
+        "sensor_rate": 60,
+    }
+    hands = {"xrbench-gaming": [60, 60, 45], "xrbench-social": [60, 60, 30, 30]}
+    assert list(chosen.traces.values()) == hands[name]
+    assert (chosen.slo_multiplier, chosen.priorities) == (1, (1,))
+    assert 0.8 < arrival_rate(chosen) * mean_isolated_s(chosen) < 1
+    workload = generate(chosen, 0)
+    assert (workload.deadline_s > workload.arrival_s + workload.isolated_s).all()
+
+
 @pytest.mark.parametrize(
     "arrivals", [BURSTS, FRAMES, SENSOR, SENSOR | {"sensor_rate": None}], ids=str
 )
