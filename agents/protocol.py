@@ -2,8 +2,8 @@
 
 Nothing is shared between the three. Training draws requests from the traces' `train` inputs, with
 seeds from `TRAINING` on, others for each run; of what training meets, the checkpoint is chosen on
-`train` inputs with the seeds from `VALIDATION` on; what is reported is measured once, on `test`
-inputs with the seeds from `REPORT` on, as `dysta-gym compare` has them.
+`train` inputs with the seeds from `VALIDATION` on; what is reported is measured on `test` inputs,
+on the tracks (`dysta_gym.tracks`), or with seeds from 0 on where pages only illustrate.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ from dysta_gym.workloads import Scenario, Workload, generate, load_scenario
 
 Floats = NDArray[np.float64]
 
-TRAINING, VALIDATION, REPORT = 10_000, 1_000, 0
+SCENARIOS = (
+    "arvr-hands", "datacenter-language", "datacenter-vision", "language-bursts",
+    "mobile-assistant", "multi-attnn", "multi-cnn",
+)  # fmt: skip
+"""What the shipped agents are trained and chosen on; there are more scenarios."""
+
+TRAINING, VALIDATION = 10_000, 1_000
 """First seeds."""
 
 PER_RUN = 1_000_000

@@ -21,7 +21,7 @@ from benchmarks.leaderboard import AGENTS, counting, pair
 from benchmarks.readme import between
 from dysta_gym import figures
 from dysta_gym.agents.checkpoints import Checkpoint, shipped
-from dysta_gym.agents.protocol import LEAST_RATE
+from dysta_gym.agents.protocol import LEAST_RATE, SCENARIOS
 from dysta_gym.agents.recipes import load_recipe
 from dysta_gym.agents.runs import STATE
 from dysta_gym.agents.training import train
@@ -30,7 +30,7 @@ from dysta_gym.features import SCHEDULING, select
 from dysta_gym.machine.machine import Machine
 from dysta_gym.policies import Policy, find
 from dysta_gym.tables import markdown
-from dysta_gym.workloads import Workload, generate, load_scenario, shipped_scenarios
+from dysta_gym.workloads import Workload, generate, load_scenario
 
 GENERATIONS = 80
 """Of each variant of the ablation."""
@@ -167,7 +167,7 @@ def draw_score(path: Path) -> None:
 
 def degradation() -> dict[str, pd.DataFrame]:
     """What policies do under other SLO multipliers, loads and bursts, on test workloads."""
-    scenarios = [name for name in shipped_scenarios() if name != "language-bursts"]
+    scenarios = [name for name in SCENARIOS if name != "language-bursts"]
     usual: dict[str, Any] = {"policies": JUDGED, "seeds": SEEDS, "progress": counting}
     slos = compare(scenarios, loads=[0.95], slos=SLOS, **usual)
     loads = compare(scenarios, loads=LOADS, slos=[10.0], **usual)

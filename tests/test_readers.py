@@ -206,7 +206,8 @@ SCENARIO = {"name": "n", "accelerator": "sanger", "traces": {"mpnet": 1}, "rate"
 
 def with_number(field, value):
     """A scenario with this number in this field of the page's table."""
-    process = {"jitter": "frames"}.get(field.removeprefix("arrivals."), "mmpp")
+    frames = {"jitter", "jitter_s", "sensor_rate"}
+    process = "frames" if field.removeprefix("arrivals.") in frames else "mmpp"
     if field == "traces":
         return SCENARIO | {"traces": {"mpnet": value}}
     if field == "priorities":
@@ -252,6 +253,7 @@ BOUNDS = "| field | least | greatest |"
 def at_bound(text, way):
     """A number that is still allowed by a bound of the table, and one that is not any more."""
     text = text.removesuffix(" or 0").replace("1 / intensity", "0.25")  # by default
+    text = text.replace("the greatest weight", "1").replace("1 / 1", "1")  # that of `SCENARIO`
     if text == "none":
         return 10**6, None
     if re.fullmatch(r"[\d_]+", text):

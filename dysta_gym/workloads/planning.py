@@ -90,6 +90,7 @@ def _plan(draws: _Draws) -> Plan:
     scenario, split = draws.scenario, draws.split
     store, process = scenario.store(), scenario.arrivals
     rows = [trace.rows(split) for trace in store.traces]
+    weights = np.array(list(scenario.traces.values()))
     rate, columns = arrival_rate(scenario, split), recorded(scenario)
     if process.periodic:
         period = stream_periods_s(scenario, split)
@@ -98,7 +99,7 @@ def _plan(draws: _Draws) -> Plan:
     requests = len(columns["arrival_s"]) if columns else scenario.requests
     return Plan(
         process=list(PROCESSES).index(process.process),
-        numbers=process.numbers(Offer(store, split, rate, period, columns)),
+        numbers=process.numbers(Offer(store, split, weights, rate, period, columns)),
         periodic=int(process.periodic),
         requests=requests,
         cumulative=np.cumsum(shares(scenario)),

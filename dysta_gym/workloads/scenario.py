@@ -148,6 +148,11 @@ class Scenario(Strict):
             raise ValueError("load, rate: neither is given; give one of the two")
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _arrivals_of_these_traces(self) -> Scenario:
+        self.arrivals.fits(self.traces)
+        return self
+
     def varied(
         self,
         *,

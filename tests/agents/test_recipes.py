@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from dysta_gym.agents import load_recipe
+from dysta_gym.agents.protocol import SCENARIOS
 from dysta_gym.agents.recipes import shipped_recipes
 from dysta_gym.information import ALL_LEVELS
 
@@ -44,7 +45,7 @@ def test_shipped_recipes():
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_a_shipped_recipe(name):
     recipe, path = load_recipe(name), shipped_recipes()[name]
-    assert recipe.name == name
+    assert recipe.name == name and recipe.workloads.scenarios == SCENARIOS
     assert recipe.method == {"evolved": "evolution"}.get(name, name)
     assert load_recipe(path) == load_recipe(str(path)) == recipe
     assert load_recipe(yaml.safe_load(path.read_text())) == recipe

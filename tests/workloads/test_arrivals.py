@@ -13,6 +13,7 @@ from dysta_gym.workloads.arrivals.table import PROCESSES
 ROOT = Path(__file__).parents[2]
 BURSTS = {"process": "mmpp", "intensity": 5.0, "share": 0.1, "length": 40.0}
 FRAMES = {"process": "frames", "jitter": 0.25}
+SENSOR = {"process": "frames", "sensor_rate": 5, "jitter_s": 1e-3}
 
 
 @pytest.mark.parametrize("name", PROCESSES)
@@ -99,7 +100,73 @@ def test_frames_come_in_their_periods_and_are_due_at_the_next(scenario):
     np.testing.assert_allclose(two_periods, np.array([1 / 30, 1 / 60])[workload.trace])
 
 
-@pytest.mark.parametrize("arrivals", [BURSTS, FRAMES])
+def test_frames_come_with_the_ticks_of_their_sensor(scenario):
+    rates = {"gpt2": 45, "bart": 30, "bert": 60}
+    arrivals = {"process": "frames", "sensor_rate": 60}
+    chosen = scenario(arrivals=arrivals, traces=rates, load=None, slo_multiplier=1)
+    workload = generate(chosen, seed=1)
+    ticks = {
+        "gpt2": [0, 2, 3, 4, 6, 7, 8, 10, 11, 12],  # every fourth of the sensor is left out
+        "bart": [0, 2, 4, 6, 8, 10, 12, 14, 16, 18],
+        "bert": [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+    }
+    for index, (name, expected) in enumerate(ticks.items()):
+        mine = workload.trace == index
+        np.testing.assert_allclose(60 * workload.arrival_s[mine][:10], expected, atol=1e-9)
+        due = np.arange(1, 11) / rates[name]  # when the next frame starts, whatever the tick
+        np.testing.assert_allclose(workload.deadline_s[mine][:10], due, rtol=1e-9)
+    assert workload.trace[:9].tolist() == [0, 1, 2, 2, 0, 1, 2, 0, 2]  # at once: in order
+    again = generate(scenario(arrivals=arrivals, traces=rates, load=0.3, slo_multiplier=1), 1)
+    assert again.trace.tolist() == workload.trace.tolist()
+    late = scenario(arrivals=arrivals | {"jitter_s": 1e-3}, traces=rates, load=None)
+    times = generate(late, 1).arrival_s * 60
+    assert (times % 1 <= 0.06 + 1e-9).all() and (times % 1).std() > 0.015
+
+
+@pytest.mark.parametrize("rate", [59.94, 1 / 3, 0.1, 29.97])
+def test_rates_that_no_float_holds_lose_no_tick(scenario, rate):
+    traces = {"gpt2": rate, "bert": rate / 3}
+    chosen = scenario(
+        arrivals={"process": "frames", "sensor_rate": rate}, traces=traces, load=None, requests=4000
+    )
+    workload = generate(chosen, 0)
+    for index, each in enumerate(traces.values()):
+        times = workload.arrival_s[workload.trace == index]
+        np.testing.assert_allclose(times * each, np.arange(times.size), atol=1e-9)
+
+
+def test_a_jitter_in_seconds_is_the_same_for_all_streams(scenario):
+    rates = {"gpt2": 60, "bert": 6}
+    arrivals = {"process": "frames", "jitter_s": 5e-3}
+    chosen = scenario(arrivals=arrivals, traces=rates, load=None, slo_multiplier=1)
+    workload = generate(chosen, seed=1)
+    periods = np.array([1 / 60, 1 / 6])[workload.trace]
+    late = workload.arrival_s - (workload.deadline_s - periods)
+    for index in range(2):
+        mine = late[workload.trace == index]
+        assert (mine >= -1e-12).all() and 0.003 < mine.max() <= 0.005
+
+
+@pytest.mark.parametrize("name", ["xrbench-gaming", "xrbench-social"])
+def test_scenarios_of_xrbench_have_its_rates(name):
+    chosen = load_scenario(name)
+    assert chosen.arrivals.model_dump() == {
+        "process": "frames",
+        "jitter": 0,
+        "jitter_s": 1e-5,
+        "sensor_rate": 60,
+    }
+    hands = {"xrbench-gaming": [60, 60, 45], "xrbench-social": [60, 60, 30, 30]}
+    assert list(chosen.traces.values()) == hands[name]
+    assert (chosen.slo_multiplier, chosen.priorities) == (1, (1,))
+    assert 0.8 < arrival_rate(chosen) * mean_isolated_s(chosen) < 1
+    workload = generate(chosen, 0)
+    assert (workload.deadline_s > workload.arrival_s + workload.isolated_s).all()
+
+
+@pytest.mark.parametrize(
+    "arrivals", [BURSTS, FRAMES, SENSOR, SENSOR | {"sensor_rate": None}], ids=str
+)
 def test_load_scales_time_and_more_requests_come_after(scenario, drawn, arrivals):
     low, high = (generate(scenario(arrivals=arrivals, load=load), 3) for load in (0.5, 1.0))
     assert drawn(low, "trace", "row", "priority") == drawn(high, "trace", "row", "priority")

@@ -1,6 +1,8 @@
 """Workloads drawn from scenarios."""
 
 import itertools
+import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from dysta_gym.workloads import (
 
 BURSTS = {"process": "mmpp", "intensity": 5.0, "share": 0.1, "length": 40.0}
 FRAMES = {"process": "frames", "jitter": 0.25}
+SENSOR = {"process": "frames", "sensor_rate": 3.5, "jitter_s": 0.04}
 
 
 def test_same_seed_draws_the_same_requests_at_every_load_and_deadline(scenario, drawn):
@@ -123,11 +126,19 @@ def drawn_by_numpy(chosen, seed, split, recorded=()):
         arrival_s = np.interp(work, done, time) / rate
     else:
         average = 1 / (rate * weights)
+        own, stretch = list(chosen.traces.values()), sum(chosen.traces.values()) / rate
         phases = gaps.random(len(rows))
         frames = []
         for index, late in enumerate(gaps.spawn(len(rows))):
-            begin = phases[index] + np.arange(total)
-            shown = (begin + process.jitter * late.random(total)) * average[index]
+            begin, unit = phases[index] + np.arange(total), average[index]
+            place, jitter = begin, process.jitter or process.jitter_s * own[index]
+            if process.sensor_rate:
+                begin, unit = np.arange(total), stretch / process.sensor_rate
+                ticks = Fraction(str(process.sensor_rate)) / Fraction(str(own[index]))  # a frame
+                place = np.array([math.ceil(k * ticks) for k in range(total)], np.float64)
+                jitter = process.jitter_s * process.sensor_rate
+                jitter = jitter or process.jitter * (process.sensor_rate / own[index])
+            shown = (place + jitter * late.random(total)) * unit
             frames += zip(shown, [index] * total, begin * average[index], strict=True)
         arrival_s, trace, start_s = (np.array(c) for c in zip(*sorted(frames)[:total], strict=True))
     if start_s is None:
@@ -145,6 +156,10 @@ PROCESSES = {
     "mmpp, calm at 0": BURSTS | {"intensity": 10.0, "length": 2.0},
     "frames": FRAMES,
     "frames in time": {"process": "frames"},
+    "frames, jitter in seconds": {"process": "frames", "jitter_s": 0.04},
+    "frames of a sensor": {"process": "frames", "sensor_rate": 4, "jitter": 0.25},
+    "frames of a sensor, jitter in seconds": SENSOR,
+    "frames of a sensor in time": {"process": "frames", "sensor_rate": 3},
     "replay": {"process": "replay"},
 }
 
@@ -186,7 +201,7 @@ def draw_all(plan, seeds, floats, ints):
         draw(plan, pool(seeds[i], 0), requests)
 
 
-@pytest.mark.parametrize("arrivals", [{"process": "poisson"}, BURSTS, FRAMES])
+@pytest.mark.parametrize("arrivals", [{"process": "poisson"}, BURSTS, FRAMES, SENSOR])
 def test_compiled_code_draws_the_same_workloads(scenario, drawn, arrivals):
     chosen = scenario(arrivals=arrivals)
     seeds = np.array([0, 5, 2**31 - 1])

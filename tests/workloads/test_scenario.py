@@ -58,6 +58,19 @@ def test_defaults_are_those_of_the_published_comparison(scenario):
         ({"arrivals": BURSTS | {"share": 0.3}}, ["arrivals", "share", "0.3", "0.2"]),
         ({"arrivals": BURSTS | {"intensity": 1}}, ["arrivals.intensity", "1", "greater than 1"]),
         ({"arrivals": FRAMES | {"jitter": 1.0}}, ["arrivals.jitter", "1.0", "less than 1"]),
+        ({"arrivals": FRAMES | {"jitter_s": 0.1}}, ["arrivals.jitter, jitter_s", "both", "one"]),
+        (
+            {"arrivals": {"process": "frames", "sensor_rate": 1.5}},
+            ["tiny", "arrivals.sensor_rate: 1.5 is not", "at least the 2", "'gpt2'"],
+        ),
+        (
+            {"arrivals": {"process": "frames", "jitter_s": 0.5}},
+            ["arrivals.jitter_s: 0.5 is not", "less than 0.5"],
+        ),
+        (
+            {"arrivals": {"process": "frames", "sensor_rate": 10, "jitter_s": 0.1}},
+            ["arrivals.jitter_s: 0.1 is not", "less than 0.1"],
+        ),
         ({"arrivals": {"process": "replay"}}, ["'arrivals.file'", "missing"]),
         ({"arrivals": BURSTS | {"length": 0.5}}, ["arrivals.length", "0.5", "equal to 1"]),
         ({"arrivals": "poisson"}, ["arrivals", "'poisson'", "mapping", "process"]),

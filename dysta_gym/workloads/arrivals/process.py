@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self
 
@@ -24,6 +24,7 @@ class Offer(NamedTuple):
     Attributes:
         store: The traces.
         split: Split of the inputs that requests are drawn from.
+        weights: Weight of each trace, as the scenario gives it, shape ``(traces,)``.
         rate: Mean number of arrivals a second.
         period: What the deadlines of each trace's requests are counted in, in seconds, shape
             ``(traces,)``.
@@ -32,6 +33,7 @@ class Offer(NamedTuple):
 
     store: TraceStore
     split: str
+    weights: Floats
     rate: float
     period: Floats
     recorded: Columns
@@ -56,6 +58,13 @@ class Process(Strict):
     draws: ClassVar[Callable[[Pool, Floats, Floats, Ints, Floats], None]]
     periodic: ClassVar[bool] = False
     paced: ClassVar[bool] = False
+
+    def fits(self, weights: Mapping[str, float]) -> None:
+        """Whether its parameters go with these weights of the traces.
+
+        Raises:
+            ValueError: If they do not: ``arrivals.field: value is ...; what would be right``.
+        """
 
     def numbers(self, offer: Offer) -> Floats:
         """What `draws` needs to know, in an order that both agree on.
