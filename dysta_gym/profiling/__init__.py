@@ -31,6 +31,7 @@ NETWORKS: dict[str, str] = {
     "inceptionv3": "dysta_gym.profiling.cnn",
     "face_resnet": "dysta_gym.profiling.cnn",
     "dinov2": "dysta_gym.profiling.vision",
+    "multilingual_e5": "dysta_gym.profiling.attention",
 }
 
 
