@@ -48,6 +48,7 @@ def test_smollm2_is_charged_for_three_heads_of_keys_and_values():
     [
         ("minilm", 2 * 384 * 1536, 6, 0),
         ("mpnet", 2 * 768 * 3072, 12, 0),
+        ("multilingual_e5", 2 * 384 * 1536, 12, 0),
         ("smollm2", 3 * 576 * 1536, 30, 64 * 576 * 49152),  # of the last token: one tile
     ],
 )
@@ -181,7 +182,7 @@ PACKAGES = os.environ.get("DYSTA_GYM_PACKAGES")
 
 @pytest.mark.skipif(PACKAGES is None, reason="the networks' packages are not there")
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("name", ["minilm", "mpnet", "smollm2", "whisper", "dinov2"])
+@pytest.mark.parametrize("name", ["minilm", "mpnet", "smollm2", "whisper", "dinov2", "multilingual_e5"])
 def test_shapes_are_those_of_the_weights(name):
     pytest.importorskip("transformers")
     from dysta_gym.profiling import attention, vision, whisper
