@@ -182,7 +182,9 @@ PACKAGES = os.environ.get("DYSTA_GYM_PACKAGES")
 
 @pytest.mark.skipif(PACKAGES is None, reason="the networks' packages are not there")
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("name", ["minilm", "mpnet", "smollm2", "whisper", "dinov2", "multilingual_e5"])
+@pytest.mark.parametrize(
+    "name", ["minilm", "mpnet", "smollm2", "whisper", "dinov2", "multilingual_e5"]
+)
 def test_shapes_are_those_of_the_weights(name):
     pytest.importorskip("transformers")
     from dysta_gym.profiling import attention, vision, whisper
