@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn import functional
 
 from dysta_gym.errors import DystaError
-from dysta_gym.profiling.mobile import Weights, tfjs_weights
+from dysta_gym.profiling.mobile import Weights, fixed, tfjs_weights
 from dysta_gym.profiling.padding import PaddedConv2d, same_padding
 
 Compute = Callable[[list[torch.Tensor]], torch.Tensor]
@@ -147,9 +147,9 @@ def _convolution(
     module = PaddedConv2d(channels[0], filters, kernel, stride=stride, bias=biased)
     module.sides = _sides(options, kernel, stride)
     weight = weights.take(f"{name}/kernel", *kernel, channels[0], filters)
-    module.weight = _fixed(weight.permute(3, 2, 0, 1).contiguous())
+    module.weight = fixed(weight.permute(3, 2, 0, 1).contiguous())
     if biased:
-        module.bias = _fixed(weights.take(f"{name}/bias", filters))
+        module.bias = fixed(weights.take(f"{name}/bias", filters))
     network.layers[name] = module
     activation = _activation(options)
     return lambda values: activation(module(values[0])), filters
@@ -161,8 +161,8 @@ def _dense(
     name, outputs = options["name"], options["units"]
     options.expect("use_bias", True)
     module = nn.Linear(channels[0], outputs)
-    module.weight = _fixed(weights.take(f"{name}/kernel", channels[0], outputs).T.contiguous())
-    module.bias = _fixed(weights.take(f"{name}/bias", outputs))
+    module.weight = fixed(weights.take(f"{name}/kernel", channels[0], outputs).T.contiguous())
+    module.bias = fixed(weights.take(f"{name}/bias", outputs))
     network.layers[name] = module
     activation = _activation(options)
     return lambda values: activation(module(values[0])), outputs
@@ -176,10 +176,10 @@ def _batch_norm(
     options.expect("center", True)
     module = nn.BatchNorm2d(channels[0], eps=options["epsilon"])
     scaled = options.expect("scale", True, False)
-    module.weight = _fixed(
+    module.weight = fixed(
         weights.take(f"{name}/gamma", channels[0]) if scaled else torch.ones(channels[0])
     )
-    module.bias = _fixed(weights.take(f"{name}/beta", channels[0]))
+    module.bias = fixed(weights.take(f"{name}/beta", channels[0]))
     module.running_mean = weights.take(f"{name}/moving_mean", channels[0])
     module.running_var = weights.take(f"{name}/moving_variance", channels[0])
     network.norms[name] = module
@@ -261,10 +261,6 @@ def _activation(options: _Options) -> Callable[[torch.Tensor], torch.Tensor]:
         "softmax": lambda values: values.softmax(-1),
     }
     return activations[options.expect("activation", *activations)]
-
-
-def _fixed(values: torch.Tensor) -> nn.Parameter:
-    return nn.Parameter(values, requires_grad=False)
 
 
 OPERATORS: dict[str, Callable[[KerasNetwork, _Options, Weights, list[int]], Built]] = {

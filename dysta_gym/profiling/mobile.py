@@ -63,9 +63,9 @@ def _convolution(
     )
     before, after = same_sides(size, kernel, stride)
     module.sides = (before, before, after, after)
-    module.weight = _fixed(weight.contiguous())
+    module.weight = fixed(weight.contiguous())
     if bias is not None:
-        module.bias = _fixed(bias)
+        module.bias = fixed(bias)
     return module
 
 
@@ -73,14 +73,15 @@ def _batch_norm(
     scale: torch.Tensor, offset: torch.Tensor, mean: torch.Tensor, variance: torch.Tensor
 ) -> nn.BatchNorm2d:
     module = nn.BatchNorm2d(len(scale), eps=BATCH_NORM_EPSILON)
-    module.weight = _fixed(scale)
-    module.bias = _fixed(offset)
+    module.weight = fixed(scale)
+    module.bias = fixed(offset)
     module.running_mean = mean
     module.running_var = variance
     return module
 
 
-def _fixed(values: torch.Tensor) -> nn.Parameter:
+def fixed(values: torch.Tensor) -> nn.Parameter:
+    """Weights that are not trained."""
     return nn.Parameter(values, requires_grad=False)
 
 
@@ -315,8 +316,8 @@ class EfficientNetLite0(_Network):
                 channels = filters
         add("head", ("_conv_head", "_bn1"), (self.HEAD, channels, 1), size)
         classifier = nn.Linear(self.HEAD, self.CLASSES)
-        classifier.weight = _fixed(weights.take("_fc.weight", self.CLASSES, self.HEAD))
-        classifier.bias = _fixed(weights.take("_fc.bias", self.CLASSES))
+        classifier.weight = fixed(weights.take("_fc.weight", self.CLASSES, self.HEAD))
+        classifier.bias = fixed(weights.take("_fc.bias", self.CLASSES))
         self.layers["classifier"] = classifier
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from dysta_gym.profiling.mobile import Weights, read_tfjs
+from dysta_gym.profiling.mobile import Weights, fixed, read_tfjs
 
 
 class FaceResNet(nn.Module):
@@ -52,11 +52,11 @@ class FaceResNet(nn.Module):
                 padding=0 if down else kernel // 2,
             )
             weight = weights.take(f"{path}/conv/filters", kernel, kernel, channels, filters)
-            module.weight = _fixed(weight.permute(3, 2, 0, 1).contiguous())
-            module.bias = _fixed(weights.take(f"{path}/conv/bias", filters))
+            module.weight = fixed(weight.permute(3, 2, 0, 1).contiguous())
+            module.bias = fixed(weights.take(f"{path}/conv/bias", filters))
             norm = nn.BatchNorm2d(filters, eps=0)  # of mean 0 and variance 1: a scale, an offset
-            norm.weight = _fixed(weights.take(f"{path}/scale/weights", filters))
-            norm.bias = _fixed(weights.take(f"{path}/scale/biases", filters))
+            norm.weight = fixed(weights.take(f"{path}/scale/weights", filters))
+            norm.bias = fixed(weights.take(f"{path}/scale/biases", filters))
             self.layers[name] = module
             self.norms[name] = norm
 
@@ -67,7 +67,7 @@ class FaceResNet(nn.Module):
             add(f"{block}_conv2", f"{block}/conv2", filters, filters, 3, False)
             channels = filters
         numbers = nn.Linear(channels, self.NUMBERS, bias=False)
-        numbers.weight = _fixed(weights.take("fc", channels, self.NUMBERS).T.contiguous())
+        numbers.weight = fixed(weights.take("fc", channels, self.NUMBERS).T.contiguous())
         self.layers["numbers"] = numbers
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -102,7 +102,3 @@ def load_face_resnet(manifest: Path) -> FaceResNet:
     network = FaceResNet(Weights(manifest.name, read_tfjs(manifest)))
     network.eval()
     return network
-
-
-def _fixed(values: torch.Tensor) -> nn.Parameter:
-    return nn.Parameter(values, requires_grad=False)
