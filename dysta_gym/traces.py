@@ -45,6 +45,10 @@ SPLITS: tuple[str, ...] = get_args(Split)
 FORMAT = 1
 """Version of the npz layout, stored in every file and checked when one is read."""
 
+HELD_OUT = ("dinov2", "face_resnet", "inceptionv3", "multilingual_e5")
+"""Shipped networks that nothing has learned from: they are in no scenario that agents train in, and
+in no figure of the reproduction."""
+
 LONGEST_LAYER_S = 1e6
 """What a layer may take at most, in seconds: twelve days."""
 

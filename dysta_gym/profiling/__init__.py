@@ -28,6 +28,10 @@ NETWORKS: dict[str, str] = {
     "hand_landmark": "dysta_gym.profiling.cnn",
     "ssd_mobilenetv1": "dysta_gym.profiling.cnn",
     "efficientnet_lite0": "dysta_gym.profiling.cnn",
+    "inceptionv3": "dysta_gym.profiling.cnn",
+    "face_resnet": "dysta_gym.profiling.cnn",
+    "dinov2": "dysta_gym.profiling.vision",
+    "multilingual_e5": "dysta_gym.profiling.attention",
 }
 
 

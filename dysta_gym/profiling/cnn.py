@@ -409,6 +409,34 @@ def _efficientnet_lite0_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return (cropped.transpose(2, 0, 1).astype(np.float32) - np.float32(127)) / np.float32(128)
 
 
+def _inceptionv3(folders: Sequence[Path]) -> torch.nn.Module:
+    from dysta_gym.profiling.keras_graph import load_nsfwjs
+
+    return load_nsfwjs(folders[0] / "dist/models/inception_v3")
+
+
+def _inceptionv3_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    from dysta_gym.profiling.images import resize
+
+    return resize(pixels, 299, 299).transpose(2, 0, 1).astype(np.float32) / np.float32(255)
+
+
+def _face_resnet(folders: Sequence[Path]) -> torch.nn.Module:
+    from dysta_gym.profiling.recognition import load_face_resnet
+
+    return load_face_resnet(folders[0] / "model/face_recognition_model-weights_manifest.json")
+
+
+_FACE_RESNET_MEAN = np.array([122.782, 117.001, 104.298], np.float32)
+
+
+def _face_resnet_input(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    from dysta_gym.profiling.images import resize
+
+    centred = resize(pixels, 150, 150).astype(np.float32) - _FACE_RESNET_MEAN
+    return centred.transpose(2, 0, 1) / np.float32(255)
+
+
 FACE_API = Package(  # with photographs of people, too
     "npm",
     "@vladmandic/face-api",
@@ -508,6 +536,31 @@ _NETWORKS: dict[str, _Network] = {
         preprocessing="the central square of 7/8, resized to 224 x 224, (RGB - 127) / 128",
         preprocess=_efficientnet_lite0_input,
     ),
+    "inceptionv3": _Network(
+        title="Inception-V3, fine-tuned from ImageNet to 5 classes, with 3 FC layers (nsfwjs)",
+        packages=(
+            Package(
+                "npm",
+                "nsfwjs",
+                "4.4.0",
+                "MIT",
+                "585cd178f3b994337c4d10a87b080d342fc52f8b9bf0085c4d1f345a3a1c5382",
+            ),
+        ),
+        load=_inceptionv3,
+        image_size=(299, 299),
+        preprocessing="resized to 299 x 299, RGB / 255",
+        preprocess=_inceptionv3_input,
+    ),
+    "face_resnet": _Network(
+        title="ResNet-34 with 29 convolutions of half the filters, faces (dlib's, in face-api)",
+        packages=(FACE_API,),
+        load=_face_resnet,
+        image_size=(150, 150),
+        preprocessing="resized to 150 x 150, (RGB - (122.782, 117.001, 104.298)) / 255",
+        preprocess=_face_resnet_input,
+        pictures="portraits",
+    ),
 }
 
 # Dense, and the three patterns of Sparse-DySta (MICRO'23, Figure 4) at the rates at which a network
@@ -524,6 +577,8 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     "hand_landmark": ("dense", "unstructured20", "unstructured40", "block20", "filter10"),
     "ssd_mobilenetv1": ("dense", "unstructured20", "unstructured50", "block20"),
     "efficientnet_lite0": ("dense", "unstructured20", "block10"),
+    "inceptionv3": ("dense",),
+    "face_resnet": ("dense",),
 }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -63,9 +63,9 @@ def _convolution(
     )
     before, after = same_sides(size, kernel, stride)
     module.sides = (before, before, after, after)
-    module.weight = _fixed(weight.contiguous())
+    module.weight = fixed(weight.contiguous())
     if bias is not None:
-        module.bias = _fixed(bias)
+        module.bias = fixed(bias)
     return module
 
 
@@ -73,14 +73,15 @@ def _batch_norm(
     scale: torch.Tensor, offset: torch.Tensor, mean: torch.Tensor, variance: torch.Tensor
 ) -> nn.BatchNorm2d:
     module = nn.BatchNorm2d(len(scale), eps=BATCH_NORM_EPSILON)
-    module.weight = _fixed(scale)
-    module.bias = _fixed(offset)
+    module.weight = fixed(scale)
+    module.bias = fixed(offset)
     module.running_mean = mean
     module.running_var = variance
     return module
 
 
-def _fixed(values: torch.Tensor) -> nn.Parameter:
+def fixed(values: torch.Tensor) -> nn.Parameter:
+    """Weights that are not trained."""
     return nn.Parameter(values, requires_grad=False)
 
 
@@ -223,23 +224,33 @@ def read_tfjs(manifest: Path) -> dict[str, torch.Tensor]:
     try:
         for group in json.loads(manifest.read_text("utf-8")):
             data = b"".join((manifest.parent / name).read_bytes() for name in group["paths"])
-            start = 0
-            for entry in group["weights"]:
-                quantization = entry.get("quantization")
-                kind = np.dtype(quantization["dtype"] if quantization else entry["dtype"])
-                kind = kind.newbyteorder("<")
-                count = int(np.prod(entry["shape"]))
-                values = np.frombuffer(data, kind, count, start).astype(np.float64)
-                start += count * kind.itemsize
-                if quantization:
-                    values = values * quantization["scale"] + quantization["min"]
-                weights[entry["name"]] = torch.from_numpy(values.reshape(entry["shape"]))
-            if start != len(data):
-                raise ValueError(f"{len(data)} bytes of weights; expected {start}")
+            weights |= tfjs_weights(group["weights"], data)
     except FileNotFoundError as error:
         raise DystaError(f"path is {error.filename}; expected a file, but there is none") from None
     except (KeyError, OSError, TypeError, ValueError) as error:
         raise DystaError(f"manifest {manifest.name} is damaged: {error}") from error
+    return weights
+
+
+def tfjs_weights(entries: Sequence[Mapping[str, Any]], data: bytes) -> dict[str, torch.Tensor]:
+    """The weights in `data` by their names, as the `entries` of a manifest describe them.
+
+    Raises KeyError, TypeError or ValueError if the two do not fit each other.
+    """
+    weights: dict[str, torch.Tensor] = {}
+    start = 0
+    for entry in entries:
+        quantization = entry.get("quantization")
+        kind = np.dtype(quantization["dtype"] if quantization else entry["dtype"])
+        kind = kind.newbyteorder("<")
+        count = int(np.prod(entry["shape"]))
+        values = np.frombuffer(data, kind, count, start).astype(np.float64)
+        start += count * kind.itemsize
+        if quantization:
+            values = values * quantization["scale"] + quantization["min"]
+        weights[entry["name"]] = torch.from_numpy(values.reshape(entry["shape"]))
+    if start != len(data):
+        raise ValueError(f"{len(data)} bytes of weights; expected {start}")
     return weights
 
 
@@ -305,8 +316,8 @@ class EfficientNetLite0(_Network):
                 channels = filters
         add("head", ("_conv_head", "_bn1"), (self.HEAD, channels, 1), size)
         classifier = nn.Linear(self.HEAD, self.CLASSES)
-        classifier.weight = _fixed(weights.take("_fc.weight", self.CLASSES, self.HEAD))
-        classifier.bias = _fixed(weights.take("_fc.bias", self.CLASSES))
+        classifier.weight = fixed(weights.take("_fc.weight", self.CLASSES, self.HEAD))
+        classifier.bias = fixed(weights.take("_fc.bias", self.CLASSES))
         self.layers["classifier"] = classifier
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:

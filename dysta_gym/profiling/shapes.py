@@ -21,14 +21,18 @@ from dysta_gym.errors import DystaError
 from dysta_gym.files import replacing
 from dysta_gym.operations import NetworkShapes, Stem
 
-# What weights are called: BERT and MiniLM, MPNet, and Llama, SmolLM2 and Whisper.
+# What weights are called: BERT and MiniLM or DINOv2, MPNet, and Llama, SmolLM2, Whisper or DINOv2.
+_INPUT = (
+    r"attention\.(?:self|attention)\.{0}|attention\.attn\.{1}|(?:self_attn|attention)\.{1}_proj"
+)
 _MATRICES = {
-    "query": r"attention\.self\.query|attention\.attn\.q|self_attn\.q_proj",
-    "key": r"attention\.self\.key|attention\.attn\.k|self_attn\.k_proj",
-    "value": r"attention\.self\.value|attention\.attn\.v|self_attn\.v_proj",
-    "output": r"attention\.output\.dense|attention\.attn\.o|self_attn\.(?:o|out)_proj",
-    "up": r"intermediate\.dense|mlp\.up_proj|fc1",
-    "down": r"output\.dense|mlp\.down_proj|fc2",
+    "query": _INPUT.format("query", "q"),
+    "key": _INPUT.format("key", "k"),
+    "value": _INPUT.format("value", "v"),
+    "output": r"attention\.output\.dense|attention\.attn\.o|"
+    r"(?:self_attn|attention)\.(?:o|out)_proj",
+    "up": r"intermediate\.dense|mlp\.up_proj|(?:mlp\.)?fc1",
+    "down": r"output\.dense|mlp\.down_proj|(?:mlp\.)?fc2",
     "gate": r"mlp\.gate_proj",
 }
 _HEAD = re.compile(r"(?:lm_head|proj_out)\.weight")

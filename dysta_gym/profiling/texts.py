@@ -61,6 +61,16 @@ def xsum(item: dict[str, str]) -> tuple[str, str, str | None]:
     return item["document"], item["document"], None
 
 
+def boolq_to_find(item: dict[str, str]) -> tuple[str, str, str | None]:
+    """A Wikipedia passage as a search index embeds it, with the mark that E5 was trained on."""
+    return item["passage"], f"passage: {item['passage']}", None
+
+
+def xsum_to_find(item: dict[str, str]) -> tuple[str, str, str | None]:
+    """A news article, likewise."""
+    return item["document"], f"passage: {item['document']}", None
+
+
 def imdb(item: dict[str, str]) -> tuple[str, str, str | None]:
     """A film review, to be classified."""
     return item["text"], item["text"], None
@@ -74,7 +84,9 @@ _FILES: dict[DataSet, tuple[str, str]] = {
     disfl_qa_passage: ("disfl-qa", "Bigbench/DisflQA/test.jsonl"),
     boolq: ("boolq", "BoolQ/test.jsonl"),
     boolq_prompt: ("boolq", "BoolQ/test.jsonl"),
+    boolq_to_find: ("boolq", "BoolQ/test.jsonl"),
     xsum: ("xsum", "XSum/test.jsonl"),
+    xsum_to_find: ("xsum", "XSum/test.jsonl"),
     imdb: ("imdb", "imdb/sample.csv"),
 }
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dysta_gym.comparison import compare
 from dysta_gym.errors import DystaError
 from dysta_gym.files import visible
-from dysta_gym.traces import Trace, load_trace, read_csv, shipped_trace, shipped_traces
+from dysta_gym.traces import HELD_OUT, Trace, load_trace, read_csv, shipped_trace, shipped_traces
 from dysta_gym.workloads import Scenario, load_scenario
 
 Kind = Literal["attention", "cnn"]
@@ -281,7 +281,7 @@ def _files(folder: Path) -> list[Path]:
 
 def _shipped(fast: bool) -> dict[Kind, Deployment]:
     files = shipped_traces()
-    traces = [shipped_trace(name) for name in files]
+    traces = [trace for trace in map(shipped_trace, files) if trace.model not in HELD_OUT]
     return {
         kind: Deployment(
             kind=kind,

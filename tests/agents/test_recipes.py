@@ -5,10 +5,12 @@ import copy
 import pytest
 import yaml
 
+from dysta_gym import load_scenario, shipped_trace
 from dysta_gym.agents import load_recipe
 from dysta_gym.agents.protocol import SCENARIOS
 from dysta_gym.agents.recipes import shipped_recipes
 from dysta_gym.information import ALL_LEVELS
+from dysta_gym.traces import HELD_OUT
 
 COMMON = {
     "name": "mine",
@@ -231,3 +233,10 @@ def test_recipes_that_are_not_there(refused, tmp_path):
     (tmp_path / "folder.yaml").mkdir()
     with refused("recipe file", "folder.yaml", "cannot be read"):
         load_recipe(tmp_path / "folder.yaml")
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_shipped_agents_never_see_the_networks_that_are_held_out(name):
+    for scenario in map(load_scenario, load_recipe(name).workloads.scenarios):
+        seen = {shipped_trace(trace.removesuffix("_whole")).model for trace in scenario.traces}
+        assert seen and not seen & set(HELD_OUT)
