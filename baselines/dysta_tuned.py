@@ -1,6 +1,6 @@
 """Dysta without units: the same rule, times counted in the networks' mean isolated latency.
 
-Its weight and unit were tuned on train inputs: `python -m benchmarks.tune_dysta`.
+Its weight and unit are what `python -m benchmarks.tune dysta-tuned` finds (docs/tuning.md).
 """
 
 from dataclasses import replace
@@ -13,9 +13,9 @@ DYSTA_TUNED = replace(
     name="dysta-tuned",
     summary="as dysta, with times in mean isolated latencies and a tuned weight",
     parameters={
-        "beta": Parameter(0.003, "weight of slack and waiting", low=0.0),
+        "beta": Parameter(0.00447, "weight of slack and waiting", low=0.0),
         "time_unit": Parameter(
-            30.0, "unit of R and S, in mean isolated latencies", positive=True, relative=True
+            25.0, "unit of R and S, in mean isolated latencies", positive=True, relative=True
         ),
     },
 )

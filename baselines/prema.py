@@ -1,5 +1,7 @@
 """PREMA: tokens decide who may run, the shortest of those runs."""
 
+from dataclasses import replace
+
 from dysta_gym.compiled.records import Floats
 from dysta_gym.machine.queue import Queue
 from dysta_gym.policies import Parameter, Policy
@@ -31,16 +33,27 @@ def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Float
         scores[i] = queue.remaining[i] if tokens[i] >= threshold else float("inf")
 
 
+def _parameters(high: float, middle: float, low: float, rate: float) -> dict[str, Parameter]:
+    return {
+        "high": Parameter(high, "tokens needed once somebody has them", low=0.0),
+        "middle": Parameter(middle, "tokens needed once somebody has these, not those", low=0.0),
+        "low": Parameter(low, "tokens needed otherwise", low=0.0),
+        "rate": Parameter(rate, "tokens earned by a wait of g I, over the priority", positive=True),
+    }
+
+
 PREMA = Policy(
     "prema",
     score,
     summary="least R among the requests with enough tokens, earned by priority and waiting",
-    parameters={
-        "high": Parameter(9.0, "tokens needed once somebody has them", low=0.0),
-        "middle": Parameter(3.0, "tokens needed once somebody has these, not those", low=0.0),
-        "low": Parameter(1.0, "tokens needed otherwise", low=0.0),
-        "rate": Parameter(1.0, "tokens earned by a wait of g I, over the priority", positive=True),
-    },
+    parameters=_parameters(9.0, 3.0, 1.0, 1.0),
     source="Choi and Rhu, PREMA, HPCA 2020, as compared in Sparse-DySta, MICRO 2023",
 )
 PREMA_SPARSE = PREMA.at("monitored")
+PREMA_TUNED = replace(
+    PREMA,
+    name="prema-tuned",
+    summary="as prema, with its thresholds and rate tuned on train inputs",
+    # python -m benchmarks.tune prema-tuned; thresholds below the least priority keep nobody out
+    parameters=_parameters(0.561, 0.19, 0.156, 3.96),
+)

@@ -607,7 +607,7 @@ def test_prema_between_its_extremes():
         assert both[0] == both[1]
     published = simulate(workload, "prema").finish_s.tolist()
     same = "high=9,middle=3,low=1,rate=1"
-    assert simulate(workload, f"prema:{same}").finish_s.tolist() == published
+    assert simulate(workload, f"prema-tuned:{same}").finish_s.tolist() == published
     assert simulate(workload, "prema:rate=0.1").finish_s.tolist() != published
 
 
