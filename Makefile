@@ -5,8 +5,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 LOWEST := build/lowest
 
-.PHONY: run test smoke lint results readme leaderboard verify agents statistics train reproduction \
-  departures charges benchmark traces clean
+.PHONY: run test smoke lint results readme leaderboard verify agents statistics train tune \
+  reproduction departures charges benchmark traces clean
 
 ## run: the main job: the published and the learned schedulers compared, as a table and a picture
 run: $(VENV)/run.done
@@ -71,6 +71,11 @@ AGENT ?= evolved
 SEED ?= 0
 train: $(VENV)/test.done
 	$(BIN)/dysta-gym train $(AGENT) --seed $(SEED)
+
+## tune: docs/tuning.md: the constants of every rule that has some, searched for on training workloads;
+## what is found goes into baselines/ by hand
+tune: $(VENV)/test.done
+	$(BIN)/python -m benchmarks.tune --out docs/tuning.md
 
 ## reproduction: docs/reproduction.md: the paper's claims, figures and tables beside ours
 reproduction: $(VENV)/run.done

@@ -1,6 +1,7 @@
 """Dysta without units: the same rule, times counted in the networks' mean isolated latency.
 
-Its weight and unit were tuned on train inputs: `python -m benchmarks.tune_dysta`.
+Its weight and unit were tuned on train inputs; `python -m benchmarks.tune dysta-tuned` finds none
+that are better (docs/tuning.md).
 """
 
 from dataclasses import replace

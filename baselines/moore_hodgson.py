@@ -85,5 +85,6 @@ MOORE_HODGSON_TUNED = replace(
     MOORE_HODGSON,
     name="moore-hodgson-tuned",
     summary="as moore-hodgson, with five constants tuned on train inputs",
-    parameters=_parameters(4.0, 100.0, 0.05, 1.0, 1.0),
+    # python -m benchmarks.tune moore-hodgson-tuned
+    parameters=_parameters(2.65, 369_000.0, 0.514, 0.375, 0.798),
 )

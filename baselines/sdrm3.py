@@ -1,5 +1,7 @@
 """SDRM3: urgency plus fairness."""
 
+from dataclasses import replace
+
 from dysta_gym.compiled.records import Floats
 from dysta_gym.machine.queue import Queue
 from dysta_gym.policies import Parameter, Policy
@@ -36,3 +38,10 @@ SDRM3 = Policy(
     "2022, as compared in Sparse-DySta, MICRO 2023",
 )
 SDRM3_SPARSE = SDRM3.at("monitored")
+SDRM3_TUNED = replace(
+    SDRM3,
+    name="sdrm3-tuned",
+    summary="as sdrm3, with the weight of fairness tuned on train inputs",
+    # python -m benchmarks.tune sdrm3-tuned
+    parameters={"alpha": replace(SDRM3.parameters["alpha"], default=0.000989)},
+)

@@ -38,8 +38,8 @@ REACHED = "violation_rate_in_hindsight"
 
 AGENTS = ("evolved", "ppo", "dqn")
 RULES = (
-    "fcfs", "edf", "llf", "round_robin", "random", "sjf", "sptp", "prema",
-    "planaria", "sdrm3", "gittins", "edf-triage", "moore-hodgson",
+    "fcfs", "edf", "llf", "round_robin", "random", "sjf", "sptp", "prema", "prema-tuned",
+    "planaria", "sdrm3", "sdrm3-tuned", "gittins", "edf-triage", "moore-hodgson",
     "moore-hodgson-tuned", "slack-index", "slack-pull", "dysta", "dysta-fp16", "dysta-cycles",
     "dysta-rtl", "dysta-tuned",
 )  # fmt: skip

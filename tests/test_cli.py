@@ -534,6 +534,7 @@ def test_listed_policies_are_the_promised_ones(run):
     published = {"fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta"}
     others = {"edf", "llf", "sptp", "round_robin", "random"}
     others |= {f"dysta-{form}" for form in ("cycles", "rtl", "tuned", "fp16")}
+    others |= {f"{rule}-tuned" for rule in ("prema", "sdrm3", "moore-hodgson")}
     learned = {"evolved", "ppo", "dqn"}
     aliases = {"sjf_sparse", "prema_sparse", "sdrm3_sparse", "dysta_naive", "dysta_oracle"}
     assert published | others | learned | aliases <= set(listed)

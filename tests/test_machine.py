@@ -596,6 +596,21 @@ def test_prema_tokens_by_hand(make_trace, first, second, priorities, order):
         assert simulate(workload, f"prema@{level}", record=True).ran.tolist() == order
 
 
+def test_prema_between_its_extremes():
+    """Whom no threshold keeps out is served the shortest first; with too few tokens, in turn."""
+    workload = generate(load_scenario("multi-attnn").varied(load=1.0, requests=200), 0)
+    never, at_once = "high=1e9,middle=1e9", "high=1e9,middle=1e9,low=1e9"
+    for given_values, other in ((never, "sjf"), (at_once, "fcfs")):
+        both = [
+            simulate(workload, spec).finish_s.tolist() for spec in (f"prema:{given_values}", other)
+        ]
+        assert both[0] == both[1]
+    published = simulate(workload, "prema").finish_s.tolist()
+    same = "high=9,middle=3,low=1,rate=1"
+    assert simulate(workload, f"prema-tuned:{same}").finish_s.tolist() == published
+    assert simulate(workload, "prema:rate=0.1").finish_s.tolist() != published
+
+
 def test_prema_runs_a_request_whose_layers_were_all_zeros_so_far(make_trace):
     # After its first layer, request 0 has g = 0: nothing is expected to remain, and it has not
     # waited, so it earns no token (0 / 0) and stays the least R.
