@@ -91,6 +91,9 @@ ENTERED = (
 LEAST_RATE = 0.01
 """Violation rates below which nobody is asked to halve them."""
 
+MOST = 6
+"""Rules that are named where they beat an agent on both."""
+
 PAGE, README, LOOKS = Path("docs/leaderboard.md"), Path("README.md"), Path("docs/looks.csv")
 ENTRIES = Path("entries")
 BEGIN, END = "<!-- leaderboard: make leaderboard -->\n", "<!-- /leaderboard -->"
@@ -240,7 +243,9 @@ def judged(mean: pd.DataFrame, agent: str) -> list[Goal]:
     others = [name for name in LISTED if not name.startswith(AGENTS) and "clairvoyant" not in name]
     above = beaten(mean, f"{agent}@{KNOWING}", others)
     conditions = mean.groupby(CELL).ngroups
-    told = ", ".join(f"`{name}` in {count}" for name, count in sorted(above.items()))
+    ordered = sorted(above.items(), key=lambda item: (-item[1], item[0]))
+    told = ", ".join(f"`{name}` in {count}" for name, count in ordered[:MOST])
+    told += f", {len(above) - MOST} more in as many or fewer" * (len(above) > MOST)
     found.append(
         Goal(
             f"no rule has fewer violations and a lower ANTT than `{agent}@{KNOWING}`",
