@@ -182,11 +182,12 @@ def _chosen(given: Mapping[str, Any]) -> list[Cell]:
 
 def _save(out: Path, results: pd.DataFrame) -> DystaError | None:
     """Write the numbers, before anything is made of them; why that failed, if it did."""
+    from dysta_gym.comparison import in_order_of_conditions
     from dysta_gym.files import replacing
 
     try:
         with replacing(out / "results.csv") as scratch:
-            results.to_csv(scratch, index=False, errors="backslashreplace")
+            in_order_of_conditions(results).to_csv(scratch, index=False, errors="backslashreplace")
     except DystaError as error:
         return error
     return None
