@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -28,7 +29,7 @@ from dysta_gym.information import LEVELS
 from dysta_gym.statistics import FEWEST_MARKED, summarise
 from dysta_gym.styles import COLOURS, RuleStyle, rule_styles, rules_and_levels
 from dysta_gym.text import printable
-from dysta_gym.thinning import frontier, listed, told_apart
+from dysta_gym.thinning import FEW, frontier, listed, told_apart
 
 _MARKERS = {"static": "o", "pattern": "s", "sized": "D", "monitored": "^", "clairvoyant": "*"}
 _SIZES = {"clairvoyant": 12.0, "static": 8.0, "pattern": 6.5, "sized": 5.5, "monitored": 5.5}
@@ -323,6 +324,42 @@ def curves(
     return figure
 
 
+def few_curves(
+    summary: pd.DataFrame,
+    along: str,
+    label: str,
+    metrics: Sequence[str],
+    panels: Sequence[str],
+    keep: Sequence[str] = (),
+) -> Figure:
+    """`curves`, but of many policies only those that some condition has no better one than.
+
+    What is left out stands below.
+
+    Args:
+        summary: As of `curves`.
+        along: As of `curves`.
+        label: As of `curves`.
+        metrics: As of `curves`, of which less is better.
+        panels: As of `curves`.
+        keep: Policies that are drawn in any case.
+    """
+    names = list(dict.fromkeys(summary["policy"]))
+    best = set(keep)
+    for _, group in summary.groupby(CELL, sort=False):
+        best |= set(group["policy"][frontier(group[list(metrics)].to_numpy())])
+    left_out = [name for name in names if name not in best] if len(names) > FEW else []
+    figure = curves(summary[~summary["policy"].isin(left_out)], along, label, metrics, panels)
+    if left_out:
+        said = f"Left out, nowhere among the best ({len(left_out)}): "
+        said += listed(left_out, names, rules_and_levels(names))
+        width = int(18 * figure.get_figwidth())
+        lines = wrap(printable(said), width, break_on_hyphens=False)
+        figure.set_figheight(figure.get_figheight() + _LINE * (len(lines) + 1))
+        figure.supxlabel("\n".join(map(plain, lines)), x=0.01, ha="left", fontsize=6.5, color="0.4")
+    return figure
+
+
 def _curves(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Each policy's line: dashed and with white markers where it knows everything.
 
@@ -526,7 +563,7 @@ def draw(make: Callable[[], Figure], path: str | Path) -> None:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure to ``path`` (PNG or PDF by its suffix), whole or not at all.
+    """Write a figure to ``path`` (PNG, PDF or SVG by its suffix), whole or not at all.
 
     Raises:
         DystaError: If it cannot be written.
@@ -534,4 +571,8 @@ def save(figure: Figure, path: str | Path) -> None:
     with replacing(path) as scratch, warnings.catch_warnings():
         # A name may have letters that the font lacks; it has a box for them.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
-        figure.savefig(scratch, dpi=150)
+        if scratch.suffix == ".svg":  # which says when, and what random names it has, unless told
+            with rc_context({"svg.hashsalt": "dysta-gym", "svg.fonttype": "none"}):
+                figure.savefig(scratch, metadata={"Date": None})
+        else:
+            figure.savefig(scratch, dpi=150)
