@@ -369,7 +369,7 @@ def _curves(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     called: dict[str, str] = {}
     for name, (rule, level) in parts.items():
         free = level == "clairvoyant" or rule not in called.values()
-        called[name] = rule if free else name
+        called[name] = rule if free else f"{rule} at {level}"
     styles = rule_styles(list(called.values()))
     return {name: _curve(styles[called[name]], parts[name][1]) for name in names}
 
@@ -404,7 +404,7 @@ def by_level(summary: pd.DataFrame, metrics: Sequence[str]) -> Figure:
             axis, quantity = axes[row, column], QUANTITIES[metric]
             for index, rule in enumerate(rules):
                 # Beside one another, so that one interval does not hide the next.
-                shift = 0.12 * (index - (len(rules) - 1) / 2)
+                shift = min(0.12, 0.8 / len(rules)) * (index - (len(rules) - 1) / 2)
                 chosen = [parts[name][0] == rule for name in group["policy"]]
                 mine = group[chosen]
                 x = np.array([LEVELS.index(parts[name][1]) for name in mine["policy"]])
