@@ -105,7 +105,7 @@ def _latex_number(cell: str) -> str:
 
 def _signed(text: str) -> str:
     """Numbers and what is between them, with a minus instead of a hyphen."""
-    return for_latex(text).replace("{-}", "$-$").replace("{[}", "[").replace("{]}", "]")
+    return for_latex(text).replace("-", "$-$").replace("{[}", "[").replace("{]}", "]")
 
 
 def _line(cells: Sequence[object]) -> str:
