@@ -29,6 +29,7 @@ from dysta_gym.comparison import compare
 from dysta_gym.features import SCHEDULING, select
 from dysta_gym.machine.machine import Machine
 from dysta_gym.policies import Policy, find
+from dysta_gym.styles import rule_styles
 from dysta_gym.tables import markdown
 from dysta_gym.workloads import Workload, generate, load_scenario
 
@@ -194,7 +195,7 @@ AXES = {
 def draw_degradation(frames: Mapping[str, pd.DataFrame], path: Path) -> None:
     """Violations and ANTT over the bound, geometric mean over scenarios, along each axis."""
     figure, axes = figures.subplots(2, 3, figsize=(11.5, 6.2), sharex="col")
-    styles = dict(zip(JUDGED, figures.rule_styles(JUDGED).values(), strict=True))
+    styles = dict(zip(JUDGED, rule_styles(JUDGED).values(), strict=True))
     for column, (key, frame) in enumerate(frames.items()):
         means = frame.groupby([key, "policy", "scenario"])[
             ["violation_rate", "antt", "antt_lower_bound"]

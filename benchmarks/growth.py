@@ -108,7 +108,8 @@ def _queue(limits: tuple[int, ...], quick: bool, folder: Path) -> Section:
 
 
 def _draw(points: dict[str, list[Point]], path: Path) -> None:
-    from dysta_gym.figures import rule_styles, save, subplots
+    from dysta_gym.figures import save, subplots
+    from dysta_gym.styles import rule_styles
 
     styles = rule_styles(list(points))
     figure, axis = subplots(figsize=(6.4, 4.0))

@@ -23,7 +23,7 @@ from dysta_gym.cores import threads, workers
 from dysta_gym.errors import DystaError
 from dysta_gym.hindsight import BOUNDS, bounds_of
 from dysta_gym.information import estimates
-from dysta_gym.machine.machine import Machine
+from dysta_gym.machine.machine import Machine, Schedule
 from dysta_gym.metrics import METRICS, measured, names, occurring
 from dysta_gym.policies import Policy, find
 from dysta_gym.signatures import takes
@@ -96,6 +96,10 @@ class Rows(NamedTuple):
         return Rows((*self.labels, *limits), np.hstack([self.values, beside]))
 
 
+Watch = Callable[["Cell", str, Schedule], None]
+"""What looks at a schedule: that of a policy, by its name, on a workload."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """One workload: a condition with one seed."""
@@ -117,24 +121,50 @@ class Cell:
         """The workload."""
         return generate(self.scenario, self.seed, split=self.split)
 
-    def rows(self, policies: Iterable[Policy], stop: Event, *, bounds: bool = True) -> Rows:
+    def rows(
+        self,
+        policies: Mapping[str, Policy],
+        stop: Event,
+        *,
+        bounds: bool = True,
+        watch: Watch | None = None,
+    ) -> Rows:
         """Run every policy, unless ``stop`` is set meanwhile, for then nobody waits for it."""
         workload = self.workload()
         priorities = np.unique(workload.priority)
         rows = []
-        for policy in policies:
+        for name, policy in policies.items():
             machine = Machine(workload, policy.level)
             machine.run(policy, stop)
-            rows.append(measured(machine.schedule(), priorities))
+            schedule = machine.schedule()
+            rows.append(measured(schedule, priorities))
+            if watch:
+                watch(self, name, schedule)
         labels = names(priorities, workload.store.models)
         there = occurring(rows[0])  # which depends on the workload alone
         found = Rows(tuple(labels[at] for at in there), np.array(rows)[:, there])
         return found.with_bounds(workload, stop) if bounds else found
 
 
+FIRST, LAST = ["policy", "antt", "violation_rate"], ["rate", "slo", "seed", "scenario", "load"]
+"""The outer columns of a table, which are what is seen of a wide one: who, how well, and where."""
+
+
 def _rank(column: str) -> int:
     """Where a column of a table belongs."""
     return 0 if column in METRICS else 1 if column in BOUNDS else 2
+
+
+def in_order_of_conditions(results: pd.DataFrame) -> pd.DataFrame:
+    """What `compare` returns, as files have it: with the conditions before the metrics."""
+    keys = [*CELL, "policy", "seed"]
+    metrics = sorted((each for each in map(str, results) if each not in keys), key=_place)
+    return results[[*keys, *metrics]]
+
+
+def _place(column: str) -> int:
+    """Where a metric stands in files: the others stay behind these, in their order."""
+    return list(METRICS).index(column) if column in METRICS else len(METRICS)
 
 
 def table(cells: Sequence[Cell], policies: Sequence[str], parts: Sequence[Rows]) -> pd.DataFrame:
@@ -150,7 +180,8 @@ def table(cells: Sequence[Cell], policies: Sequence[str], parts: Sequence[Rows])
         columns=[*CELL, "policy", "seed"],
     )
     metrics = pd.DataFrame(values.reshape(len(where), len(columns)), columns=columns)
-    return pd.concat([where, metrics], axis=1)
+    whole = pd.concat([where, metrics], axis=1)
+    return whole[[*FIRST, *(name for name in whole if name not in {*FIRST, *LAST}), *LAST]]
 
 
 def cells_of(
@@ -237,9 +268,9 @@ def compare(
 
     Returns:
         A row per scenario, load or rate, SLO multiplier, seed and policy, with the columns
-        ``scenario``, ``load``, ``rate``, ``slo``, ``policy``, ``seed`` and one a metric (see
-        `dysta_gym.metrics.measure`), and with bounds those of `dysta_gym.hindsight.BOUNDS`. Load
-        and rate both say at what load the row was measured.
+        ``policy``, one a metric (see `dysta_gym.metrics.measure`), ``antt`` first, with bounds
+        those of `dysta_gym.hindsight.BOUNDS`, and ``rate``, ``slo``, ``seed``, ``scenario``,
+        ``load``. Load and rate both say at what load the row was measured.
 
     Raises:
         DystaError: If an argument is not usable.
@@ -255,8 +286,18 @@ def run(
     jobs: int | None = None,
     bounds: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    watch: Watch | None = None,
 ) -> pd.DataFrame:
     """Run every policy on every workload; what `compare` returns.
+
+    Args:
+        cells: The workloads.
+        policies: As of `compare`.
+        jobs: As of `compare`.
+        bounds: As of `compare`.
+        progress: As of `compare`.
+        watch: Called with each cell, the name of each policy and its schedule, from several threads
+            at once and in no order, for what the metrics do not tell.
 
     Raises:
         DystaError: If an argument is not usable.
@@ -274,7 +315,7 @@ def run(
         estimates(store, policy.level, split)
     parts: list[Rows] = []
     with threads(at_a_time) as (each, stop):
-        for part in each(lambda cell: cell.rows(by_name.values(), stop, bounds=bounds), cells):
+        for part in each(lambda cell: cell.rows(by_name, stop, bounds=bounds, watch=watch), cells):
             parts.append(part)
             if progress:
                 progress(len(parts), len(cells))

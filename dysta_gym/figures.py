@@ -5,68 +5,36 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from textwrap import wrap
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
+from numpy.typing import NDArray
 
 from dysta_gym.comparison import CELL
 from dysta_gym.errors import DystaError
 from dysta_gym.files import replacing
 from dysta_gym.hindsight import BOUNDS
-from dysta_gym.information import ALL_LEVELS, LEVELS
-from dysta_gym.policies import find
+from dysta_gym.information import LEVELS
 from dysta_gym.statistics import FEWEST_MARKED, summarise
+from dysta_gym.styles import COLOURS, RuleStyle, rule_styles, rules_and_levels
 from dysta_gym.text import printable
-
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#000000", "#56B4E9")
-"""Okabe and Ito's, which colour-blind readers tell apart; without the yellow, faint on white."""
-
-
-class RuleStyle(NamedTuple):
-    """How a rule is drawn: no two of them share both the colour and what fills the marker."""
-
-    colour: str
-    marker: str
-    fill: Literal["full", "hollow", "half"]
-
-    def face(self) -> dict[str, Any]:
-        """What fills the marker, as properties of a `Line2D`."""
-        return {
-            "markerfacecolor": "white" if self.fill == "hollow" else self.colour,
-            "markerfacecoloralt": "white",
-            "fillstyle": "left" if self.fill == "half" else "full",
-        }
-
-
-_FILLS: tuple[tuple[Literal["full", "hollow", "half"], str], ...] = (
-    ("full", "osDPv^X"), ("hollow", "p<h8>*d"), ("half", "osDPv^X"),
-)  # fmt: skip
-_STYLES = tuple(
-    RuleStyle(colour, marker, fill)
-    for fill, markers in _FILLS
-    for colour, marker in zip(COLOURS, markers, strict=True)
-)
-_PAPER_RULES = ("fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta")
-# A hollow marker has the colour of a rule that it seldom comes near; one is left over.
-_SHIPPED = (
-    *_PAPER_RULES, "dysta-tuned",
-    "sptp", "edf", "round_robin", None, "llf", "dysta-fp16", "random",
-    "evolved/kalman", "ppo/kalman", "dqn/kalman",
-)  # fmt: skip
-_RULE_STYLES = {rule: style for rule, style in zip(_SHIPPED, _STYLES, strict=False) if rule}
+from dysta_gym.thinning import FEW, frontier, listed, told_apart
 
 _MARKERS = {"static": "o", "pattern": "s", "sized": "D", "monitored": "^", "clairvoyant": "*"}
 _SIZES = {"clairvoyant": 12.0, "static": 8.0, "pattern": 6.5, "sized": 5.5, "monitored": 5.5}
 """Least size of each level's marker, in points, in the order in which they are drawn."""
+_SEQUENCE = tuple(_SIZES)
 _REACH = {"pattern": 1.1, "sized": 1.1}
 """Diameter of what a level's marker covers, over its size, where it is more than that."""
 _RING = 2.4
@@ -100,31 +68,34 @@ def plain(text: object) -> str:
     return printable(text).replace("$", r"\$")
 
 
-def legend(figure: Figure, handles: Sequence[Artist], **options: Any) -> None:
+def legend(figure: Figure, handles: Sequence[Artist], **options: Any) -> Legend:
     """The legend of a figure, from the labels of its handles: names, shown as they are."""
     # Matplotlib leaves out labels that begin with an underscore.
     made = figure.legend(handles, [str(at) for at in range(len(handles))], **options)
     for text, handle in zip(made.get_texts(), handles, strict=True):
         text.set_text(plain(handle.get_label()))
+    return made
 
 
-def trade_off(results: pd.DataFrame, columns: int = 3) -> Figure:
+def trade_off(results: pd.DataFrame, keep: Sequence[str] = (), columns: int = 3) -> Figure:
     """Violation rate against ANTT, a panel a scenario, load and SLO multiplier.
 
     Means over seeds with 95 % intervals; the colour and what fills the marker are the
     rule, its shape the level of information. No schedule comes below or to the left of the dashed
     lines, the lower bounds; the dotted line is what a schedule in hindsight reaches. A marker that
-    another one would hide is larger than it.
+    another one would hide is larger than it. Of many policies, where more lie on one another than
+    can be told apart, those stay that no other one beats; what is left out stands below the panel,
+    and is grey in the legend if no panel has it.
 
     Args:
         results: What `dysta_gym.comparison.compare` returns.
+        keep: Policies that are drawn in any case.
         columns: Panels beside one another, at most.
     """
     bounds = [name for name in BOUNDS if name in results]
     summary = summarise(results, ["violation_rate", "antt", *bounds])
-    parts = {name: _rule_and_level(name) for name in summary["policy"].unique()}
+    parts = rules_and_levels(summary["policy"].unique())
     styles = rule_styles(list(parts))
-    drawn = sorted(parts, key=lambda name: list(_SIZES).index(parts[name][1]))
     panels = list(summary.groupby(CELL, sort=False))
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
@@ -132,37 +103,34 @@ def trade_off(results: pd.DataFrame, columns: int = 3) -> Figure:
         rows, columns, figsize=(3.6 * columns + 2.0, 3.4 * rows + 0.4),
         squeeze=False,
     )  # fmt: skip
+    drawn: set[str] = set()
+    lines: list[int] = []
     for axis, (condition, panel) in zip(axes.flat, panels, strict=False):
-        points = []
-        ordered = sorted(panel.to_dict("records"), key=lambda row: drawn.index(row["policy"]))
-        for row in ordered:
-            rule, level = parts[row["policy"]]
-            x, y = 100 * row["violation_rate"], row["antt"]
-            if row["antt_low"] == row["antt_low"]:  # else NaN: one seed has no interval
-                axis.errorbar(
-                    x, y,
-                    xerr=[
-                        [x - 100 * row["violation_rate_low"]],
-                        [100 * row["violation_rate_high"] - x],
-                    ],
-                    yerr=[[y - row["antt_low"]], [row["antt_high"] - y]],
-                    fmt="none", ecolor=styles[rule].colour, elinewidth=0.7, zorder=2,
-                )  # fmt: skip
-            points += axis.plot(
-                x, y, linestyle="", clip_on=False, zorder=3, **_point(styles[rule], level)
-            )
-        if bounds:
-            _bounds(axis, panel.iloc[0])
-        _logarithmic(axis)
         axis.set_xscale("symlog", **_PERCENT)
         axis.set_xlim(0, 100)
         axis.set_xticks(_PERCENT_TICKS, [f"{tick}" for tick in _PERCENT_TICKS])
         axis.xaxis.set_minor_locator(NullLocator())
+        axis.set_yscale("log")
+        values = panel[["violation_rate", "antt"]].to_numpy() * [100, 1]
+        axis.update_datalim([*values, *_ends(panel)])
+        if bounds:
+            _bounds(axis, panel.iloc[0])
+        axis.autoscale_view(scalex=False)
+        _logarithmic(axis)
+        at, names = _places(axis, values), list(panel["policy"])
+        seen = told_apart(at, frontier(values) | panel["policy"].isin(keep).to_numpy())
+        order = sorted(np.flatnonzero(seen), key=lambda row: _SEQUENCE.index(parts[names[row]][1]))
+        points = [_draw_point(axis, panel.iloc[row], styles, parts) for row in order]
+        _let_all_be_seen(points, at[order], [parts[names[row]] for row in order])
+        left_out = [names[row] for row in np.flatnonzero(~seen)]
+        lines.append(_say_left_out(axis, left_out, names, parts))
+        drawn.update(names[row] for row in order)
         axis.set_title(_title(CELL, condition), fontsize=10)
-        _let_all_be_seen(axis, points, [parts[row["policy"]] for row in ordered])
         axis.grid(alpha=0.25, linewidth=0.6)
         axis.set_xlabel("SLO violation rate (%), logarithmic above 1 %")
         axis.set_ylabel("ANTT, logarithmic")
+    more = sum(max(lines[at : at + columns]) for at in range(0, len(lines), columns))
+    figure.set_figheight(figure.get_figheight() + more * _LINE)
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     handles = [
@@ -177,8 +145,70 @@ def trade_off(results: pd.DataFrame, columns: int = 3) -> Figure:
     if bounds:
         handles.append(Line2D([], [], color="0.4", linestyle="--", label="lower bounds"))
         handles.append(Line2D([], [], color="0.4", linestyle=":", label="in hindsight"))
-    legend(figure, handles, loc="outside right upper", frameon=False, fontsize=9)
+    made = legend(figure, handles, loc="outside right upper", frameon=False, fontsize=9)
+    shown = {parts[name][0] for name in drawn}
+    for rule, text in zip(styles, made.get_texts(), strict=False):
+        if rule not in shown:
+            text.set_color("0.6")
     return figure
+
+
+def _ends(panel: pd.DataFrame) -> NDArray[np.float64]:
+    """Ends of the intervals, as points, as far as there are any."""
+    low, high = (
+        panel[[f"violation_rate_{end}", f"antt_{end}"]].to_numpy() * [100, 1]
+        for end in ("low", "high")
+    )
+    ends = np.concatenate([low, high])
+    found: NDArray[np.float64] = ends[~np.isnan(ends).any(axis=1)]
+    return found
+
+
+def _places(axis: Axes, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where values are in a panel, in points, its scales and limits being set."""
+    return (axis.transScale + axis.transLimits).transform(values) * 72 * np.array(_PANEL)
+
+
+def _draw_point(
+    axis: Axes,
+    row: pd.Series[Any],
+    styles: Mapping[str, RuleStyle],
+    parts: Mapping[str, tuple[str, str]],
+) -> Line2D:
+    """A policy's marker and its interval."""
+    rule, level = parts[row["policy"]]
+    x, y = 100 * row["violation_rate"], row["antt"]
+    if row["antt_low"] == row["antt_low"]:  # else NaN: one seed has no interval
+        axis.errorbar(
+            x, y,
+            xerr=[
+                [x - 100 * row["violation_rate_low"]],
+                [100 * row["violation_rate_high"] - x],
+            ],
+            yerr=[[y - row["antt_low"]], [row["antt_high"] - y]],
+            fmt="none", ecolor=styles[rule].colour, elinewidth=0.7, zorder=2,
+        )  # fmt: skip
+    (point,) = axis.plot(x, y, linestyle="", clip_on=False, zorder=3, **_point(styles[rule], level))
+    return point
+
+
+_LINE = 0.115
+"""Height of a line of small print, in inches."""
+
+
+def _say_left_out(
+    axis: Axes, left_out: Sequence[str], run: Sequence[str], parts: Mapping[str, tuple[str, str]]
+) -> int:
+    """Say below a panel which policies it leaves out; how many lines that takes."""
+    if not left_out:
+        return 0
+    said = f"Left out, on others ({len(left_out)}): {listed(left_out, run, parts)}"
+    lines = wrap(printable(said), 62, break_on_hyphens=False)
+    axis.annotate(
+        "\n".join(map(plain, lines)), (0, 0), xycoords="axes fraction", xytext=(0, -34),
+        textcoords="offset points", va="top", fontsize=6.5, color="0.4",
+    )  # fmt: skip
+    return len(lines)
 
 
 def _bounds(axis: Axes, row: pd.Series[float]) -> None:
@@ -205,19 +235,17 @@ def _point(style: RuleStyle, level: str) -> dict[str, Any]:
 
 
 def _let_all_be_seen(
-    axis: Axes, points: Sequence[Line2D], parts: Sequence[tuple[str, str]]
+    points: Sequence[Line2D], at: NDArray[np.float64], parts: Sequence[tuple[str, str]]
 ) -> None:
     """Set marker sizes so that each juts out by a ring from under those drawn after it.
 
     Args:
-        axis: Where they are, its scales and limits being set.
         points: One marker each, in the order in which they are drawn.
+        at: Where they are, in points, shape ``(markers, 2)``.
         parts: Rule and level of each.
     """
     rule = np.array([rule for rule, _ in parts])
     level = [level for _, level in parts]
-    values = np.array([[line.get_xdata()[0], line.get_ydata()[0]] for line in points])  # type: ignore[index]
-    at = (axis.transScale + axis.transLimits).transform(values) * 72 * np.array(_PANEL)
     edge = np.array([line.get_markeredgewidth() for line in points])
     sizes = np.array([_SIZES[each] for each in level])
     reach = np.array([_REACH.get(each, 1.0) for each in level])
@@ -263,7 +291,7 @@ def curves(
         panels: Columns whose values set the columns of panels apart.
     """
     names = list(dict.fromkeys(summary["policy"]))
-    styles = rule_styles(names)
+    styles = _curves(names)
     groups = list(summary.groupby(list(panels), sort=False))
     figure, axes = subplots(
         len(metrics), len(groups), figsize=(2.9 * len(groups) + 1.7, 2.5 * len(metrics) + 0.5),
@@ -273,7 +301,7 @@ def curves(
         for row, metric in enumerate(metrics):
             axis, quantity = axes[row, column], QUANTITIES[metric]
             for name, mine in group.groupby("policy", sort=False):
-                style = _curve(str(name), styles)
+                style = styles[str(name)]
                 x = mine[along].to_numpy()
                 first = _first(str(name), names)
                 axis.plot(
@@ -291,15 +319,62 @@ def curves(
                 axis.set_ylabel(axis_label(quantity))
         axes[0, column].set_title(_title(panels, condition), fontsize=10)
         axes[-1, column].set_xlabel(label)
-    handles = [Line2D([], [], markersize=5, label=name, **_curve(name, styles)) for name in names]
+    handles = [Line2D([], [], markersize=5, label=name, **style) for name, style in styles.items()]
     legend(figure, handles, loc="outside right upper", frameon=False, fontsize=9)
     return figure
 
 
-def _curve(name: str, styles: Mapping[str, RuleStyle]) -> dict[str, Any]:
-    """A policy's line: dashed and with white markers where it knows everything."""
-    rule, level = _rule_and_level(name)
-    style = styles[rule]
+def few_curves(
+    summary: pd.DataFrame,
+    along: str,
+    label: str,
+    metrics: Sequence[str],
+    panels: Sequence[str],
+    keep: Sequence[str] = (),
+) -> Figure:
+    """`curves`, but of many policies only those that some condition has no better one than.
+
+    What is left out stands below.
+
+    Args:
+        summary: As of `curves`.
+        along: As of `curves`.
+        label: As of `curves`.
+        metrics: As of `curves`, of which less is better.
+        panels: As of `curves`.
+        keep: Policies that are drawn in any case.
+    """
+    names = list(dict.fromkeys(summary["policy"]))
+    best = set(keep)
+    for _, group in summary.groupby(CELL, sort=False):
+        best |= set(group["policy"][frontier(group[list(metrics)].to_numpy())])
+    left_out = [name for name in names if name not in best] if len(names) > FEW else []
+    figure = curves(summary[~summary["policy"].isin(left_out)], along, label, metrics, panels)
+    if left_out:
+        said = f"Left out, nowhere among the best ({len(left_out)}): "
+        said += listed(left_out, names, rules_and_levels(names))
+        width = int(18 * figure.get_figwidth())
+        lines = wrap(printable(said), width, break_on_hyphens=False)
+        figure.set_figheight(figure.get_figheight() + _LINE * (len(lines) + 1))
+        figure.supxlabel("\n".join(map(plain, lines)), x=0.01, ha="left", fontsize=6.5, color="0.4")
+    return figure
+
+
+def _curves(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Each policy's line: dashed and with white markers where it knows everything.
+
+    A rule at several other levels has its colour at the first, and at the others one of their own.
+    """
+    parts = rules_and_levels(names)
+    called: dict[str, str] = {}
+    for name, (rule, level) in parts.items():
+        free = level == "clairvoyant" or rule not in called.values()
+        called[name] = rule if free else f"{rule} at {level}"
+    styles = rule_styles(list(called.values()))
+    return {name: _curve(styles[called[name]], parts[name][1]) for name in names}
+
+
+def _curve(style: RuleStyle, level: str) -> dict[str, Any]:
     knows_all = level == "clairvoyant"
     return {
         "color": style.colour,
@@ -317,7 +392,7 @@ def by_level(summary: pd.DataFrame, metrics: Sequence[str]) -> Figure:
         metrics: Metrics, among `QUANTITIES`.
     """
     names = list(dict.fromkeys(summary["policy"]))
-    styles = rule_styles(names)
+    parts, styles = rules_and_levels(names), rule_styles(names)
     groups = list(summary.groupby(CELL, sort=False))
     rules = list(styles)
     figure, axes = subplots(
@@ -329,10 +404,10 @@ def by_level(summary: pd.DataFrame, metrics: Sequence[str]) -> Figure:
             axis, quantity = axes[row, column], QUANTITIES[metric]
             for index, rule in enumerate(rules):
                 # Beside one another, so that one interval does not hide the next.
-                shift = 0.12 * (index - (len(rules) - 1) / 2)
-                chosen = [_rule_and_level(name)[0] == rule for name in group["policy"]]
+                shift = min(0.12, 0.8 / len(rules)) * (index - (len(rules) - 1) / 2)
+                chosen = [parts[name][0] == rule for name in group["policy"]]
                 mine = group[chosen]
-                x = np.array([LEVELS.index(_rule_and_level(name)[1]) for name in mine["policy"]])
+                x = np.array([LEVELS.index(parts[name][1]) for name in mine["policy"]])
                 y, low, high = (
                     quantity.scale * mine[metric + end].to_numpy() for end in ("", "_low", "_high")
                 )
@@ -425,18 +500,6 @@ def _first(name: str, names: Sequence[str]) -> float:
     return 1 - names.index(name) / len(names)
 
 
-def rule_styles(names: Sequence[str]) -> dict[str, RuleStyle]:
-    """How the rules of the policies ``names`` are drawn, each rule of the package alike everywhere.
-
-    Others, in their order, get what these leave; colours of the paper's rules last.
-    """
-    rules = dict.fromkeys(_rule_and_level(name)[0] for name in names)
-    taken = [_RULE_STYLES[rule] for rule in rules if rule in _RULE_STYLES]
-    last = len(_PAPER_RULES)
-    spare = cycle(style for style in (*_STYLES[last:], *_STYLES[:last]) if style not in taken)
-    return {rule: _RULE_STYLES[rule] if rule in _RULE_STYLES else next(spare) for rule in rules}
-
-
 def condition_title(condition: Mapping[str, object]) -> str:
     """``multi-attnn, load 0.95, SLO x 10``, as far as the conditions are given."""
     parts = []
@@ -479,21 +542,6 @@ def _logarithmic(axis: Axes) -> None:
     axis.yaxis.set_major_formatter("{x:g}")
 
 
-def _rule_and_level(name: str) -> tuple[str, str]:
-    """What a policy's name says of its rule, with its options, and of its level."""
-    try:
-        policy = find(name)
-        name = policy.spec
-    except DystaError:  # a policy of one's own, which was compared as an object
-        pass
-    for level in ALL_LEVELS:
-        rule, at, settings = name.rpartition(f"@{level}")
-        if at and settings[:1] in ("", ":"):
-            level, slash, option = level.partition("/")
-            return rule + slash + option + settings, level
-    return name, "static"
-
-
 class NotDrawn(DystaError):
     """A picture cannot be drawn: not for its numbers, but for a name, a style or a font."""
 
@@ -515,7 +563,7 @@ def draw(make: Callable[[], Figure], path: str | Path) -> None:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure to ``path`` (PNG or PDF by its suffix), whole or not at all.
+    """Write a figure to ``path`` (PNG, PDF or SVG by its suffix), whole or not at all.
 
     Raises:
         DystaError: If it cannot be written.
@@ -523,4 +571,8 @@ def save(figure: Figure, path: str | Path) -> None:
     with replacing(path) as scratch, warnings.catch_warnings():
         # A name may have letters that the font lacks; it has a box for them.
         warnings.filterwarnings("ignore", "Glyph .* missing from")
-        figure.savefig(scratch, dpi=150)
+        if scratch.suffix == ".svg":  # which says when, and what random names it has, unless told
+            with rc_context({"svg.hashsalt": "dysta-gym", "svg.fonttype": "none"}):
+                figure.savefig(scratch, metadata={"Date": None})
+        else:
+            figure.savefig(scratch, dpi=150)

@@ -118,14 +118,13 @@ def summarise(
     for condition, group in results.groupby(CELL, sort=False):
         policies, scores = _scores(group, [group[metric] for metric in metrics])
         base = _positions(policies, reference)
-        part = pd.DataFrame({**dict(zip(CELL, condition, strict=True)), "policy": policies})
+        columns = {**dict(zip(CELL, condition, strict=True)), "policy": policies}
         for metric, values in zip(metrics, map(_complete, scores), strict=True):
             chosen = _best_of(values, metric, base, cut)
-            for name, column in _described(values, metric, chosen, cut).items():
-                part[name] = column
+            columns |= _described(values, metric, chosen, cut)
             if chosen is not None:
-                part[f"{metric}_reference"] = policies[chosen[0]]
-        parts.append(part)
+                columns[f"{metric}_reference"] = policies[chosen[0]]
+        parts.append(pd.DataFrame(columns))
     return pd.concat(parts, ignore_index=True)
 
 

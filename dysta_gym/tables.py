@@ -10,7 +10,7 @@ from typing import Any
 import rich.table
 from rich.text import Text
 
-from dysta_gym.text import for_markdown, printable
+from dysta_gym.text import for_latex, for_markdown, printable
 
 MARK = "*"
 """Follows what is the best, or not significantly different from the best."""
@@ -38,6 +38,26 @@ class Table:
         """A section of a Markdown page, with an empty line at its end."""
         rows = [[for_markdown(row[0]), *row[1:]] for row in self.rows]
         return f"### {for_markdown(self.title)}\n\n{markdown(self.head, rows, tight=True)}\n"
+
+    def for_latex(self) -> str:
+        """A ``table`` of LaTeX, by the package booktabs; what is marked is bold."""
+        lines = [
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{{for_latex(self.title)}}}",
+            rf"  \begin{{tabular}}{{l{'r' * (len(self.head) - 1)}}}",
+            r"    \toprule",
+            f"    {_latex_line(map(for_latex, self.head))}",
+            r"    \midrule",
+            *(
+                f"    {_latex_line([for_latex(row[0]), *map(_latex_number, row[1:])])}"
+                for row in self.rows
+            ),
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+        ]
+        return "\n".join(lines) + "\n"
 
     def for_terminal(self) -> rich.table.Table:
         """Numbers stand to the right, and are bold where they are marked."""
@@ -69,6 +89,23 @@ def markdown(
     rule = ["---" if column < words else "---:" for column in range(len(head))]
     lines = [_line(head), f"|{'|'.join(rule)}|" if tight else _line(rule), *map(_line, rows)]
     return "\n".join(lines)
+
+
+def _latex_line(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_number(cell: str) -> str:
+    value, mark, rest = cell.partition(MARK) if _is_number(cell) else (cell, "", "")
+    if not mark:
+        value, rest = cell, ""
+    shown = rf"\textbf{{{_signed(value)}}}" if mark else _signed(value)
+    return shown + _signed(rest)
+
+
+def _signed(text: str) -> str:
+    """Numbers and what is between them, with a minus instead of a hyphen."""
+    return for_latex(text).replace("-", "$-$").replace("{[}", "[").replace("{]}", "]")
 
 
 def _line(cells: Sequence[object]) -> str:

@@ -15,3 +15,17 @@ def printable(text: object) -> str:
 def for_markdown(text: object) -> str:
     """A text for a line of a Markdown page, which shows it as it is."""
     return _MARKDOWN.sub(r"\\\g<0>", printable(text))
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "`": r"\textasciigrave{}",
+    **{each: f"\\{each}" for each in "{}$&#%_"},
+    **{each: f"{{{each}}}" for each in "[]*'\""},
+}  # fmt: skip
+"""What stands for a letter: commands, ligatures, and what a line break takes for its own."""
+
+
+def for_latex(text: object) -> str:
+    """A text for a line of a LaTeX document, which shows it as it is."""
+    return "".join(_LATEX.get(each, each) for each in printable(text)).replace("--", "-{}-{}")

@@ -320,6 +320,94 @@ def test_compare_draws_the_trade_off(comparison):
     assert len(colours) > 50 and count.max() < 0.98 * height * width
 
 
+SMALL = ["compare", "--scenario", "multi-attnn", "--requests", 60, "--seeds", 5,
+         "--policy", "fcfs", "--policy", "dysta", "--policy", "evolved"]  # fmt: skip
+
+
+def test_compare_prints_json_and_nothing_else(run, tmp_path):
+    status, output, errors = run(*SMALL, "--json", "--out", tmp_path)
+    assert (status, errors) == (0, "")
+    rows = json.loads(output, parse_constant=pytest.fail)
+    frame = read(tmp_path / "results.csv")
+    metrics = [name for name in frame if name not in CONDITION]
+    expected = summarise(frame, metrics, "dysta")
+    assert [list(row) for row in rows] == 3 * [list(expected)]
+    for row, wanted in zip(rows, expected.to_dict("records"), strict=True):
+        for name, value in wanted.items():
+            assert row[name] == (None if value != value else value), name
+    assert {"antt", "violation_rate_best", "antt_diff_low", "ntt_p50"} <= set(rows[0])
+
+
+def test_json_has_no_number_that_is_none(run):
+    status, output, _ = run(*SMALL[:5], "--seeds", 1, "--json")
+    assert status == 0
+    assert json.loads(output, parse_constant=pytest.fail)[0]["antt_low"] is None
+
+
+def test_compare_prints_latex(run, tmp_path):
+    status, output, errors = run(
+        *SMALL, "--load", 0.8, "--load", 1.05, "--latex", "--out", tmp_path
+    )
+    assert (status, errors) == (0, "")
+    assert (tmp_path / "results.tex").read_text() == output
+    found = [line for line in output.splitlines() if not line.startswith("%")]
+    begun = re.findall(r"\\begin\{(\w+)\}", "\n".join(found))
+    assert begun == re.findall(r"\\begin\{(\w+)\}", output) == 3 * ["table", "tabular"]
+    assert output.count(r"\toprule") == output.count(r"\midrule") == 3
+    assert output.count(r"\bottomrule") == 3
+    rows = [line.strip() for line in found if line.endswith(r" \\")]
+    page = (tmp_path / "results.md").read_text()
+    lines = [line for line in page.splitlines() if line.startswith("| ")]
+    assert len(rows) == len(lines)
+    for row, line in zip(rows, lines, strict=True):
+        shown = row.removesuffix(r" \\").replace(r"\%", "%").replace("$-$", "-").replace(r"\_", "_")
+        shown = re.sub(r"\\textbf\{(.*?)\}", r"\1*", shown)
+        cells = [re.sub(r"\{([^{}])\}", r"\1", cell).strip() for cell in shown.split("&")]
+        assert cells == cells_of(line)
+    assert r"\textbf{" in output and output.startswith("% \\usepackage{booktabs}")
+
+
+@pytest.mark.parametrize(
+    ("format", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")]
+)
+def test_compare_draws_what_is_asked_for(run, tmp_path, format, start):
+    names = ["trade-off", "curves", "levels", "dots"]
+    figures = [part for name in names for part in ("--figure", name)]
+    arguments = [*SMALL, "--load", 0.8, "--load", 1.05, *figures, "--format", format]
+    status, output, errors = run(*arguments, "--out", tmp_path)
+    assert (status, errors) == (0, "")
+    pictures = [f"{name}.{format}" for name in names]
+    assert {path.name for path in tmp_path.iterdir()} == {"results.csv", "results.md", *pictures}
+    assert all((tmp_path / name).read_bytes().startswith(start) for name in pictures)
+    said = " ".join(output.split())
+    assert all(name in said for name in pictures)
+    if format == "svg":
+        drawn = {name: (tmp_path / name).read_bytes() for name in pictures}
+        assert run(*arguments, "--out", tmp_path)[0] == 0
+        assert drawn == {name: (tmp_path / name).read_bytes() for name in pictures}
+        text = drawn["trade-off.svg"].decode()
+        assert ">evolved<" in text and "kalman" not in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--format", "jpg", "--out", "here"], ["format", "'jpg'", "png, pdf, svg"]),
+        (["--format", "pdf"], ["format", "'pdf'", "--out"]),
+        (["--figure", "dots"], ["figure", "'dots'", "--out"]),
+        (["--figure", "pie", "--out", "here"], ["figure", "'pie'", "trade-off, curves"]),
+        (["--figure", "curves", "--out", "here"], ["figure", "'curves'", "--load"]),
+        (["--json", "--latex"], ["json", "latex", "one of the two"]),
+    ],
+    ids=str,
+)
+def test_compare_refuses_what_it_cannot_write(refuses, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    error = refuses(*SMALL, *arguments)
+    assert all(word in error for word in words)
+    assert files(tmp_path) == {}
+
+
 def test_compare_without_options(tmp_path):
     status, output, errors = shell("compare", cwd=tmp_path)
     assert (status, errors) == (0, "")

@@ -6,7 +6,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from dysta_gym import Parameter, Policy, find, generate, load_scenario, measure, simulate
-from dysta_gym.comparison import CELL, compare
+from dysta_gym.comparison import CELL, compare, in_order_of_conditions
 from dysta_gym.figures import save, trade_off
 from dysta_gym.hindsight import BOUNDS
 from dysta_gym.metrics import METRICS
@@ -70,7 +70,17 @@ def test_compare_does_not_depend_on_jobs():
     metrics = list(measure(simulate(asked, "fcfs")))
     metrics[len(METRICS) : len(METRICS)] = BOUNDS
     first = [*CELL, "policy", "seed", *metrics]
-    assert list(one)[: len(first)] == first
+    assert list(in_order_of_conditions(one))[: len(first)] == first
+
+
+def test_a_frame_shows_who_and_how_well_first_and_where():
+    frame = compare(["multi-attnn"], ["fcfs", "sjf"], seeds=range(2), requests=30)
+    assert list(frame)[:3] == ["policy", "antt", "violation_rate"]
+    assert sorted(frame) == sorted(in_order_of_conditions(frame))
+    shown = repr(frame).splitlines()[0].split()
+    assert shown == ["policy", "antt", "violation_rate", "...", "seed", "scenario", "load"]
+    page = frame._repr_html_()  # what a notebook shows
+    assert page.index("<th>policy</th>") < page.index("<th>antt</th>") < page.index("<th>load</th>")
 
 
 def test_compare_is_generate_simulate_measure():

@@ -247,6 +247,7 @@ def test_wheel_holds_the_package_and_its_data(wheel):
         "dysta_gym/py.typed",
         "dysta_gym/data/convolutions.json",
         *(path.relative_to(ROOT).as_posix() for path in templates),
+        *(f"dysta_gym/report/templates/report.{kind}" for kind in ("html.j2", "css", "js")),
         *(f"dysta_gym/data/traces/{path.name}" for path in shipped_traces().values()),
         *(f"dysta_gym/data/scenarios/{path.name}" for path in shipped_scenarios().values()),
         *(f"dysta_gym/agents/recipes/{path.name}" for path in shipped_recipes().values()),

@@ -26,6 +26,21 @@ def test_markdown():
     assert page == f"### Title\n\n{markdown(HEAD, ROWS, tight=True)}\n"
 
 
+def test_latex_shows_names_as_they_are():
+    rows = [["a_b & 100% $x^2$ [#1] {~}\\\\", "-1.5* [-2.0, +1.0]", ""], ["--", "+2.0", "1"]]
+    lines = Table("load < 1", HEAD, rows).for_latex().splitlines()
+    assert r"\caption{load \textless{} 1}" in lines[2]
+    assert r"\begin{tabular}{lrr}" in lines[3]
+    assert lines[7].strip() == (
+        r"a\_b \& 100\% \$x\textasciicircum{}2\$ {[}\#1{]} \{\textasciitilde{}\}"
+        r"\textbackslash{}\textbackslash{} & \textbf{$-$1.5} [$-$2.0, +1.0] &  \\"
+    )
+    assert lines[8].strip() == r"-{}-{} & +2.0 & 1 \\"
+    for line in lines:  # braces that are no text are paired
+        bare = line.replace(r"\{", "").replace(r"\}", "")
+        assert bare.count("{") == bare.count("}")
+
+
 def test_a_terminal_shows_numbers_to_the_right_and_what_is_marked_in_bold():
     console = Console(width=60, file=io.StringIO(), record=True)
     console.print(Table("Title", HEAD, ROWS).for_terminal())

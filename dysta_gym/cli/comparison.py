@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,11 +12,10 @@ import typer
 
 from dysta_gym.cli import terminal
 from dysta_gym.errors import DystaError, shown
-from dysta_gym.text import for_markdown, printable
+from dysta_gym.text import printable
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from dysta_gym.cli.outputs import Found
     from dysta_gym.comparison import Cell
 
 Scenarios = Annotated[
@@ -93,16 +94,32 @@ def compare(
             metavar="FOLDER", help="Folder for results.csv, results.md and trade-off.png."
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.html", help="Write all of it as one page for a browser."),
+    ] = None,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Picture in OUT: trade-off, curves, levels or dots; may be repeated [trade-off].",
+        ),
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Pictures in OUT: png, pdf or svg [png].")
+    ] = None,
+    latex: Annotated[
+        bool,
+        typer.Option("--latex", help="Print LaTeX (booktabs), and write results.tex to OUT, too."),
+    ] = False,
+    as_json: terminal.AsJson = False,
 ) -> None:
     """Compare policies on the same workloads: a table, its numbers and a picture."""
     from dysta_gym import comparison
-    from dysta_gym.cli.results import caption, condition_tables, fitted, overall_table
-    from dysta_gym.files import check_folder
+    from dysta_gym.cli.outputs import Found, Outputs, deliver
     from dysta_gym.policies import expand
     from dysta_gym.statistics import share_cut
 
-    if out is not None:
-        check_folder(out)
     share_cut(statistic)
     policies = [name for spec in policy or comparison.DEFAULT_POLICIES for name in expand(spec)]
     for name in reference or ():
@@ -116,32 +133,45 @@ def compare(
         "first_seed": first_seed, "requests": requests, "split": split,
     }  # fmt: skip
     cells = _fixed(track, given) if track else _chosen(given)
-    split = cells[0].split
+    outputs = Outputs(out, report, figure or (), format, latex, as_json).checked(cells)
+    spreads = None
+    if report is not None:
+        from dysta_gym.report import Spreads
+
+        spreads = Spreads()
     results = terminal.with_progress(
         "workloads",
         lambda progress: comparison.run(
-            cells, policies, jobs=jobs, bounds=bounds, progress=progress
+            cells, policies, jobs=jobs, bounds=bounds, progress=progress,
+            watch=spreads.watch if spreads else None,
         ),
-    )
-    fault = _save(out, results) if out is not None else None
-    tables = condition_tables(results, to, statistic)
-    if len(tables) > 1:
-        tables.append(overall_table(results, to, statistic))
-    if out is not None and fault is None:
-        try:
-            parts = [*(table.for_page() for table in tables)]
-            parts.append(f"{caption(results, [*map(for_markdown, to)], statistic, split)}\n")
-            _write(out, results, "\n".join(parts))
-        except DystaError as error:
-            fault = error
-    console = terminal.console()
-    for table in tables:
-        console.print(fitted(table, console))
-    console.print(caption(results, [*map(printable, to)], statistic, split))
-    if fault is not None:
-        raise fault
-    if out is not None:
-        terminal.say(f"Wrote results.csv, results.md and trade-off.png to {out}.")
+    )  # fmt: skip
+    found = Found(results, to, statistic, cells[0].split)
+
+    def write_report(path: Path) -> None:
+        from dysta_gym.report import write
+
+        assert spreads
+        write(
+            path, results, found.tables, found.caption(printable), spreads.table(),
+            reference=to, settings=_settings(cells, found),
+        )  # fmt: skip
+
+    deliver(found, outputs, write_report)
+
+
+def _settings(cells: Sequence[Cell], found: Found) -> dict[str, str]:
+    """What was asked for, in words."""
+    seeds = [*dict.fromkeys(cell.seed for cell in cells)]
+    requests = dict.fromkeys(str(cell.scenario.requests) for cell in cells)
+    return {
+        "command": shlex.join(["dysta-gym", *sys.argv[1:]]),
+        "seeds": f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0]),
+        "requests a workload": ", ".join(requests),
+        "split": found.split,
+        "statistic": found.statistic,
+        "reference": ", ".join(found.reference),
+    }
 
 
 def _fixed(track: str, given: Mapping[str, object]) -> list[Cell]:
@@ -178,28 +208,6 @@ def _chosen(given: Mapping[str, Any]) -> list[Cell]:
         requests=given["requests"],
         split=given["split"] or "test",
     )
-
-
-def _save(out: Path, results: pd.DataFrame) -> DystaError | None:
-    """Write the numbers, before anything is made of them; why that failed, if it did."""
-    from dysta_gym.files import replacing
-
-    try:
-        with replacing(out / "results.csv") as scratch:
-            results.to_csv(scratch, index=False, errors="backslashreplace")
-    except DystaError as error:
-        return error
-    return None
-
-
-def _write(out: Path, results: pd.DataFrame, page: str) -> None:
-    """Write the results, and last of all what they look like."""
-    from dysta_gym import figures
-    from dysta_gym.files import replacing
-
-    with replacing(out / "results.md") as scratch:
-        scratch.write_text(page, encoding="utf-8", errors="backslashreplace")
-    figures.draw(lambda: figures.trade_off(results), out / "trade-off.png")
 
 
 def _number_or_name(text: str) -> float | str:

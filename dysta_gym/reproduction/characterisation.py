@@ -16,9 +16,10 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from dysta_gym.accelerators import SANGER_TILE
-from dysta_gym.figures import COLOURS, plain, subplots
+from dysta_gym.figures import plain, subplots
 from dysta_gym.reproduction.context import Context, Findings, Item, Kind, Result
 from dysta_gym.reproduction.formats import escaped, percent
+from dysta_gym.styles import COLOURS
 from dysta_gym.traces import Trace
 
 QUANTILES = {"min": 0, "p5": 5, "p25": 25, "median": 50, "p75": 75, "p95": 95, "max": 100}

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
 from dysta_gym.comparison import CELL
-from dysta_gym.figures import COLOURS, condition_title, subplots
+from dysta_gym.figures import condition_title, subplots
 from dysta_gym.machine.machine import Machine
 from dysta_gym.metrics import measure
 from dysta_gym.policies import find
@@ -25,6 +25,7 @@ from dysta_gym.reproduction.context import METRICS, Context, Deployment, Finding
 from dysta_gym.reproduction.formats import fixed, points, signed, signed_points
 from dysta_gym.reproduction.scheduling import DYSTA, PAPER_SLO
 from dysta_gym.statistics import summarise
+from dysta_gym.styles import COLOURS
 from dysta_gym.workloads import Scenario, Workload, arrival_rate, generate, mean_isolated_s
 
 CORRECT, DEPARTED = "correct", "departed"

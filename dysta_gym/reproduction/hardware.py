@@ -13,12 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dysta_gym.figures import (
-    COLOURS,
     QUANTITIES,
     axis_label,
     condition_title,
     empty,
-    rule_styles,
     scale_axis,
 )
 from dysta_gym.reproduction.context import (
@@ -34,6 +32,7 @@ from dysta_gym.reproduction.context import (
 from dysta_gym.reproduction.formats import pair
 from dysta_gym.reproduction.scheduling import DYSTA, PAPER_SLO
 from dysta_gym.statistics import summarise
+from dysta_gym.styles import COLOURS, rule_styles
 from dysta_gym.traces import reference_split
 
 FORMATS: Mapping[str, tuple[int, int]] = {

@@ -13,10 +13,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from dysta_gym.figures import COLOURS, legend, plain, subplots
+from dysta_gym.figures import legend, plain, subplots
 from dysta_gym.reproduction.characterisation import draw_spread, network_measures, spread
 from dysta_gym.reproduction.context import Context, Findings, Item, Result
 from dysta_gym.reproduction.formats import escaped, fixed, percent
+from dysta_gym.styles import COLOURS
 
 PATTERN_MEASURES = {
     "valid_macs": "valid MACs\nover {base}",

@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from dysta_gym.figures import COLOURS, plain, subplots
+from dysta_gym.figures import plain, subplots
 from dysta_gym.predictors import PREDICTORS, predict, prediction_error, remaining_sums
 from dysta_gym.reproduction.context import Context, Findings, Item, Result
 from dysta_gym.reproduction.formats import escaped, significant
+from dysta_gym.styles import COLOURS
 from dysta_gym.traces import Trace
 
 PAPER_PREDICTORS = ("average", "last_n", "last")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from dysta_gym.figures import COLOURS, QUANTITIES, axis_label, scale_axis, subplots
+from dysta_gym.figures import QUANTITIES, axis_label, scale_axis, subplots
 from dysta_gym.reproduction.context import (
     METRICS,
     Context,
@@ -28,6 +28,7 @@ from dysta_gym.reproduction.context import (
 from dysta_gym.reproduction.formats import pair, time
 from dysta_gym.reproduction.scheduling import PAPER_SLO
 from dysta_gym.statistics import summarise
+from dysta_gym.styles import COLOURS
 from dysta_gym.traces import reference_split
 
 PUBLISHED_BETA = 0.01

@@ -17,7 +17,6 @@ from dysta_gym.figures import (
     axis_label,
     condition_title,
     marked_note,
-    rule_styles,
     scale_axis,
     subplots,
 )
@@ -33,6 +32,7 @@ from dysta_gym.reproduction.scheduling import (
 )
 from dysta_gym.reproduction.worth_section import section
 from dysta_gym.statistics import ALPHA, summarise
+from dysta_gym.styles import rule_styles
 
 REFERENCES = ("static", "pattern", "clairvoyant")
 """Levels beside which the options are shown."""
