@@ -16,9 +16,16 @@ from typing import Annotated, Any, NamedTuple
 import pydantic
 from pydantic import AfterValidator, BaseModel, Field, PlainSerializer
 
-from dysta_gym.charging import TABLE, Accelerator, Charge, charge_of, listed_names
+from dysta_gym.charging import (
+    Accelerator,
+    Charge,
+    charge_of,
+    is_model,
+    listed_names,
+    measured_on,
+)
 from dysta_gym.configs import NotNegative, Positive, Strict, content_of, plain, told
-from dysta_gym.errors import DystaError
+from dysta_gym.errors import DystaError, shown
 from dysta_gym.operations import Layers, read_layers
 from dysta_gym.traces import (
     WHOLE,
@@ -62,12 +69,16 @@ class DecisionCost(Strict):
 
 def _accelerator(given: Any) -> Any:
     """An accelerator as it is given, if there is one and its parameters are allowed."""
-    if isinstance(given, str) and given not in TABLE.own and given not in TABLE.names():
-        raise ValueError(f"choose one of: {listed_names()}")
-    if not isinstance(given, str | Mapping | Accelerator):
+    if not isinstance(given, str | Mapping | Accelerator) or given == "":
         raise ValueError("it must be a name, or a mapping, like {model: sanger}")
-    charge_of(given)
+    if not _of_no_model(given):
+        charge_of(given)
     return dict(given) if isinstance(given, Mapping) else given
+
+
+def _of_no_model(given: Any) -> bool:
+    """Whether it is the name of an accelerator that nothing charges for, here or in a package."""
+    return isinstance(given, str) and not is_model(given)
 
 
 def _written(given: Any) -> Any:
@@ -87,7 +98,8 @@ class Scenario(Strict):
             ``ideal``, one that a package plugs in), a `dysta_gym.Accelerator`, or a mapping with
             ``model`` and its parameters, ``bandwidth`` among them (`dysta_gym.charging`). Traces
             that were measured for the model as published keep the latencies in their files; all
-            others are charged from their counts.
+            others are charged from their counts. Any other name is that of an accelerator without
+            a model, which all of the traces have to be measured on.
         traces: Weight of each trace: requests ask for it in this proportion.
         trace_dir: Folder of the trace files (npz, or CSVs of the artifact), relative to the
             scenario file; None for the traces in the package.
@@ -190,6 +202,8 @@ class Scenario(Strict):
     @property
     def charge(self) -> Charge:
         """The accelerator's model with its parameters."""
+        if _of_no_model(self.accelerator):
+            return measured_on(self.accelerator)
         return charge_of(self.accelerator)
 
     def trace_files(self) -> tuple[TraceFile, ...]:
@@ -252,8 +266,7 @@ def _charged(charge: Charge, file: TraceFile) -> Trace:
                 f"give the accelerator as a name, {accelerator!r}"
             )
         return read_artifact_trace(path, accelerator)
-    whole = path is not None and path.stem != name
-    trace = shipped_trace(name) if path is None else (whole_trace if whole else load_trace)(path)
+    trace = _measured(file)
     if trace.accelerator == accelerator and charge.as_published:
         return trace
     try:
@@ -264,6 +277,14 @@ def _charged(charge: Charge, file: TraceFile) -> Trace:
             f"{accelerator!r} ({error})"
         ) from None
     return replace(trace, latency_s=latency_s, accelerator=accelerator)
+
+
+def _measured(file: TraceFile) -> Trace:
+    """The trace in a file, with the latencies that it has there."""
+    name, path, _ = file
+    if path is None:
+        return shipped_trace(name)
+    return whole_trace(path) if path.stem != name else load_trace(path)
 
 
 def _layers(name: str, path: Path | None) -> Layers:
@@ -303,7 +324,27 @@ def _checked(content: Mapping[str, Any], where: str, folder: Path | None) -> Sce
     if folder is not None:
         arrivals = scenario.arrivals.beside(folder)
         scenario = scenario.model_copy(update={"arrivals": arrivals})
+    if _of_no_model(scenario.accelerator):
+        _check_measured(scenario, where)
     return scenario
+
+
+def _check_measured(scenario: Scenario, where: str) -> None:
+    """Raise a `DystaError` if an accelerator without a model is not what all traces are of."""
+    for file in scenario.trace_files():
+        fault = ""
+        if file.path is not None and file.path.suffix == ".csv":
+            fault = f"trace {file.name!r} is a CSV of the artifact"
+        else:
+            found = _measured(file).accelerator
+            if found != scenario.accelerator:
+                fault = f"trace {file.name!r} was measured on {found!r}"
+        if fault:
+            raise DystaError(
+                f"{where}: accelerator: {shown(scenario.accelerator)} is no model that charges "
+                f"layers, and {fault}; choose one of: {listed_names()}, or give traces that were "
+                "all measured on it"
+            )
 
 
 def _first_fault(error: pydantic.ValidationError) -> str:
