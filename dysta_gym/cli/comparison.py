@@ -84,6 +84,10 @@ def compare(
         str,
         typer.Option(metavar="NAME", help="Average: mean, or iqm for the interquartile mean."),
     ] = "mean",
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Read models in files that others may have written."),
+    ] = False,
     bounds: Annotated[
         bool, typer.Option(help="Say what could be reached at all, beside what was.")
     ] = True,
@@ -96,6 +100,7 @@ def compare(
 ) -> None:
     """Compare policies on the same workloads: a table, its numbers and a picture."""
     from dysta_gym import comparison
+    from dysta_gym.agent_files import agent_of
     from dysta_gym.cli.results import caption, condition_tables, fitted, overall_table
     from dysta_gym.files import check_folder
     from dysta_gym.policies import expand
@@ -110,7 +115,13 @@ def compare(
             raise DystaError(
                 f"reference: {name!r} is not run; choose one of: {', '.join(policies)}"
             )
-    to = list(dict.fromkeys(reference or comparison.references(policies)))
+    agents = {name: found for name in policies if (found := agent_of(name, trust=trust))}
+    if agents and jobs is not None:
+        terminal.note(f"jobs: {', '.join(agents)}: what an agent plays is played side by side")
+    for note in (note for agent in agents.values() for note in agent.notes):
+        terminal.note(note)
+    called = {name: agents[name].spec if name in agents else name for name in policies}
+    to = list(dict.fromkeys(called[name] for name in reference or comparison.references(policies)))
     given = {
         "scenario": scenario, "load": load, "rate": rate, "slo": slo, "seeds": seeds,
         "first_seed": first_seed, "requests": requests, "split": split,
@@ -120,7 +131,11 @@ def compare(
     results = terminal.with_progress(
         "workloads",
         lambda progress: comparison.run(
-            cells, policies, jobs=jobs, bounds=bounds, progress=progress
+            cells,
+            [agents.get(name, name) for name in policies],
+            jobs=jobs,
+            bounds=bounds,
+            progress=progress,
         ),
     )
     fault = _save(out, results) if out is not None else None

@@ -317,5 +317,6 @@ print("torch" in sys.modules)
     rows, message, torch_loaded = done.stdout.splitlines()
     assert (rows, torch_loaded) == ("5", "False")
     assert (
-        "stable_baselines3.common is missing" in message and "pip install 'dysta-gym[agents]'" in message
+        "stable_baselines3.common is missing" in message
+        and "pip install 'dysta-gym[agents]'" in message
     )
