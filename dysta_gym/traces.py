@@ -32,6 +32,7 @@ from dysta_gym.configs import plain
 from dysta_gym.errors import DystaError, one_of, shown
 from dysta_gym.files import open_regular, replacing, visible
 from dysta_gym.operations import Layers, Steps, read_layers, whole_layers
+from dysta_gym.plugins import OpenFiles
 from dysta_gym.sealing import Sealed, sealed
 
 if TYPE_CHECKING:
@@ -521,6 +522,13 @@ def shipped_traces() -> dict[str, Path]:
     """Name and file of every trace file in the package, sorted by name."""
     folder = Path(str(resources.files("dysta_gym"))) / "data" / "traces"
     return {path.stem: path for path in sorted(folder.glob("*.npz"))}
+
+
+ENTRY_POINTS = "dysta_gym.traces"
+"""Entry-point group for trace files of other packages: ``name = "module:PATH"``."""
+
+TRACES = OpenFiles("trace", ENTRY_POINTS, shipped_traces)
+"""The trace files by name, those of this package and those of others."""
 
 
 @cache

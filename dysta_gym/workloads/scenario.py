@@ -27,7 +27,9 @@ from dysta_gym.charging import (
 from dysta_gym.configs import NotNegative, Positive, Strict, content_of, plain, told
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.operations import Layers, read_layers
+from dysta_gym.plugins import OpenFiles
 from dysta_gym.traces import (
+    TRACES,
     WHOLE,
     Trace,
     TraceStore,
@@ -213,7 +215,7 @@ class Scenario(Strict):
             DystaError: If a trace is absent.
         """
         if self.trace_dir is None:
-            return tuple(TraceFile(name, None, ()) for name in self.traces)
+            return tuple(map(_named, self.traces))
         return tuple(_file(Path(self.trace_dir), name) for name in self.traces)
 
 
@@ -231,17 +233,35 @@ class TraceFile(NamedTuple):
     stamp: tuple[int, ...]
 
 
+def _named(name: str) -> TraceFile:
+    """A trace of this package, or of another one."""
+    for each in (name, name.removesuffix(WHOLE)):
+        path = TRACES.elsewhere(each)
+        if path is not None:
+            file = _stamped(name, path.absolute())
+            if file is None:
+                raise DystaError(f"traces: {name!r} is {str(path)!r}, which does not exist")
+            return file
+    return TraceFile(name, None, ())
+
+
+def _stamped(name: str, path: Path) -> TraceFile | None:
+    """A trace in this file, if there is one."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return TraceFile(name, path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+
+
 def _file(folder: Path, name: str) -> TraceFile:
     for path in (
         *(folder.absolute() / f"{name}{suffix}" for suffix in (".npz", ".csv")),
         *([folder.absolute() / f"{name.removesuffix(WHOLE)}.npz"] * name.endswith(WHOLE)),
     ):
-        try:
-            found = path.stat()
-        except (OSError, ValueError):
-            continue
-        stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-        return TraceFile(name, path, stamp)
+        file = _stamped(name, path)
+        if file is not None:
+            return file
     raise DystaError(
         f"traces: there is neither {str(folder / f'{name}.npz')!r} nor a CSV of that name"
     )
@@ -302,15 +322,26 @@ def shipped_scenarios() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
+ENTRY_POINTS = "dysta_gym.scenarios"
+"""Entry-point group for scenario files of other packages: ``name = "module:PATH"``."""
+
+SCENARIOS = OpenFiles("scenario", ENTRY_POINTS, shipped_scenarios)
+"""The scenario files by name, those of this package and those of others."""
+
+
 def load_scenario(source: str | Path | Mapping[str, Any] | Scenario) -> Scenario:
-    """A scenario by name, from a YAML file, or from a mapping of its fields.
+    """A scenario by name, of this package or another one, from a YAML file, or from a mapping.
 
     Raises:
         DystaError: If there is none of that name, or a field is missing, unknown or not allowed.
     """
     if isinstance(source, Scenario):
         return source
-    return _checked(*content_of(source, "scenario", shipped_scenarios()))
+    content, where, folder = content_of(source, "scenario", SCENARIOS)
+    scenario = _checked(content, where, folder)
+    if isinstance(source, str) and source != scenario.name and source in SCENARIOS:
+        raise DystaError(f"{where}: name is {scenario.name!r}; it must be {source!r}, as the file")
+    return scenario
 
 
 def _checked(content: Mapping[str, Any], where: str, folder: Path | None) -> Scenario:
@@ -331,20 +362,25 @@ def _checked(content: Mapping[str, Any], where: str, folder: Path | None) -> Sce
 
 def _check_measured(scenario: Scenario, where: str) -> None:
     """Raise a `DystaError` if an accelerator without a model is not what all traces are of."""
-    for file in scenario.trace_files():
-        fault = ""
-        if file.path is not None and file.path.suffix == ".csv":
-            fault = f"trace {file.name!r} is a CSV of the artifact"
-        else:
-            found = _measured(file).accelerator
-            if found != scenario.accelerator:
-                fault = f"trace {file.name!r} was measured on {found!r}"
+    try:
+        faults = [_fault(file, scenario.accelerator) for file in scenario.trace_files()]
+    except DystaError as error:
+        raise DystaError(f"{where}: {error}") from None
+    for fault in faults:
         if fault:
             raise DystaError(
                 f"{where}: accelerator: {shown(scenario.accelerator)} is no model that charges "
                 f"layers, and {fault}; choose one of: {listed_names()}, or give traces that were "
                 "all measured on it"
             )
+
+
+def _fault(file: TraceFile, accelerator: str) -> str:
+    """What a trace is of, if not of this accelerator."""
+    if file.path is not None and file.path.suffix == ".csv":
+        return f"trace {file.name!r} is a CSV of the artifact"
+    found = _measured(file).accelerator
+    return "" if found == accelerator else f"trace {file.name!r} was measured on {found!r}"
 
 
 def _first_fault(error: pydantic.ValidationError) -> str:
