@@ -100,8 +100,11 @@ def _opened(path: Path, trust: bool, called: str) -> IO[bytes]:
             f"{called} {error.strerror}, and runs code when it is read; give --trust (in "
             "Python, trust=True) if you know whose it is"
         ) from None
-    except OSError as error:
-        raise DystaError(f"{called} cannot be read ({error.strerror})") from None
+    except DystaError:
+        raise
+    except (OSError, ValueError) as error:  # of a path that can be none, too
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DystaError(f"{called} cannot be read ({reason})") from None
 
 
 def _loaded(file: IO[bytes]) -> Any:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dysta_gym.agent_files import Agent, agent_of
 from dysta_gym.cores import threads, workers
-from dysta_gym.errors import DystaError
+from dysta_gym.errors import DystaError, shown
 from dysta_gym.hindsight import BOUNDS, bounds_of
 from dysta_gym.information import estimates
 from dysta_gym.machine.machine import Machine
@@ -335,8 +335,13 @@ def run(
 
 def _named(given: str | Policy | Agent, trust: bool) -> tuple[str, Policy | Agent]:
     """What a policy is called, and the policy."""
-    if not isinstance(given, str):
+    if isinstance(given, Policy | Agent):
         return given.spec, given
+    if not isinstance(given, str):
+        raise DystaError(
+            f"policy: {shown(given)} is not allowed; it must be a name, a file or a "
+            "dysta_gym.Policy; a model in memory is for dysta_gym.agents.evaluate"
+        )
     agent = agent_of(given, trust=trust)
     return (given, find(given)) if agent is None else (agent.spec, agent)
 

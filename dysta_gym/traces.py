@@ -119,6 +119,12 @@ class Trace(Sealed):
         ):
             if array.shape != expected:
                 raise DystaError(f"{where}: {label} has shape {array.shape}, expected {expected}")
+        numbers, count = np.unique(self.sample_ids, return_counts=True)
+        if (count > 1).any():
+            raise DystaError(
+                f"{where}: sample_ids has {numbers[np.argmax(count)]} more than once; "
+                "each input needs its own"
+            )
         self._require(
             (self.latency_s >= 0) & (self.latency_s <= LONGEST_LAYER_S),
             "latency_s",

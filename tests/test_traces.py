@@ -99,6 +99,7 @@ def test_npz_with_a_damaged_byte_is_read_or_refused(tmp_path):
         ({"meta": {"accelerator": "\ud800"}}, ["meta", "surrogates"]),
         ({"sample_ids": np.arange(4)}, ["sample_ids", "(4,)", "(3,)"]),
         ({"sample_ids": np.array([0, 1, 2.5])}, ["sample_ids", "2.5", "whole"]),
+        ({"sample_ids": np.array([4, 1, 4])}, ["sample_ids", "4", "more than once"]),
         ({"sparsity": np.array([[{}] * 2] * 3)}, ["rebuild"]),  # an object array: a pickle
         ({"sparsity": np.zeros((3, 3))}, ["sparsity", "(3, 3)", "(3, 2)"]),
         ({"sparsity": ARRAYS["sparsity"] + 0.8},

@@ -117,7 +117,9 @@ def compare(
             )
     agents = {name: found for name in policies if (found := agent_of(name, trust=trust))}
     if agents and jobs is not None:
-        terminal.note(f"jobs: {', '.join(agents)}: what an agent plays is played side by side")
+        terminal.note(
+            f"jobs: {jobs} holds for rules; {', '.join(agents)} plays its workloads side by side"
+        )
     for note in (note for agent in agents.values() for note in agent.notes):
         terminal.note(note)
     called = {name: agents[name].spec if name in agents else name for name in policies}

@@ -150,6 +150,10 @@ def test_what_is_refused(folder, refused):
         compare(policies=["model.zip", "model.zip@sized"], **WORKLOADS)
     with refused("'absent.zip'", "cannot be read", "No such file"):
         judge("absent.zip")
+    with refused("null", "cannot be read"):
+        judge("null\0.zip")
+    with refused("policy", "MaskablePPO", "dysta_gym.agents.evaluate"):
+        judge(small())
     for use in (find, lambda spec: entered(spec, ["paper"])):
         with refused("'model.zip'", "no scoring rule", "compare"):
             use("model.zip")
