@@ -42,4 +42,4 @@ __all__ = [
     "train",
 ]
 
-__getattr__, __dir__ = lazily(globals(), _HOME)
+__getattr__, __dir__ = lazily(globals(), _HOME, "agents")

@@ -92,28 +92,17 @@ def evaluate(
         raise DystaError(f"batch: {batch!r} is not allowed; it must be a whole number above 0")
     cells = cells_of(scenarios, **workloads)
     told = {"level": level, "slots": slots, "features": features, "decisions": decisions}
-    seen = _shown(agent, {each: value for each, value in told.items() if value is not None})
+    seen = settings(agent, {each: value for each, value in told.items() if value is not None})
     parts: list[Rows] = []
-    for _, group in groupby(cells, lambda cell: cell.scenario.name):
-        for together in _chunks(list(group), batch):
-            envs: Any = gym.make_vec(
-                "SparseMultiDNN-v0",
-                num_envs=len(together),
-                vectorization_mode="vector_entry_point",
-                autoreset_mode="SameStep",
-                threads=1,  # the others are for whoever chooses the actions
-                scenario=together[0].scenario,
-                split=cells[0].split,
-                copy=False,
-                **seen,
-            )
-            played: dict[int, Rows] = {}
-            for at, rows in _play(envs, _choice(agent, envs), together, bounds=bounds):
-                played[at] = rows
-                if progress:
-                    progress(len(parts) + len(played), len(cells))
-            parts += [played[at] for at in range(len(together))]
-            called = _called(name or _name(agent), settings_of(envs.single_observation_space))
+    for together in batches(cells, batch):
+        envs = environments(together, seen)
+        played: dict[int, Rows] = {}
+        for at, rows in play(envs, agent, together, bounds=bounds):
+            played[at] = rows
+            if progress:
+                progress(len(parts) + len(played), len(cells))
+        parts += [played[at] for at in range(len(together))]
+        called = _called(name or _name(agent), settings_of(envs.single_observation_space))
     return table(cells, [called], parts)
 
 
@@ -123,7 +112,7 @@ def _called(name: str, settings: Mapping[str, Any]) -> str:
     return name if name.endswith(level) else name + level
 
 
-def _shown(agent: Any, told: dict[str, Any]) -> dict[str, Any]:
+def settings(agent: Any, told: dict[str, Any]) -> dict[str, Any]:
     """What an agent is shown: arguments of the environment.
 
     Args:
@@ -172,6 +161,27 @@ def _trained_with(agent: Any) -> dict[str, Any]:
     return common([known, since]) if since else known
 
 
+def batches(cells: Sequence[Cell], most: int = 256) -> Iterator[Sequence[Cell]]:
+    """Workloads that are played together: at most so many, of one scenario."""
+    for _, group in groupby(cells, lambda cell: cell.scenario.name):
+        yield from _chunks(list(group), most)
+
+
+def environments(cells: Sequence[Cell], seen: Mapping[str, Any]) -> Any:
+    """An environment for each of these workloads, which shows what an agent is to see."""
+    return gym.make_vec(
+        "SparseMultiDNN-v0",
+        num_envs=len(cells),
+        vectorization_mode="vector_entry_point",
+        autoreset_mode="SameStep",
+        threads=1,  # the others are for whoever chooses the actions
+        scenario=cells[0].scenario,
+        split=cells[0].split,
+        copy=False,
+        **seen,
+    )
+
+
 def _chunks(cells: Sequence[Cell], most: int) -> list[Sequence[Cell]]:
     """As few runs of at most so many cells as there can be, of about the same length."""
     count = -(-len(cells) // most)
@@ -179,10 +189,15 @@ def _chunks(cells: Sequence[Cell], most: int) -> list[Sequence[Cell]]:
     return [cells[start:end] for start, end in pairwise(ends)]
 
 
-def _play(
-    envs: Any, choose: Choice, cells: Sequence[Cell], *, bounds: bool
+def play(
+    envs: Any, agent: Any, cells: Sequence[Cell], *, bounds: bool
 ) -> Iterator[tuple[int, Rows]]:
-    """Play the workload of each cell once; its index and its row, as each ends."""
+    """Play the workload of each cell once; its index and its row, as each ends.
+
+    Raises:
+        DystaError: If the agent is none, or one for other environments.
+    """
+    choose = _choice(agent, envs)
     workloads = [cell.workload() for cell in cells]
     observations, infos = envs.reset(options={"workloads": workloads})
     running = np.ones(len(cells), np.bool_)

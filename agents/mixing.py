@@ -10,12 +10,15 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 from dysta_gym.agents.spaces import common, settings_of
 from dysta_gym.agents.vec_env import SparseMultiDNNVecEnv, options_of_each
 from dysta_gym.errors import DystaError
+from dysta_gym.extras import extra
+
+with extra("agents", "MixedVecEnv"):
+    from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+    from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
 Floats = NDArray[np.float64]
 

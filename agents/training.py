@@ -11,6 +11,7 @@ from dysta_gym.agents.checkpoints import Checkpoint
 from dysta_gym.agents.recipes import Recipe, load_recipe
 from dysta_gym.agents.runs import Interrupted, Report, Run
 from dysta_gym.errors import DystaError
+from dysta_gym.extras import extra
 
 _METHODS = {
     "evolution": ("dysta_gym.agents.evolution", "evolve"),
@@ -89,17 +90,11 @@ def _method(name: str) -> Callable[[Run], None]:
     """The function that trains by a method.
 
     Raises:
-        DystaError: If a package that it needs is missing.
+        MissingExtra: If a package that it needs is missing.
     """
     module, function = _METHODS[name]
-    try:
+    with extra("agents", "train"):
         for needed in ("tensorboard", "stable_baselines3.common.logger"):
             import_module(needed)
         trainer: Callable[[Run], None] = getattr(import_module(module), function)
-    except ModuleNotFoundError as error:
-        if str(error.name).startswith("dysta_gym"):
-            raise
-        raise DystaError(
-            f"train: {error.name} is missing; pip install 'dysta-gym[agents]'"
-        ) from None
     return trainer

@@ -12,17 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dysta_gym.errors import DystaError, one_of
+from dysta_gym.extras import extra
 
-try:
+with extra("agents", "SparseMultiDNNVecEnv"):
     from stable_baselines3.common.monitor import Monitor
     from stable_baselines3.common.vec_env import VecEnv
     from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
-except ModuleNotFoundError as error:
-    if str(error.name).partition(".")[0] != "stable_baselines3":
-        raise
-    raise DystaError(
-        "SparseMultiDNNVecEnv: stable-baselines3 is missing; pip install 'dysta-gym[agents]'"
-    ) from None
 
 _SHARED = (
     "scenario", "store", "level", "slots", "features", "penalty", "split", "decisions",

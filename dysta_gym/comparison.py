@@ -19,13 +19,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dysta_gym.agent_files import Agent, agent_of
 from dysta_gym.cores import threads, workers
-from dysta_gym.errors import DystaError
+from dysta_gym.errors import DystaError, shown
 from dysta_gym.hindsight import BOUNDS, bounds_of
 from dysta_gym.information import estimates
 from dysta_gym.machine.machine import Machine, Schedule
 from dysta_gym.metrics import METRICS, measured, names, occurring
-from dysta_gym.policies import Policy, find
+from dysta_gym.policies import Policy, agent_reader, find, split
 from dysta_gym.signatures import takes
 from dysta_gym.traces import reference_split
 from dysta_gym.workloads import (
@@ -127,9 +128,18 @@ class Cell:
         stop: Event,
         *,
         bounds: bool = True,
+        played: Sequence[Rows] = (),
         watch: Watch | None = None,
     ) -> Rows:
-        """Run every policy, unless ``stop`` is set meanwhile, for then nobody waits for it."""
+        """Run every policy, unless ``stop`` is set meanwhile, for then nobody waits for it.
+
+        Args:
+            policies: The policies by name.
+            stop: Set when nobody waits any more.
+            bounds: Whether to add the bounds.
+            played: What agents reached, whose rows come after the policies'.
+            watch: Shown every schedule of a policy.
+        """
         workload = self.workload()
         priorities = np.unique(workload.priority)
         rows = []
@@ -140,10 +150,22 @@ class Cell:
             rows.append(measured(schedule, priorities))
             if watch:
                 watch(self, name, schedule)
-        labels = names(priorities, workload.store.models)
-        there = occurring(rows[0])  # which depends on the workload alone
-        found = Rows(tuple(labels[at] for at in there), np.array(rows)[:, there])
+        parts = [*played]
+        if rows:
+            labels = names(priorities, workload.store.models)
+            there = occurring(rows[0])  # which depends on the workload alone
+            parts.insert(0, Rows(tuple(labels[at] for at in there), np.array(rows)[:, there]))
+        found = _stacked(parts)
         return found.with_bounds(workload, stop) if bounds else found
+
+
+def _stacked(parts: Sequence[Rows]) -> Rows:
+    """Rows of one workload, of which all have the same metrics."""
+    labels = parts[0].labels
+    places = [[part.labels.index(label) for label in labels] for part in parts]
+    return Rows(
+        labels, np.vstack([each.values[:, at] for each, at in zip(parts, places, strict=True)])
+    )
 
 
 FIRST, LAST = ["policy", "antt", "violation_rate"], ["rate", "slo", "seed", "scenario", "load"]
@@ -248,10 +270,11 @@ def cells_of(
 @takes(cells_of)
 def compare(
     scenarios: Sequence[str | Path | Mapping[str, Any] | Scenario] = DEFAULT_SCENARIOS,
-    policies: Sequence[str | Policy] = DEFAULT_POLICIES,
+    policies: Sequence[str | Policy | Agent] = DEFAULT_POLICIES,
     *,
     jobs: int | None = None,
     bounds: bool = True,
+    trust: bool = False,
     progress: Callable[[int, int], None] | None = None,
     **workloads: Any,
 ) -> pd.DataFrame:
@@ -259,9 +282,13 @@ def compare(
 
     Args:
         scenarios: Names, YAML files, mappings or `Scenario` objects.
-        policies: Policies by name, or `Policy` objects, which are called by their ``spec``.
+        policies: Policies by name, or `Policy` objects, which are called by their ``spec``. A name
+            may be that of a file with a trained model (``model.zip``), which is judged under what
+            it was trained at, and called by its file and level; see `dysta_gym.agents.evaluate`.
         jobs: Workloads run at a time, None for one a core. The result does not depend on it.
+            Models play theirs side by side, before all others, whatever it says.
         bounds: Whether to say, beside the metrics, what could be reached at all.
+        trust: Read files of models whoever may have written them, for reading one runs code in it.
         progress: Called with workloads done and workloads in all, after each.
         **workloads: ``loads``, ``rates``, ``slos``, ``seeds``, ``requests`` and ``split``: which
             workloads, see `cells_of`.
@@ -276,15 +303,16 @@ def compare(
         DystaError: If an argument is not usable.
     """
     cells = cells_of(scenarios, **workloads)
-    return run(cells, policies, jobs=jobs, bounds=bounds, progress=progress)
+    return run(cells, policies, jobs=jobs, bounds=bounds, trust=trust, progress=progress)
 
 
 def run(
     cells: Sequence[Cell],
-    policies: Sequence[str | Policy],
+    policies: Sequence[str | Policy | Agent],
     *,
     jobs: int | None = None,
     bounds: bool = True,
+    trust: bool = False,
     progress: Callable[[int, int], None] | None = None,
     watch: Watch | None = None,
 ) -> pd.DataFrame:
@@ -295,31 +323,64 @@ def run(
         policies: As of `compare`.
         jobs: As of `compare`.
         bounds: As of `compare`.
+        trust: As of `compare`.
         progress: As of `compare`.
         watch: Called with each cell, the name of each policy and its schedule, from several threads
-            at once and in no order, for what the metrics do not tell.
+            at once and in no order, for what the metrics do not tell; an `Agent` has none.
 
     Raises:
         DystaError: If an argument is not usable.
     """
     _lists(policies=policies)
-    named = [(p.spec, p) if isinstance(p, Policy) else (p, find(p)) for p in policies]
+    named = [_named(each, trust) for each in policies]
     _some("policy", named)
     _unique("policy", [name for name, _ in named])
     at_a_time = workers(jobs)
     by_name = dict(named)
+    rules = {name: each for name, each in named if isinstance(each, Policy)}
+    agents = {name: each for name, each in named if not isinstance(each, Policy)}
+    # Where the row of each is, among those of a workload.
+    order = [[*rules, *agents].index(name) for name in by_name]
     used = dict.fromkeys((cell.scenario.store(), reference_split(cell.split)) for cell in cells)
-    for (store, split), policy in product(used, by_name.values()):
+    for (store, reference), policy in product(used, rules.values()):
         # Made once, before the workers share it.
         policy.compiled()
-        estimates(store, policy.level, split)
+        estimates(store, policy.level, reference)
+    done, total = 0, len(cells) * (1 + len(agents))
+
+    def report() -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total)
+
+    played: list[list[Rows]] = [[] for _ in cells]
+    for agent in agents.values():
+        for at, rows in agent.play(cells):
+            played[at].append(rows)
+            report()
     parts: list[Rows] = []
     with threads(at_a_time) as (each, stop):
-        for part in each(lambda cell: cell.rows(by_name, stop, bounds=bounds, watch=watch), cells):
-            parts.append(part)
-            if progress:
-                progress(len(parts), len(cells))
+        for part in each(
+            lambda at: cells[at].rows(rules, stop, bounds=bounds, played=played[at], watch=watch),
+            range(len(cells)),
+        ):
+            parts.append(Rows(part.labels, part.values[order]))
+            report()
     return table(cells, list(by_name), parts)
+
+
+def _named(given: str | Policy | Agent, trust: bool) -> tuple[str, Policy | Agent]:
+    """What a policy is called, and the policy."""
+    if isinstance(given, Policy | Agent):
+        return given.spec, given
+    if not isinstance(given, str):
+        raise DystaError(
+            f"policy: {shown(given)} is not allowed; it must be a name, a file or a "
+            "dysta_gym.Policy; a model in memory is for dysta_gym.agents.evaluate"
+        )
+    agent = agent_of(given, trust=trust)
+    return (given, find(given)) if agent is None else (agent.spec, agent)
 
 
 def references(policies: Sequence[str]) -> list[str]:
@@ -328,7 +389,8 @@ def references(policies: Sequence[str]) -> list[str]:
     Dysta in all its forms (`DYSTA_FORMS`) that are among them, or else the first.
     """
     forms = {find(name).spec for name in DYSTA_FORMS}
-    return [name for name in policies if find(name).spec in forms] or list(policies[:1])
+    rules = [name for name in policies if not agent_reader(split(name)[0])]
+    return [name for name in rules if find(name).spec in forms] or list(policies[:1])
 
 
 def _lists(**arguments: object) -> None:

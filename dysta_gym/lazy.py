@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Any
+
+from dysta_gym.extras import extra as needing
 
 
 def lazily(
-    namespace: dict[str, Any], home: Mapping[str, str]
+    namespace: dict[str, Any], home: Mapping[str, str], extra: str = ""
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` of a package.
 
     Args:
         namespace: The package's globals, with ``__all__``.
         home: Module of the package that each name comes from.
+        extra: The extra that installs what some of the modules import.
     """
     package = namespace["__name__"]
 
     def load(name: str) -> Any:
         if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        namespace[name] = getattr(importlib.import_module(f"{package}.{home[name]}"), name)
+        with needing(extra, name) if extra else nullcontext():
+            module = importlib.import_module(f"{package}.{home[name]}")
+        namespace[name] = getattr(module, name)
         return namespace[name]
 
     return load, lambda: sorted({*namespace, *namespace["__all__"]})

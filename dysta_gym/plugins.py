@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from os import PathLike
+from pathlib import Path
 from types import FunctionType
 from typing import Any, Generic, TypeVar
 
@@ -96,9 +98,7 @@ class OpenTable(Generic[Row]):
         """
         if not self._told:
             self._told = True
-            for name in self.own.keys() & entries(self.group).keys():
-                theirs = described(entries(self.group)[name])
-                warn(f"{self.group}: {theirs} is not used; this package has its own")
+            _tell_unused(self.group, self.own)
         return tuple(dict.fromkeys([*self.own, *entries(self.group)]))
 
     def find(self, wanted: object) -> Row:
@@ -130,6 +130,78 @@ class OpenTable(Generic[Row]):
                 "the two names must be the same"
             )
         return row
+
+
+class OpenFiles(Mapping[str, Path]):
+    """Files by name: those of this package, and those that other packages plug in.
+
+    An entry point is the path of a file that is called by its name: ``net = "package:NET"`` with
+    ``NET = Path(__file__).with_name("net.npz")``.
+
+    Args:
+        field: What a file is asked for as, for messages.
+        group: Entry-point group of the others.
+        own: Gives those of this package.
+    """
+
+    def __init__(self, field: str, group: str, own: Callable[[], Mapping[str, Path]]) -> None:
+        self.field, self.group, self.own = field, group, own
+        self._told = False
+        self._elsewhere: dict[str, Path | None] = {}
+
+    def plugged(self) -> list[str]:
+        """Names of those that other packages plug in.
+
+        Of one that this package has, too, a line on standard error says that ours is used.
+        """
+        own = self.own()
+        if not self._told:
+            self._told = True
+            _tell_unused(self.group, own)
+        return [name for name in entries(self.group) if name not in own]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self.own(), *self.plugged()])
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.own() or name in entries(self.group)
+
+    def elsewhere(self, name: str) -> Path | None:
+        """The file of this name in another package; None if there is none, or ours is used."""
+        if name not in entries(self.group):  # which is quick: workloads ask again and again
+            return None
+        if name not in self._elsewhere:
+            self._elsewhere[name] = None if name in self.own() else self[name]
+        return self._elsewhere[name]
+
+    def __getitem__(self, name: str) -> Path:
+        own = self.own()
+        if name in own:
+            return own[name]
+        entry = entries(self.group)[name]
+        given = load(entry)
+        if not isinstance(given, str | PathLike):
+            raise DystaError(
+                f"{self.field}: {described(entry)} gives a {type(given).__name__}; it must be the "
+                "path of a file"
+            )
+        path = Path(given)
+        if path.stem != name:
+            raise DystaError(
+                f"{self.field}: {described(entry)} gives the file {str(path)!r}; it must be called "
+                f"{name}{path.suffix}"
+            )
+        return path
+
+
+def _tell_unused(group: str, own: Collection[str]) -> None:
+    """Say of what other packages give that ours of that name is used."""
+    for name, entry in entries(group).items():
+        if name in own:
+            warn(f"{group}: {described(entry)} is not used; this package has its own")
 
 
 def check_formula(where: str, formula: object, arguments: tuple[str, ...]) -> None:

@@ -38,6 +38,9 @@ _LEAST, _GREATEST = 1e-15, 1e15
 FILE_ENTRY_POINTS = "dysta_gym.policy_files"
 """Entry-point group for policies in files: ``suffix = "module:function"``, without the dot."""
 
+AGENT_ENTRY_POINTS = "dysta_gym.agent_files"
+"""Entry-point group for files of what is no policy, see `dysta_gym.agent_files`."""
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -220,9 +223,16 @@ _WITHIN = re.compile(r":[^\W\d]\w*(?=[@:]|$)")
 """What may follow the name of a Python file: which of its policies is meant."""
 
 
+def agent_reader(name: str) -> EntryPoint | None:
+    """What reads this file, if it is one of an agent."""
+    reader = _reader(name)
+    ours = reader is not None and reader.group == AGENT_ENTRY_POINTS
+    return reader if ours and (_is_file(name) or name not in entries(ENTRY_POINTS)) else None
+
+
 def _reader(name: str) -> EntryPoint | None:
     """What reads files with this suffix, in capital letters or not."""
-    readers = entries(FILE_ENTRY_POINTS)
+    readers = {**entries(AGENT_ENTRY_POINTS), **entries(FILE_ENTRY_POINTS)}
     suffix = PurePath(name).suffix.removeprefix(".")
     suffix = suffix.partition(":")[0] if suffix.lower().startswith("py:") else suffix
     return readers.get(suffix) or readers.get(suffix.lower())
@@ -284,6 +294,11 @@ def _named(name: str) -> Policy:
     """The policy in this file, or of this name."""
     registered = entries(ENTRY_POINTS)
     reader, entry = _reader(name), registered.get(name)
+    if agent_reader(name):
+        raise DystaError(
+            f"policy {name!r}: an agent in a file is no scoring rule; only dysta_gym.compare and "
+            "the command compare can run it"
+        )
     if reader is not None and (entry is None or _is_file(name)):
         policy, origin = load(reader)(name), reader
     elif entry is not None:

@@ -4,15 +4,16 @@ A `Trace` is one network with one pattern of pruned weights, measured on one acc
 inputs. A `TraceStore` holds the traces that a workload draws its requests from, flattened so that
 the compiled event loop reads them as plain arrays.
 
-Traces come from three places: the npz files shipped with the package (`shipped_traces`), npz files
-of one's own (`load_trace`), and the CSV files of the Sparse-DySta artifact
-(`read_artifact_traces`).
+Traces come from the npz files shipped with the package (`shipped_traces`), from npz files of one's
+own (`Trace.save`, `load_trace`), from other packages (`TRACES`), and from the CSV files of the
+Sparse-DySta artifact (`read_artifact_traces`).
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,10 +27,12 @@ from numpy.typing import NDArray
 
 from dysta_gym.accelerators import sanger_layer_latency_s
 from dysta_gym.archives import ARRAY_LIMIT, TEXT_LIMIT, read_arrays
-from dysta_gym.charging import TABLE, charge_of
+from dysta_gym.charging import charge_of
+from dysta_gym.configs import plain
 from dysta_gym.errors import DystaError, one_of, shown
-from dysta_gym.files import open_regular, visible
+from dysta_gym.files import open_regular, replacing, visible
 from dysta_gym.operations import Layers, Steps, read_layers, whole_layers
+from dysta_gym.plugins import OpenFiles
 from dysta_gym.sealing import Sealed, sealed
 
 if TYPE_CHECKING:
@@ -66,8 +69,9 @@ class Trace(Sealed):
         name: Unique name, by which scenarios refer to the trace.
         model: The network, shared by its patterns; deadlines and static averages are per model.
         pattern: How its weights were pruned (``dense``, ``unstructured20``, ...).
-        accelerator: The model that charged the latencies: ``sanger``, ``eyerissv2`` or another one
-            (`dysta_gym.charging`).
+        accelerator: What the latencies are of: the model that charged them, ``sanger``,
+            ``eyerissv2`` or another one (`dysta_gym.charging`), or any other name, of an
+            accelerator that they were measured on.
         latency_s: Latency of each layer in seconds, shape ``(inputs, layers)``.
         sparsity: What the monitor sees of each layer as it runs, in [0, 1], same shape.
         train: Which inputs belong to the ``train`` half, shape ``(inputs,)``; the rest is ``test``.
@@ -94,6 +98,8 @@ class Trace(Sealed):
 
     def __post_init__(self) -> None:
         where = f"trace {self.name!r}"
+        for label in _IDENTITY:
+            _check_text(f"{where}: {label}", getattr(self, label))
         for label, kind in (
             ("latency_s", np.float64),
             ("sparsity", np.float64),
@@ -117,6 +123,12 @@ class Trace(Sealed):
         ):
             if array.shape != expected:
                 raise DystaError(f"{where}: {label} has shape {array.shape}, expected {expected}")
+        numbers, count = np.unique(self.sample_ids, return_counts=True)
+        if (count > 1).any():
+            raise DystaError(
+                f"{where}: sample_ids has {numbers[np.argmax(count)]} more than once; "
+                "each input needs its own"
+            )
         self._require(
             (self.latency_s >= 0) & (self.latency_s <= LONGEST_LAYER_S),
             "latency_s",
@@ -169,6 +181,60 @@ class Trace(Sealed):
                 "a trace needs two or more inputs to be split, use 'all'"
             )
         return np.flatnonzero(chosen)
+
+    def save(self, path: str | Path) -> None:
+        """Write an npz file that `load_trace` reads, and scenarios by their ``trace_dir``.
+
+        A scenario finds the trace ``net`` in the file ``net.npz``. What the latencies were counted
+        from is no part of a trace, so a file that is written here holds for one accelerator.
+
+        Args:
+            path: The file, which ends with ``.npz``.
+
+        Raises:
+            DystaError: If the path ends with something else, the provenance is not what JSON can
+                hold, an array is larger than `load_trace` reads, or the file cannot be written.
+        """
+        where = f"trace {self.name!r}"
+        if Path(path).suffix != ".npz":
+            raise DystaError(f"{where}: path is {str(path)!r}; it must end with .npz")
+        identity = {key: getattr(self, key) for key in _IDENTITY}
+        try:
+            meta = json.dumps({**plain(self.provenance), "format": FORMAT, **identity})
+        except (TypeError, ValueError, RecursionError) as error:
+            raise DystaError(
+                f"{where}: provenance is not what JSON can hold ({error}); "
+                "give texts, numbers, lists and mappings"
+            ) from None
+        arrays = {
+            "meta": np.array(meta),
+            "latency_s": self.latency_s,
+            "sparsity": self.sparsity,
+            "train": self.train,
+            "layer_name": np.array([str(name) for name in self.layer_names]),
+        }
+        if not np.array_equal(self.sample_ids, np.arange(len(self.sample_ids))):
+            arrays["sample_ids"] = self.sample_ids
+        if self.length is not None:
+            arrays["length"] = self.length
+        if self.condition:
+            arrays["condition"] = np.array([str(each) for each in self.condition])
+        for name, array in arrays.items():
+            if array.nbytes > _ARRAYS[name]:
+                raise DystaError(
+                    f"{where}: {name} takes {array.nbytes} bytes in a file; it may take "
+                    f"{_ARRAYS[name]}"
+                )
+        with replacing(path) as scratch:
+            np.savez_compressed(scratch, **arrays)  # type: ignore[arg-type]
+
+
+def _check_text(what: str, value: object) -> None:
+    """Raise a `DystaError` if this is no text, an empty one, or one that has no encoding."""
+    if not isinstance(value, str) or not value:
+        raise DystaError(f"{what} is {shown(value)}; it must be a text")
+    if re.search("[\ud800-\udfff]", value):
+        raise DystaError(f"{what} is {value!a}, which holds half of a character")
 
 
 def _copied(values: Any, kind: Any, what: str) -> NDArray[Any]:
@@ -345,7 +411,7 @@ def reference_split(split: str) -> str:
 
 
 def load_trace(path: str | Path) -> Trace:
-    """Read a trace written by the profiler.
+    """Read a trace that a profiler or `Trace.save` wrote.
 
     Raises:
         DystaError: If the file is missing, truncated, of another version or inconsistent.
@@ -356,7 +422,7 @@ def load_trace(path: str | Path) -> Trace:
     try:
         meta = json.loads(str(content["meta"]))
         version = meta["format"]
-        identity = {key: meta[key] for key in ("name", "model", "pattern", "accelerator")}
+        identity = {key: meta[key] for key in _IDENTITY}
         for key, value in identity.items():
             if not isinstance(value, str):
                 raise TypeError(f"{key} is {shown(value)}, no text")
@@ -369,10 +435,6 @@ def load_trace(path: str | Path) -> Trace:
         raise DystaError(
             f"{where}: format is {shown(version)}; this version reads {FORMAT}, rebuild it"
         )
-
-    accelerator = identity["accelerator"]
-    if accelerator not in TABLE.own and accelerator not in TABLE.names():
-        raise one_of(f"{where}: accelerator", accelerator, TABLE.names())
 
     def array(name: str) -> NDArray[Any]:
         if name not in content:
@@ -387,12 +449,13 @@ def load_trace(path: str | Path) -> Trace:
 
     try:
         latency_s = array("latency_s")
+        numbered = np.arange(len(latency_s) if latency_s.ndim else 0, dtype=np.int64)
         return Trace(
             **identity,
             latency_s=latency_s,
             sparsity=array("sparsity"),
             train=array("train"),
-            sample_ids=np.arange(len(latency_s) if latency_s.ndim else 0, dtype=np.int64),
+            sample_ids=content.get("sample_ids", numbered),
             layer_names=texts("layer_name"),
             length=content.get("length"),
             condition=texts("condition") if "condition" in content else (),
@@ -404,8 +467,11 @@ def load_trace(path: str | Path) -> Trace:
         raise DystaError(f"{where} is damaged ({error}); rebuild it") from None
 
 
+_IDENTITY = ("name", "model", "pattern", "accelerator")
+"""What a file's meta says of a trace besides its provenance."""
+
 _ARRAYS: Mapping[str, int] = {
-    **dict.fromkeys(("latency_s", "sparsity", "train", "length"), ARRAY_LIMIT),
+    **dict.fromkeys(("latency_s", "sparsity", "train", "length", "sample_ids"), ARRAY_LIMIT),
     **dict.fromkeys(("meta", "layer_name", "condition"), TEXT_LIMIT),
 }
 """The arrays that are read, and the bytes that they may take."""
@@ -466,6 +532,13 @@ def shipped_traces() -> dict[str, Path]:
     """Name and file of every trace file in the package, sorted by name."""
     folder = Path(str(resources.files("dysta_gym"))) / "data" / "traces"
     return {path.stem: path for path in sorted(folder.glob("*.npz"))}
+
+
+ENTRY_POINTS = "dysta_gym.traces"
+"""Entry-point group for trace files of other packages: ``name = "module:PATH"``."""
+
+TRACES = OpenFiles("trace", ENTRY_POINTS, shipped_traces)
+"""The trace files by name, those of this package and those of others."""
 
 
 @cache

@@ -22,6 +22,7 @@ import pandas as pd
 import pydantic
 from pydantic import Field
 
+from dysta_gym.agent_files import Agent
 from dysta_gym.comparison import Cell, Condition, run
 from dysta_gym.configs import Positive, Strict, content_of, told
 from dysta_gym.errors import DystaError, one_of
@@ -184,10 +185,11 @@ def _content(store: TraceStore) -> bytes:
 
 def compare_on(
     tracks: Sequence[str | Path | Mapping[str, Any] | Track],
-    policies: Sequence[str | Policy],
+    policies: Sequence[str | Policy | Agent],
     *,
     jobs: int | None = None,
     bounds: bool = True,
+    trust: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> pd.DataFrame:
     """Run every policy on the workloads of tracks, as `dysta_gym.compare` does on its own.
@@ -197,6 +199,7 @@ def compare_on(
         policies: As of `dysta_gym.compare`.
         jobs: As of `dysta_gym.compare`.
         bounds: As of `dysta_gym.compare`.
+        trust: As of `dysta_gym.compare`.
         progress: As of `dysta_gym.compare`.
 
     Returns:
@@ -214,7 +217,7 @@ def compare_on(
             if progress:
                 progress(before + now, total)
 
-        part = run(own, policies, jobs=jobs, bounds=bounds, progress=report)
+        part = run(own, policies, jobs=jobs, bounds=bounds, trust=trust, progress=report)
         part.insert(0, "track", name)
         parts.append(part)
         done += len(own)

@@ -21,6 +21,7 @@ import dysta_gym
 from dysta_gym import shipped_scenarios, shipped_traces
 from dysta_gym.agents.recipes import shipped_recipes
 from dysta_gym.reproduction import FIGURES
+from dysta_gym.tracks import shipped_tracks
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = {
@@ -250,6 +251,7 @@ def test_wheel_holds_the_package_and_its_data(wheel):
         *(f"dysta_gym/report/templates/report.{kind}" for kind in ("html.j2", "css", "js")),
         *(f"dysta_gym/data/traces/{path.name}" for path in shipped_traces().values()),
         *(f"dysta_gym/data/scenarios/{path.name}" for path in shipped_scenarios().values()),
+        *(f"dysta_gym/data/tracks/{path.name}" for path in shipped_tracks().values()),
         *(f"dysta_gym/agents/recipes/{path.name}" for path in shipped_recipes().values()),
         *(f"dysta_gym/agents/checkpoints/{name}.npz" for name in ("evolved", "ppo", "dqn")),
     }

@@ -7,7 +7,11 @@ import sys
 import sysconfig
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from dysta_gym import Trace, shipped_scenarios, shipped_traces
+from dysta_gym.traces import trace_names
 
 MODULE = """
 import typer
@@ -199,6 +203,70 @@ for wrong, words in (
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+SCENARIO = "name: {}\naccelerator: {}\ntraces: {{{}: 1}}\nload: 0.5\nrequests: 20\n"
+
+
+def test_scenarios_and_traces_plug_in(tmp_path, shell):
+    for name in ("net", "nowhere", "mpnet"):  # of an accelerator that there is no model of
+        Trace(
+            name=name, model=name, pattern="dense", accelerator="a chip",
+            latency_s=np.array([[0.1, 0.2], [0.3, 0.1]]), sparsity=np.full((2, 2), 0.5),
+            train=np.array([True, False]), sample_ids=np.arange(2), layer_names=("a", "b"),
+        ).save(tmp_path / f"{name}.npz")  # fmt: skip
+    (tmp_path / "whole.npz").write_bytes(shipped_traces()["minilm"].read_bytes())
+    for name, accelerator, trace in (
+        ("mix", "a chip", "net"),
+        ("all", "sanger", "whole_whole"),
+        ("odd", "a chip", "minilm"),
+        ("lost", "a chip", "gone"),
+        ("multi-cnn", "sanger", "minilm"),
+    ):
+        (tmp_path / f"{name}.yaml").write_text(SCENARIO.format(name, accelerator, trace))
+    (tmp_path / "named.yaml").write_text(SCENARIO.format("otherwise", "sanger", "minilm"))
+    names = ["mix", "all", "odd", "lost", "named", "multi-cnn"]
+    (tmp_path / "filed.py").write_text(
+        "from pathlib import Path\n"
+        "HERE = Path(__file__).parent\n"
+        "NET, MPNET, WHOLE = HERE / 'net.npz', HERE / 'mpnet.npz', str(HERE / 'whole.npz')\n"
+        "GONE, NUMBER = HERE / 'gone.npz', 5\n"
+        + "".join(f"{name.replace('-', '')} = HERE / '{name}.yaml'\n" for name in names)
+    )
+    traces = {"net": "NET", "mpnet": "MPNET", "whole": "WHOLE", "gone": "GONE", "number": "NUMBER",
+              "other": "NET", "absent": "NOTHING"}  # fmt: skip
+    scenarios = {name: f"filed:{name.replace('-', '')}" for name in names}
+    install(
+        tmp_path,
+        "filed",
+        {
+            "dysta_gym.traces": {name: f"filed:{value}" for name, value in traces.items()},
+            "dysta_gym.scenarios": {**scenarios, "nobody": "no_such_module:NAME"},
+        },
+    )
+    output, errors = shell("traces", "--json")
+    listed = {each["name"]: each for each in json.loads(output)}
+    assert [*listed][:-2] == list(trace_names()) and [*listed][-2:] == ["net", "whole"]
+    assert listed["net"]["accelerator"] == "a chip"
+    for line, words in zip(
+        sorted(errors),
+        [("'absent'", "NOTHING"), ("'mpnet'", "not used"), ("gone.npz", "does not exist"),
+         ("'number'", "int", "path"), ("'other'", "net.npz", "called other.npz")],
+        strict=True,
+    ):  # fmt: skip
+        assert "warning" in line and all(word in line for word in words), line
+    output, errors = shell("scenarios", "--json")
+    assert [each["name"] for each in json.loads(output)] == [*shipped_scenarios(), "mix", "all"]
+    found = [word for line in errors for word in ("multi-cnn", "odd", "lost", "named", "nobody")
+             if f"'{word}'" in line or f"{word}.yaml" in line]  # fmt: skip
+    assert sorted(found) == ["lost", "multi-cnn", "named", "nobody", "odd"] and len(errors) == 5
+    output, errors = shell("compare", "--scenario", "mix", "--scenario", "all", "--seeds", "1",
+                           "--policy", "fcfs")  # fmt: skip
+    assert "mix: load 0.5" in output and "all: load 0.5" in output and not errors
+    _, errors = shell("compare", "--scenario", "odd", status=2)
+    assert len(errors) == 1 and "'minilm' was measured on 'sanger'" in errors[0]
+    _, errors = shell("compare", "--scenario", "nobody", status=2)
+    assert len(errors) == 1 and "package 'filed'" in errors[0]
 
 
 def test_accelerators_plug_in(tmp_path):

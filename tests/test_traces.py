@@ -7,13 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dysta_gym import (
-    DystaError,
-    TraceStore,
-    load_trace,
-    shipped_trace,
-    shipped_traces,
-)
+from dysta_gym import DystaError, Trace, TraceStore, load_trace, shipped_trace, shipped_traces
 from dysta_gym.accelerators import eyerissv2_layer_latency_s, sanger_layer_latency_s
 from dysta_gym.traces import HELD_OUT, SPLITS, read_artifact_trace, read_artifact_traces
 
@@ -100,7 +94,12 @@ def test_npz_with_a_damaged_byte_is_read_or_refused(tmp_path):
         ({"meta": np.array("{")}, ["meta"]),
         ({"meta": np.array("[1]")}, ["meta"]),
         ({"meta": np.array('{"format": 1, "name": "x", "model": "x"}')}, ["meta", "pattern"]),
-        ({"meta": {"accelerator": "tpu"}}, ["accelerator", "'tpu'", "sanger", "eyerissv2"]),
+        ({"meta": {"accelerator": ""}}, ["accelerator", "''", "text"]),
+        ({"meta": {"accelerator": 5}}, ["accelerator", "5", "text"]),
+        ({"meta": {"accelerator": "\ud800"}}, ["meta", "surrogates"]),
+        ({"sample_ids": np.arange(4)}, ["sample_ids", "(4,)", "(3,)"]),
+        ({"sample_ids": np.array([0, 1, 2.5])}, ["sample_ids", "2.5", "whole"]),
+        ({"sample_ids": np.array([4, 1, 4])}, ["sample_ids", "4", "more than once"]),
         ({"sparsity": np.array([[{}] * 2] * 3)}, ["rebuild"]),  # an object array: a pickle
         ({"sparsity": np.zeros((3, 3))}, ["sparsity", "(3, 3)", "(3, 2)"]),
         ({"sparsity": ARRAYS["sparsity"] + 0.8},
@@ -142,6 +141,90 @@ def test_files_that_are_no_npz(tmp_path, refused):
         np.save(file, np.ones(3))  # one bare array
     with refused("array.npz", "not an npz"):
         load_trace(tmp_path / "array.npz")
+
+
+# --- latencies of one's own ----------------------------------------------------------------------
+
+OWN = {
+    "name": "net",
+    "model": "net",
+    "pattern": "dense",
+    "accelerator": "my chip, revision 2",
+    "latency_s": ARRAYS["latency_s"],
+    "sparsity": ARRAYS["sparsity"],
+    "train": ARRAYS["train"],
+    "sample_ids": np.array([7, 3, 5]),
+    "layer_names": ("conv", "fc"),
+}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"length": ARRAYS["length"], "condition": ("day", "night", "day")},
+        {"sample_ids": np.arange(3), "provenance": {"board": np.float64(2.5), "runs": (1, 2)}},
+        {"layer_names": ("", "Schicht \u2460"), "provenance": {"format": 99, "name": "other"}},
+    ],
+    ids=str,
+)
+def test_a_trace_that_is_saved_is_the_one_that_is_loaded(tmp_path, more):
+    trace = Trace(**OWN | more)
+    trace.save(tmp_path / "net.npz")
+    found = load_trace(tmp_path / "net.npz")
+    for name in ("latency_s", "sparsity", "train", "sample_ids", "length"):
+        one, other = getattr(found, name), getattr(trace, name)
+        if other is None:
+            assert one is None
+        else:
+            assert one.dtype == other.dtype
+            np.testing.assert_array_equal(one, other)
+    for name in ("name", "model", "pattern", "accelerator", "layer_names", "condition"):
+        assert getattr(found, name) == getattr(trace, name)
+    told = {"format": 1, **{key: OWN[key] for key in ("name", "model", "pattern", "accelerator")}}
+    given = {"board": 2.5, "runs": [1, 2]} if "board" in trace.provenance else {}
+    assert found.provenance == given | told
+    found.save(tmp_path / "again.npz")
+    assert load_trace(tmp_path / "again.npz").provenance == found.provenance
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.npz", "net.npz"]
+
+
+def test_a_shipped_trace_keeps_its_latencies(tmp_path):
+    trace = shipped_trace("mpnet")
+    trace.save(tmp_path / "mpnet.npz")
+    found = load_trace(tmp_path / "mpnet.npz")
+    np.testing.assert_array_equal(found.latency_s, trace.latency_s)
+    assert found.provenance == trace.provenance and found.condition == trace.condition
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "words"),
+    [
+        ("net", {}, ["'net'", "path", "end with .npz"]),
+        ("net.csv", {}, ["path", "net.csv", "end with .npz"]),
+        ("net.npz", {"provenance": {"board": {1, 2}}}, ["provenance", "JSON", "set"]),
+        ("net.npz", {"provenance": {(1, 2): 3}}, ["provenance", "JSON", "tuple"]),
+        ("file/net.npz", {}, ["net.npz", "cannot be written"]),
+    ],
+)
+def test_what_cannot_be_saved(tmp_path, refused, path, changes, words):
+    (tmp_path / "file").touch()
+    with refused(*words):
+        Trace(**OWN | changes).save(tmp_path / path)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"accelerator": ""}, ["'net'", "accelerator", "''", "text"]),
+        ({"accelerator": None}, ["'net'", "accelerator", "None", "text"]),
+        ({"model": "half \ud800"}, ["'net'", "model", "half of a character"]),
+    ],
+)
+def test_names_that_no_file_could_hold(refused, changes, words):
+    with refused(*words):
+        Trace(**OWN | changes)
 
 
 # --- CSV files of the artifact -------------------------------------------------------------------

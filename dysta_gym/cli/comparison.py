@@ -85,6 +85,10 @@ def compare(
         str,
         typer.Option(metavar="NAME", help="Average: mean, or iqm for the interquartile mean."),
     ] = "mean",
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Read models in files that others may have written."),
+    ] = False,
     bounds: Annotated[
         bool, typer.Option(help="Say what could be reached at all, beside what was.")
     ] = True,
@@ -116,6 +120,7 @@ def compare(
 ) -> None:
     """Compare policies on the same workloads: a table, its numbers and a picture."""
     from dysta_gym import comparison
+    from dysta_gym.agent_files import agent_of
     from dysta_gym.cli.outputs import Found, Outputs, deliver
     from dysta_gym.policies import expand
     from dysta_gym.statistics import share_cut
@@ -127,7 +132,15 @@ def compare(
             raise DystaError(
                 f"reference: {name!r} is not run; choose one of: {', '.join(policies)}"
             )
-    to = list(dict.fromkeys(reference or comparison.references(policies)))
+    agents = {name: agent for name in policies if (agent := agent_of(name, trust=trust))}
+    if agents and jobs is not None:
+        terminal.note(
+            f"jobs: {jobs} holds for rules; {', '.join(agents)} plays its workloads side by side"
+        )
+    for note in (note for each in agents.values() for note in each.notes):
+        terminal.note(note)
+    called = {name: agents[name].spec if name in agents else name for name in policies}
+    to = list(dict.fromkeys(called[name] for name in reference or comparison.references(policies)))
     given = {
         "scenario": scenario, "load": load, "rate": rate, "slo": slo, "seeds": seeds,
         "first_seed": first_seed, "requests": requests, "split": split,
@@ -142,7 +155,8 @@ def compare(
     results = terminal.with_progress(
         "workloads",
         lambda progress: comparison.run(
-            cells, policies, jobs=jobs, bounds=bounds, progress=progress,
+            cells, [agents.get(name, name) for name in policies],
+            jobs=jobs, bounds=bounds, progress=progress,
             watch=spreads.watch if spreads else None,
         ),
     )  # fmt: skip

@@ -11,12 +11,12 @@ from dysta_gym.errors import DystaError
 
 
 def traces(as_json: AsJson = False) -> None:
-    """List the traces in the package."""
-    from dysta_gym.traces import shipped_trace, trace_names
+    """List the traces in the package, and in others that plug in."""
+    from dysta_gym.traces import TRACES, load_trace, shipped_trace, trace_names
 
     listed = []
-    for name in trace_names():
-        trace = shipped_trace(name)
+    found = [(name, shipped_trace(name)) for name in trace_names()]
+    for name, trace in (*found, *_found(TRACES.plugged(), lambda name: load_trace(TRACES[name]))):
         isolated = trace.isolated_s
         listed.append(
             {
@@ -132,26 +132,25 @@ def policies(as_json: AsJson = False) -> None:
 
 
 def scenarios(as_json: AsJson = False) -> None:
-    """List the scenarios in the package."""
-    from dysta_gym.workloads import (
-        arrival_rate,
-        load_scenario,
-        mean_isolated_s,
-        shipped_scenarios,
-    )
+    """List the scenarios in the package, and in others that plug in."""
+    from dysta_gym.workloads import arrival_rate, load_scenario, mean_isolated_s
+    from dysta_gym.workloads.scenario import SCENARIOS
 
-    listed = []
-    for name in shipped_scenarios():
+    def offer(name: str) -> dict[str, Any]:
         scenario = load_scenario(name)
-        rate = arrival_rate(scenario)
-        listed.append(
-            {
-                **scenario.model_dump(mode="json"),
-                "models": list(scenario.store().models),
-                "offered_load": rate * mean_isolated_s(scenario),
-                "offered_rate": rate,
-            }
-        )
+        try:
+            rate, isolated_s = arrival_rate(scenario), mean_isolated_s(scenario)
+        except DystaError as error:
+            raise DystaError(f"scenario {name!r}: {error}") from None
+        return {
+            **scenario.model_dump(mode="json"),
+            "models": list(scenario.store().models),
+            "offered_load": rate * isolated_s,
+            "offered_rate": rate,
+        }
+
+    listed = [offer(name) for name in SCENARIOS.own()]
+    listed += [each for _, each in _found(SCENARIOS.plugged(), offer)]
     show_listing(
         "Scenarios",
         listed,

@@ -42,6 +42,11 @@ def say(line: str) -> None:
     console().print(printable(line))
 
 
+def note(line: str) -> None:
+    """Say a line on standard error."""
+    console(stderr=True).print(f"dysta-gym: {printable(line)}", soft_wrap=True)
+
+
 def show(table: Table) -> None:
     """Print a table."""
     console().print(table.for_terminal())

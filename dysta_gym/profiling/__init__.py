@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dysta_gym.errors import DystaError, one_of
+from dysta_gym.extras import extra
 
 # Trace family -> the module whose `build(name, *, cache, out, inputs, progress, force)` measures it
 # and returns the trace files that it wrote or found.
@@ -63,18 +64,9 @@ def rebuild(
         raise DystaError(f"inputs is {inputs}; expected 2 or more, half of them for training")
     written: list[Path] = []
     for name in chosen:
-        try:
+        with extra("profile", f"measuring {name}"):
             module = importlib.import_module(NETWORKS[name])
             written += module.build(
                 name, cache=cache, out=out, inputs=inputs, progress=progress, force=force
             )
-        except ImportError as error:
-            # Libraries report what they miss as a plain ImportError, without a module's name.
-            missing = error.name or str(error).strip().split("\n")[0]
-            if missing.split(".")[0] == "dysta_gym":
-                raise
-            raise DystaError(
-                f"measuring {name} needs a library that is missing ({missing}): "
-                'pip install "dysta-gym[profile]"'
-            ) from error
     return written

@@ -50,6 +50,7 @@ from dysta_gym.accelerators import (
     sanger_padded_length,
 )
 from dysta_gym.errors import DystaError
+from dysta_gym.extras import extra
 from dysta_gym.operations import NetworkShapes
 from dysta_gym.profiling import texts
 from dysta_gym.profiling.shapes import shapes_of_model
@@ -266,7 +267,8 @@ def profile_attention(
         DystaError: If the network returns no attention probabilities, if an input or an output is
             longer than allowed, or if a list has another number of entries than there are inputs.
     """
-    import torch
+    with extra("profile", "profile_attention"):
+        import torch
     from rich.progress import track
 
     inputs = list(inputs)

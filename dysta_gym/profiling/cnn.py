@@ -43,6 +43,7 @@ from dysta_gym.accelerators import (
     eyerissv2_layer_latency_s,
 )
 from dysta_gym.errors import DystaError
+from dysta_gym.extras import extra
 from dysta_gym.profiling.sources import Package, fetch
 from dysta_gym.profiling.writing import Partial, digest, label_inputs, split_by_group, write_trace
 
@@ -150,7 +151,8 @@ def profile_cnn(
     runs, if its layers differ from input to input, if a layer is of a kind that cannot be counted,
     or if a list has another number of entries than there are inputs.
     """
-    import torch
+    with extra("profile", "profile_cnn"):
+        import torch
     from rich.progress import track
 
     if isinstance(model, Path | str):

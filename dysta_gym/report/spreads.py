@@ -47,6 +47,8 @@ class Spreads:
         Those of `SHARES` are called `quantile`, averages ``antt_model_M`` and ``antt_priority_P``.
         """
         keys = [*CELL, "policy", "seed"]
+        if not self._rows:  # only agents were run, of which there are no schedules
+            return pd.DataFrame(columns=[*CELL, "policy", *map(quantile, SHARES)])
         ordered = sorted(self._rows.items(), key=lambda item: item[0][-1])  # type: ignore[arg-type,return-value]
         frame = pd.DataFrame([{**dict(zip(keys, key, strict=True)), **row} for key, row in ordered])
         return (

@@ -16,11 +16,20 @@ from typing import Annotated, Any, NamedTuple
 import pydantic
 from pydantic import AfterValidator, BaseModel, Field, PlainSerializer
 
-from dysta_gym.charging import TABLE, Accelerator, Charge, charge_of, listed_names
+from dysta_gym.charging import (
+    Accelerator,
+    Charge,
+    charge_of,
+    is_model,
+    listed_names,
+    measured_on,
+)
 from dysta_gym.configs import NotNegative, Positive, Strict, content_of, plain, told
-from dysta_gym.errors import DystaError
+from dysta_gym.errors import DystaError, shown
 from dysta_gym.operations import Layers, read_layers
+from dysta_gym.plugins import OpenFiles
 from dysta_gym.traces import (
+    TRACES,
     WHOLE,
     Trace,
     TraceStore,
@@ -62,12 +71,16 @@ class DecisionCost(Strict):
 
 def _accelerator(given: Any) -> Any:
     """An accelerator as it is given, if there is one and its parameters are allowed."""
-    if isinstance(given, str) and given not in TABLE.own and given not in TABLE.names():
-        raise ValueError(f"choose one of: {listed_names()}")
-    if not isinstance(given, str | Mapping | Accelerator):
+    if not isinstance(given, str | Mapping | Accelerator) or given == "":
         raise ValueError("it must be a name, or a mapping, like {model: sanger}")
-    charge_of(given)
+    if not _of_no_model(given):
+        charge_of(given)
     return dict(given) if isinstance(given, Mapping) else given
+
+
+def _of_no_model(given: Any) -> bool:
+    """Whether it is the name of an accelerator that nothing charges for, here or in a package."""
+    return isinstance(given, str) and not is_model(given)
 
 
 def _written(given: Any) -> Any:
@@ -87,7 +100,8 @@ class Scenario(Strict):
             ``ideal``, one that a package plugs in), a `dysta_gym.Accelerator`, or a mapping with
             ``model`` and its parameters, ``bandwidth`` among them (`dysta_gym.charging`). Traces
             that were measured for the model as published keep the latencies in their files; all
-            others are charged from their counts.
+            others are charged from their counts. Any other name is that of an accelerator without
+            a model, which all of the traces have to be measured on.
         traces: Weight of each trace: requests ask for it in this proportion.
         trace_dir: Folder of the trace files (npz, or CSVs of the artifact), relative to the
             scenario file; None for the traces in the package.
@@ -195,6 +209,8 @@ class Scenario(Strict):
     @property
     def charge(self) -> Charge:
         """The accelerator's model with its parameters."""
+        if _of_no_model(self.accelerator):
+            return measured_on(self.accelerator)
         return charge_of(self.accelerator)
 
     def trace_files(self) -> tuple[TraceFile, ...]:
@@ -204,7 +220,7 @@ class Scenario(Strict):
             DystaError: If a trace is absent.
         """
         if self.trace_dir is None:
-            return tuple(TraceFile(name, None, ()) for name in self.traces)
+            return tuple(map(_named, self.traces))
         return tuple(_file(Path(self.trace_dir), name) for name in self.traces)
 
 
@@ -222,17 +238,35 @@ class TraceFile(NamedTuple):
     stamp: tuple[int, ...]
 
 
+def _named(name: str) -> TraceFile:
+    """A trace of this package, or of another one."""
+    for each in (name, name.removesuffix(WHOLE)):
+        path = TRACES.elsewhere(each)
+        if path is not None:
+            file = _stamped(name, path.absolute())
+            if file is None:
+                raise DystaError(f"traces: {name!r} is {str(path)!r}, which does not exist")
+            return file
+    return TraceFile(name, None, ())
+
+
+def _stamped(name: str, path: Path) -> TraceFile | None:
+    """A trace in this file, if there is one."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return TraceFile(name, path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
+
+
 def _file(folder: Path, name: str) -> TraceFile:
     for path in (
         *(folder.absolute() / f"{name}{suffix}" for suffix in (".npz", ".csv")),
         *([folder.absolute() / f"{name.removesuffix(WHOLE)}.npz"] * name.endswith(WHOLE)),
     ):
-        try:
-            found = path.stat()
-        except (OSError, ValueError):
-            continue
-        stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-        return TraceFile(name, path, stamp)
+        file = _stamped(name, path)
+        if file is not None:
+            return file
     raise DystaError(
         f"traces: there is neither {str(folder / f'{name}.npz')!r} nor a CSV of that name"
     )
@@ -257,8 +291,7 @@ def _charged(charge: Charge, file: TraceFile) -> Trace:
                 f"give the accelerator as a name, {accelerator!r}"
             )
         return read_artifact_trace(path, accelerator)
-    whole = path is not None and path.stem != name
-    trace = shipped_trace(name) if path is None else (whole_trace if whole else load_trace)(path)
+    trace = _measured(file)
     if trace.accelerator == accelerator and charge.as_published:
         return trace
     try:
@@ -269,6 +302,14 @@ def _charged(charge: Charge, file: TraceFile) -> Trace:
             f"{accelerator!r} ({error})"
         ) from None
     return replace(trace, latency_s=latency_s, accelerator=accelerator)
+
+
+def _measured(file: TraceFile) -> Trace:
+    """The trace in a file, with the latencies that it has there."""
+    name, path, _ = file
+    if path is None:
+        return shipped_trace(name)
+    return whole_trace(path) if path.stem != name else load_trace(path)
 
 
 def _layers(name: str, path: Path | None) -> Layers:
@@ -286,15 +327,26 @@ def shipped_scenarios() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
+ENTRY_POINTS = "dysta_gym.scenarios"
+"""Entry-point group for scenario files of other packages: ``name = "module:PATH"``."""
+
+SCENARIOS = OpenFiles("scenario", ENTRY_POINTS, shipped_scenarios)
+"""The scenario files by name, those of this package and those of others."""
+
+
 def load_scenario(source: str | Path | Mapping[str, Any] | Scenario) -> Scenario:
-    """A scenario by name, from a YAML file, or from a mapping of its fields.
+    """A scenario by name, of this package or another one, from a YAML file, or from a mapping.
 
     Raises:
         DystaError: If there is none of that name, or a field is missing, unknown or not allowed.
     """
     if isinstance(source, Scenario):
         return source
-    return _checked(*content_of(source, "scenario", shipped_scenarios()))
+    content, where, folder = content_of(source, "scenario", SCENARIOS)
+    scenario = _checked(content, where, folder)
+    if isinstance(source, str) and source != scenario.name and source in SCENARIOS:
+        raise DystaError(f"{where}: name is {scenario.name!r}; it must be {source!r}, as the file")
+    return scenario
 
 
 def _checked(content: Mapping[str, Any], where: str, folder: Path | None) -> Scenario:
@@ -308,7 +360,32 @@ def _checked(content: Mapping[str, Any], where: str, folder: Path | None) -> Sce
     if folder is not None:
         arrivals = scenario.arrivals.beside(folder)
         scenario = scenario.model_copy(update={"arrivals": arrivals})
+    if _of_no_model(scenario.accelerator):
+        _check_measured(scenario, where)
     return scenario
+
+
+def _check_measured(scenario: Scenario, where: str) -> None:
+    """Raise a `DystaError` if an accelerator without a model is not what all traces are of."""
+    try:
+        faults = [_fault(file, scenario.accelerator) for file in scenario.trace_files()]
+    except DystaError as error:
+        raise DystaError(f"{where}: {error}") from None
+    for fault in faults:
+        if fault:
+            raise DystaError(
+                f"{where}: accelerator: {shown(scenario.accelerator)} is no model that charges "
+                f"layers, and {fault}; choose one of: {listed_names()}, or give traces that were "
+                "all measured on it"
+            )
+
+
+def _fault(file: TraceFile, accelerator: str) -> str:
+    """What a trace is of, if not of this accelerator."""
+    if file.path is not None and file.path.suffix == ".csv":
+        return f"trace {file.name!r} is a CSV of the artifact"
+    found = _measured(file).accelerator
+    return "" if found == accelerator else f"trace {file.name!r} was measured on {found!r}"
 
 
 def _first_fault(error: pydantic.ValidationError) -> str:

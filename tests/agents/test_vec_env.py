@@ -307,6 +307,7 @@ try:
     agents.SparseMultiDNNVecEnv
 except DystaError as error:
     print(error)
+    assert isinstance(error, ImportError) and error.name == "stable_baselines3.common"
 print("torch" in sys.modules)
 """
     done = subprocess.run(
@@ -315,4 +316,7 @@ print("torch" in sys.modules)
     )  # fmt: skip
     rows, message, torch_loaded = done.stdout.splitlines()
     assert (rows, torch_loaded) == ("5", "False")
-    assert "stable-baselines3" in message and "pip install 'dysta-gym[agents]'" in message
+    assert (
+        "stable_baselines3.common is missing" in message
+        and "pip install 'dysta-gym[agents]'" in message
+    )

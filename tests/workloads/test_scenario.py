@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dysta_gym import DystaError, generate, load_scenario, measure, shipped_scenarios
+from dysta_gym import DystaError, Trace, generate, load_scenario, measure, shipped_scenarios
 from dysta_gym.information import LEVELS
 from dysta_gym.simulation import simulate
 from dysta_gym.workloads import LOADS
@@ -126,6 +126,39 @@ def test_scenario_of_another_accelerator(scenario, refused, tmp_path):
     assert scenario(**fields).store().accelerator == "sanger"
     with refused("traces", "'n'", "'sanger'", "'eyerissv2'"):
         scenario(**fields, accelerator="eyerissv2").store()
+
+
+def test_scenario_of_an_accelerator_that_was_measured(scenario, refused, tmp_path):
+    for name, accelerator in (("one", "my chip"), ("two", "my chip"), ("other", "sanger")):
+        Trace(
+            name=name,
+            model=name,
+            pattern="dense",
+            accelerator=accelerator,
+            latency_s=np.array([[0.1, 0.2], [0.3, 0.1]]),
+            sparsity=np.full((2, 2), 0.5),
+            train=np.array([True, False]),
+            sample_ids=np.arange(2),
+            layer_names=("a", "b"),
+        ).save(tmp_path / f"{name}.npz")
+    fields = {"trace_dir": str(tmp_path), "accelerator": "my chip"}
+    mine = scenario(**fields, traces={"one": 1, "two": 1}, speed=2)
+    store = mine.varied(load=0.5).store()
+    assert (store.accelerator, store.models) == ("my chip", ("one", "two"))
+    np.testing.assert_array_equal(store.traces[0].latency_s, [[0.05, 0.1], [0.15, 0.05]])
+    assert generate(mine, 0).store is mine.store()
+    assert mine.model_dump(mode="json")["accelerator"] == "my chip"
+    words = ["accelerator", "'my chip'", "no model", "'sanger'", "'eyerissv2'"]
+    with refused(*words, "'other'", "measured on 'sanger'"):
+        scenario(**fields, traces={"one": 1, "other": 1})
+    with refused("traces", "'one'", "measured on 'my chip'", "charged for 'sanger'"):
+        scenario(trace_dir=str(tmp_path), traces={"one": 1}).store()
+    with refused(*words, "'mpnet'", "measured on 'sanger'"):
+        scenario(accelerator="my chip", traces={"mpnet": 1}, trace_dir=None)
+    with refused("accelerator.model", "'my chip'", "unknown"):
+        scenario(**fields | {"accelerator": {"model": "my chip"}}, traces={"one": 1})
+    with refused("accelerator", "''", "name"):
+        scenario(**fields | {"accelerator": ""}, traces={"one": 1})
 
 
 def test_scenario_files(tmp_path, refused):
