@@ -35,13 +35,14 @@ results: $(VENV)/run.done
 	$(BIN)/dysta-gym compare --load 0.8 --load 0.95 --load 1.05 --seeds 20 --out docs/results \
 	  --policy fcfs --policy edf --policy round_robin --policy random --policy planaria \
 	  --policy 'llf@*' --policy 'sjf@*' --policy 'sptp@*' --policy 'prema@*' --policy 'sdrm3@*' \
-	  --policy 'dysta@*' --policy 'dysta-tuned@*' --reference dysta@monitored
+	  --policy 'dysta@*' --policy 'dysta-cycles@*' --policy 'dysta-tuned@*'
 	$(BIN)/dysta-gym compare --seeds 20 --out docs/deployments \
 	  --scenario datacenter-vision --scenario datacenter-language --scenario language-bursts \
 	  --scenario mobile-assistant --scenario arvr-hands \
 	  --policy fcfs --policy edf --policy planaria --policy prema --policy sdrm3 \
 	  --policy sjf@pattern --policy sjf@monitored --policy sjf@sized \
-	  --policy dysta --policy dysta_oracle --policy dysta-tuned --policy dysta-tuned@sized
+	  --policy dysta --policy dysta_oracle --policy dysta-cycles --policy dysta-tuned \
+	  --policy gittins --policy slack-index --policy moore-hodgson --policy evolved --policy ppo
 
 ## readme: the README's table and picture
 readme: $(VENV)/run.done

@@ -145,6 +145,7 @@ def trade_off(results: pd.DataFrame, keep: Sequence[str] = (), columns: int = 3)
     if bounds:
         handles.append(Line2D([], [], color="0.4", linestyle="--", label="lower bounds"))
         handles.append(Line2D([], [], color="0.4", linestyle=":", label="in hindsight"))
+    figure.set_figheight(max(figure.get_figheight(), 0.2 * (len(handles) + 1)))
     made = legend(figure, handles, loc="outside right upper", frameon=False, fontsize=9)
     shown = {parts[name][0] for name in drawn}
     for rule, text in zip(styles, made.get_texts(), strict=False):
