@@ -226,6 +226,8 @@ def _play(batch: int, index: int, action: int) -> None:
         last.time_s[index] = outcome.time_s[index]
         last.queue_size[index] = outcome.queue_size[index]
         last.invalid[index] = outcome.invalid[index]
+        last.request[index], last.model[index] = outcome.request[index], outcome.model[index]
+        last.ran_s[index] = outcome.ran_s[index]
         reward = outcome.rewards[index]
         _renew(batch, index, _next_seed(shared, index))
         outcome.rewards[index] = reward

@@ -102,8 +102,10 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
 
     ## Info
 
-    ``time_s``, ``queue_size``, ``action_mask``, ``invalid_action``; in the last step ``metrics``,
-    as of `dysta_gym.metrics.measure`. With ``metrics="always"``, every info has them, NaN before
+    ``time_s``, ``queue_size``, ``action_mask``, ``invalid_action``; who ran in the step: ``request``
+    (an index into the workload), ``model`` (its network, an index into ``store.models``) and
+    ``ran_s`` (what its layers took, in seconds), after `reset` -1, -1 and 0; in the last step
+    ``metrics``, as of `dysta_gym.metrics.measure`. With ``metrics="always"``, every info has them, NaN before
     the end, for recorders that want the same keys in every step, such as Minari's:
     ``minari.DataCollector(gym.make("SparseMultiDNN-v0", metrics="always"), record_infos=True)``.
 
@@ -199,6 +201,9 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
                 "queue_size": self._outcome.queue_size.item(),
                 "action_mask": self._mask.copy(),
                 "invalid_action": False,
+                "request": -1,
+                "model": -1,
+                "ran_s": 0.0,
             }
             if self._pending:
                 info["metrics"] = self._pending.copy()
@@ -251,14 +256,18 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
             try:
                 at, to = self._addresses
                 try:
-                    reward, terminated, invalid, time_s, size = turn(at, to, 0, slot)
+                    told = turn(at, to, 0, slot)
                 except Exception as error:
                     raise self._fault(error) from error
+                reward, terminated, invalid, time_s, size, request, model, ran_s = told
                 info: dict[str, Any] = {
                     "time_s": time_s,
                     "queue_size": size,
                     "action_mask": self._mask.copy(),
                     "invalid_action": invalid,
+                    "request": request,
+                    "model": model,
+                    "ran_s": ran_s,
                 }
                 if terminated:
                     self._running = False

@@ -333,6 +333,9 @@ def _infos_in(outcome: Outcome) -> dict[str, NDArray[Any]]:
         "queue_size": outcome.queue_size,
         "action_mask": outcome.masks.view(np.int8),
         "invalid_action": outcome.invalid,
+        "request": outcome.request,
+        "model": outcome.model,
+        "ran_s": outcome.ran_s,
     }
 
 
