@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from dysta_gym.compiled.records import Floats
+from dysta_gym.compiled.records import Floats, Ints
 from dysta_gym.figures import empty, legend, plain
 from dysta_gym.machine.machine import Schedule
 from dysta_gym.metrics import measure
@@ -102,7 +102,7 @@ def _said(schedule: Schedule) -> str:
     )
 
 
-def _panel(axis: Axes, height: float, schedule: Schedule, lane: Floats, scale: float) -> None:
+def _panel(axis: Axes, height: float, schedule: Schedule, lane: Ints, scale: float) -> None:
     workload, runs = schedule.workload, runs_of(segments_of(schedule))
     arrival, deadline = workload.moments
     finish, missed = schedule.elapsed_s, late(schedule)
