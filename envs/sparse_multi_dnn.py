@@ -165,7 +165,7 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
         "render_fps": FPS,
     }
 
-    _stays = frozenset({"_at", "_to", "_addresses", "_observation", "_mask"})  # places in memory
+    _stays = frozenset({"_at", "_to", "_places"})  # places in memory
     _fixed = FIXED | {"metrics"}
 
     def __init__(
@@ -189,6 +189,7 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
         self._pending: dict[str, float] | None = None  # metrics until the end, if they are told
         self._running = False
         self._window = Window(FPS) if self.render_mode == "human" else None
+        self._more = self._always or self._window is not None  # to be told in every step
         self._outcome = new_outcome(1, self.settings.slots, self.settings.observed())
         self._guard()
 
@@ -210,7 +211,7 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
             self._episode, self.machine = episode, machine
             self._pending = unmeasured(workload) if self._always else None
             self._place()
-            at, to = self._addresses
+            at, to, copy_observation, copy_mask = self._places
             try:
                 start(at, to, 0)
             except Exception as error:
@@ -218,7 +219,7 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
             info = {
                 "time_s": self._outcome.time_s.item(),
                 "queue_size": self._outcome.queue_size.item(),
-                "action_mask": self._mask.copy(),
+                "action_mask": copy_mask(),
                 "invalid_action": False,
                 "request": -1,
                 "model": -1,
@@ -226,7 +227,7 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
             }
             if self._pending:
                 info["metrics"] = self._pending.copy()
-            observation = self._observation.copy()
+            observation = copy_observation()
             self._running = True
             if self._window:
                 self._window.show(self._scene())
@@ -242,10 +243,9 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
         self._episode = self.settings.here(self._episode)
         self._at = Placed(self._episode, EPISODE_TYPE)
         self._to = Placed(self._outcome, OUTCOME_TYPE)
-        self._addresses = self._at.address, self._to.address
-        # Views that every step would have to take again.
-        self._observation = self._outcome.observations[0]
-        self._mask = self._outcome.masks[0].view(np.int8)
+        # With what every step would have to look up again: copies of what it has written.
+        observation, mask = self._outcome.observations[0], self._outcome.masks[0].view(np.int8)
+        self._places = self._at.address, self._to.address, observation.copy, mask.copy
 
     def _workload(self, seed: int | None, options: Mapping[str, Any] | None) -> Workload:
         workload = checked_options(options, ["workload"]).get("workload")
@@ -275,7 +275,7 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
                     f"action: {action!r} is not allowed; it must be a slot, 0 to {self._slots - 1}"
                 )
             try:
-                at, to = self._addresses
+                at, to, copy_observation, copy_mask = self._places
                 try:
                     told = turn(at, to, 0, slot)
                 except Exception as error:
@@ -284,23 +284,28 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
                 info: dict[str, Any] = {
                     "time_s": time_s,
                     "queue_size": size,
-                    "action_mask": self._mask.copy(),
+                    "action_mask": copy_mask(),
                     "invalid_action": invalid,
                     "request": request,
                     "model": model,
                     "ran_s": ran_s,
                 }
-                if terminated:
-                    self._running = False
-                    info["metrics"] = measure(cast(Machine, self.machine).schedule())
-                elif self._pending:
-                    info["metrics"] = self._pending.copy()
-                if self._window:
-                    self._window.show(self._scene())
-                return self._observation.copy(), reward, terminated, False, info
+                if terminated or self._more:
+                    self._tell_more(terminated, info)
+                return copy_observation(), reward, terminated, False, info
             except BaseException:  # an interrupt, or what the formula of a reward raises
                 self._break_off()
                 raise
+
+    def _tell_more(self, terminated: bool, info: dict[str, Any]) -> None:
+        """What not every step of every environment tells."""
+        if terminated:
+            self._running = False
+            info["metrics"] = measure(cast(Machine, self.machine).schedule())
+        elif self._pending:
+            info["metrics"] = self._pending.copy()
+        if self._window:
+            self._window.show(self._scene())
 
     def _fault(self, error: Exception) -> DystaError:
         """What is raised where a formula fails."""

@@ -122,6 +122,7 @@ class SparseMultiDNNVectorEnv(
         self.observation_space = batch_space(self.single_observation_space, count)
         self._mode, self._limited = mode, limit > 0
         self._seeded = np.zeros(count, np.bool_)
+        self._everyone = np.ones(count, np.bool_)
         self._running = False
         self._given: dict[int, Machine] = {}
         self._batch = Batch(
@@ -268,7 +269,7 @@ class SparseMultiDNNVectorEnv(
                     self._owned(outcome.rewards),
                     self._owned(outcome.terminated),
                     self._batch.truncated.copy(),
-                    {**self._last_infos(), **self._infos(np.ones(self.num_envs, np.bool_))},
+                    self._last_infos() | self._infos(self._everyone.copy()),
                 )
             except BaseException:  # an interrupt, or what a formula raises
                 self._break_off()
@@ -325,9 +326,10 @@ class SparseMultiDNNVectorEnv(
     def _infos(self, of: Bools) -> dict[str, Any]:
         """Infos of the environments ``of`` which there are some."""
         infos: dict[str, Any] = {}
-        for key, values in _infos_in(self._batch.outcome).items():
-            infos[key] = self._owned(values)
-            infos[f"_{key}"] = of
+        copy = self.copy
+        for (key, there), values in zip(_INFOS, _infos_in(self._batch.outcome), strict=True):
+            infos[key] = values.copy() if copy else values
+            infos[there] = of
         return infos
 
     def _last_infos(self) -> dict[str, Any]:
@@ -343,10 +345,10 @@ class SparseMultiDNNVectorEnv(
             return told
         last = self._batch.last
         final: dict[str, Any] = {}
-        for key, values in _infos_in(last).items():
+        for (key, there), values in zip(_INFOS, _infos_in(last), strict=True):
             wide = ended.reshape(-1, *[1] * (values.ndim - 1))
             final[key] = np.where(wide, values, np.zeros_like(values))
-            final[f"_{key}"] = ended
+            final[there] = ended
         observations = np.full(self.num_envs, None, object)
         for index in _indices(ended):
             observations[index] = last.observations[index].copy()
@@ -371,17 +373,32 @@ class SparseMultiDNNVectorEnv(
         return metrics
 
 
-def _infos_in(outcome: Outcome) -> dict[str, NDArray[Any]]:
-    """The infos of all environments that an outcome holds."""
-    return {
-        "time_s": outcome.time_s,
-        "queue_size": outcome.queue_size,
-        "action_mask": outcome.masks.view(np.int8),
-        "invalid_action": outcome.invalid,
-        "request": outcome.request,
-        "model": outcome.model,
-        "ran_s": outcome.ran_s,
-    }
+_INFOS = tuple(
+    (key, f"_{key}")
+    for key in (
+        "time_s",
+        "queue_size",
+        "action_mask",
+        "invalid_action",
+        "request",
+        "model",
+        "ran_s",
+    )
+)
+"""Names of the infos of all environments, and of who has them."""
+
+
+def _infos_in(outcome: Outcome) -> tuple[NDArray[Any], ...]:
+    """The infos of all environments that an outcome holds, in the order of `_INFOS`."""
+    return (
+        outcome.time_s,
+        outcome.queue_size,
+        outcome.masks.view(np.int8),
+        outcome.invalid,
+        outcome.request,
+        outcome.model,
+        outcome.ran_s,
+    )
 
 
 def _indices(of: Bools) -> list[int]:

@@ -110,7 +110,7 @@ def _panel(axis: Axes, height: float, schedule: Schedule, lane: Ints, scale: flo
     strip = 0.2 / height * (count + 1)  # as high in all panels
     points = 72 * height / (count + strip + 1)  # a lane's
 
-    def lines(start: Floats, end: Floats, at: Floats, colour: str, width: float) -> None:
+    def lines(start: Floats, end: Floats, at: Ints, colour: str, width: float) -> None:
         ends = np.stack([np.stack([start, at], 1), np.stack([end, at], 1)], 1)
         axis.add_collection(
             LineCollection(list(ends), colors=colour, linewidths=width, capstyle="butt")
