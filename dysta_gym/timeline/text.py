@@ -99,8 +99,10 @@ def gantt(
         last = max(left[at], right[at] - 1)
         networks[lane[request], left[at] : last + 1] = model[request]
     for request in np.flatnonzero(missed & (lane < shown)):
-        networks[lane[request], ends[request]] = -1
-        grid[lane[request], ends[request]] = marks.late
+        row, at = lane[request], ends[request]
+        free = at + 1 < columns and networks[row, at + 1] < 0 and grid[row, at + 1] == " "
+        at += networks[row, at] >= 0 and free  # beside what has run, if there is room
+        networks[row, at], grid[row, at] = -1, marks.late
     if lane.max() >= shown:
         lines.append(Text(f"{'':{_MARGIN}}({int(lane.max()) + 1 - shown} more rows)", "dim"))
     for row in reversed(range(shown)):
