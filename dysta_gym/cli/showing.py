@@ -81,7 +81,7 @@ def show(
         f"SLO x {chosen.slo_multiplier:g}, {len(workload)} requests, seed {seed}, {split} inputs"
     )
     by_request = {name: request_table(schedule) for name, schedule in schedules.items()}
-    tables = class_tables(by_request)
+    tables = class_tables(by_request, workload.store.models)
     if out is None:
         _print(schedules, title)
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -44,16 +44,19 @@ def request_table(schedule: Schedule) -> pd.DataFrame:
     )
 
 
-def class_tables(requests: Mapping[str, pd.DataFrame]) -> list[Table]:
+def class_tables(requests: Mapping[str, pd.DataFrame], models: Sequence[str]) -> list[Table]:
     """Violations and ANTT of all requests, of each network and of each priority; a row a policy.
 
     Args:
         requests: What `request_table` gives, by the names of the policies.
+        models: The networks of the store, in its order; those that do not occur are left out.
     """
     first = next(iter(requests.values()))
     classes = [("all", np.ones(len(first), np.bool_))]
-    for model in first["model"].unique():
-        classes.append((str(model), (first["model"] == model).to_numpy()))
+    for model in models:
+        chosen = (first["model"] == model).to_numpy()
+        if chosen.any():
+            classes.append((model, chosen))
     for priority in np.unique(first["priority"]):
         chosen = (first["priority"] == priority).to_numpy()
         classes.append((f"priority {written(priority)}", chosen))
