@@ -4,10 +4,15 @@ import csv
 import json
 import re
 import sys
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given, settings
 from matplotlib import image
 
 import dysta_gym
@@ -16,6 +21,7 @@ from dysta_gym.cli.showing import file_names
 from dysta_gym.timeline import text
 from dysta_gym.timeline.colours import LATE, colour_of, rgb
 from dysta_gym.timeline.events import write_trace
+from dysta_gym.timeline.requests import request_table
 from dysta_gym.timeline.segments import lanes, runs_of, segments_of
 
 
@@ -314,3 +320,38 @@ def test_marks_are_those_that_an_encoding_has():
 def test_rows_beyond_the_most_are_counted(schedules):
     found = lines("fcfs", schedules["fcfs"], rows=2).splitlines()
     assert "(3 more rows)" in found[1] and len(found) == 6
+
+
+# --- any workload --------------------------------------------------------------------------------
+
+
+@given(data=st.data())
+@settings(max_examples=40)
+def test_any_schedule_is_shown(data, workloads):
+    workload = data.draw(workloads(idle_layers=True, limits=True))
+    name = data.draw(st.sampled_from(["fcfs", "round_robin", "dysta"]))
+    schedule = simulate(workload, name, record=True)
+    found = segments_of(schedule)
+    runs = runs_of(found)
+    assert (found.end_s[:-1] <= found.start_s[1:]).all()
+    assert len(runs.request) == len(workload) + schedule.preemptions
+    table = request_table(schedule)
+    assert table["preemptions"].sum() == schedule.preemptions
+    assert (table["start_s"] >= table["arrival_s"]).all()
+    assert table["late"].mean() == pytest.approx(measure(schedule)["violation_rate"])
+    width = data.draw(st.integers(40, 120))
+    assert all(len(line.plain) <= width for line in text.gantt(name, schedule, width)[1:])
+    with TemporaryDirectory() as folder:
+        write_trace(schedule, Path(folder) / "trace.json", name)
+        events = json.loads((Path(folder) / "trace.json").read_text("utf-8"))["traceEvents"]
+    served = sum(event["dur"] for event in events if event.get("cat") == "layer")
+    assert served == pytest.approx(1e6 * workload.isolated_s.sum(), abs=1e-3 * len(found.request))
+
+
+def test_requests_that_arrive_far_from_zero_keep_their_digits(workload):
+    far = replace(workload, arrival_s=workload.arrival_s + 1e9)
+    for policy in ("fcfs", "round_robin"):
+        one, other = (simulate(each, policy, record=True) for each in (far, workload))
+        for mine, theirs in zip(segments_of(one), segments_of(other), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        assert text.gantt("a", one, 60)[1:-1] == text.gantt("a", other, 60)[1:-1]

@@ -60,7 +60,7 @@ def gantt(
     Args:
         name: What the policy is called.
         schedule: A recorded schedule.
-        width: Columns of a line.
+        width: Columns of a line; 22 at least.
         rows: Rows of requests at most; a line says how many more there are.
         marks: How requests that do not run are drawn.
 
