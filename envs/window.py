@@ -9,6 +9,9 @@ from typing import Any
 
 from dysta_gym.envs.scene import Scene
 
+_DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
+"""Variables one of which says that there is a display, on Linux."""
+
 _CLEAR = "\x1b[H\x1b[2J"
 _HINT = "(a window needs pygame and a display: pip install 'dysta-gym[render]')\n"
 
@@ -48,6 +51,8 @@ class Window:
         if self._pygame is None and self._tried:
             return None
         self._tried = True
+        if sys.platform == "linux" and not any(map(os.environ.get, _DISPLAYS)):
+            return None  # SDL would draw where nobody sees it
         os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
         try:
             import pygame

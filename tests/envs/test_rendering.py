@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+import sys
 import warnings
 
 import gymnasium as gym
@@ -243,8 +244,14 @@ def test_human_draws_in_a_window():
     wrapped.close()
 
 
-def test_human_writes_text_where_there_is_no_window(monkeypatch, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "pygame", None)
+@pytest.mark.parametrize("missing", ["pygame", "display"])
+def test_human_writes_text_where_there_is_no_window(monkeypatch, capsys, missing):
+    if missing == "pygame":
+        monkeypatch.setitem(sys.modules, "pygame", None)
+    else:
+        monkeypatch.setattr(sys, "platform", "linux")
+        for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+            monkeypatch.delenv(name, raising=False)
     env, info = played("human", steps=2)
     shown = capsys.readouterr().out
     assert shown.count("queue ") == 3 and "\x1b" not in shown
