@@ -536,6 +536,34 @@ def turn(at: int, to: int, index: int, action: int) -> Turn:
     return _told(outcome, index)
 
 
+class Place(NamedTuple):
+    """Where a single environment is.
+
+    Attributes:
+        episode: Address of its episode.
+        outcome: Address of its outcome, of one row.
+    """
+
+    episode: int
+    outcome: int
+
+
+PLACE_TYPE = numba.typeof(Place(0, 0))
+_read_place = reader(PLACE_TYPE)
+
+
+@compiled(_TOLD_TYPE(types.intp, types.int64), alone=True)
+def turn_alone(place: int, action: int) -> Turn:
+    """`turn` of a single environment; every argument that Python hands over takes its time.
+
+    Args:
+        place: Address of its `Place`.
+        action: The slot that runs.
+    """
+    where = _read_place(place)
+    return turn(where.episode, where.outcome, 0, action)
+
+
 @compiled(types.void(types.intp, types.intp, types.int64), alone=True)
 def start(at: int, to: int, index: int) -> None:
     """Start the episode of one environment, given as in `turn`."""

@@ -14,10 +14,12 @@ from dysta_gym.compiled.records import Placed
 from dysta_gym.envs.episode import (
     EPISODE_TYPE,
     OUTCOME_TYPE,
+    PLACE_TYPE,
+    Place,
     episode_of,
     new_outcome,
     start,
-    turn,
+    turn_alone,
 )
 from dysta_gym.envs.rendering import FPS, drawn, warn_of_no_mode
 from dysta_gym.envs.scene import Scene, scene_of
@@ -165,7 +167,7 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
         "render_fps": FPS,
     }
 
-    _stays = frozenset({"_at", "_to", "_places"})  # places in memory
+    _stays = frozenset({"_at", "_to", "_here", "_step"})  # places in memory
     _fixed = FIXED | {"metrics"}
 
     def __init__(
@@ -211,9 +213,9 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
             self._episode, self.machine = episode, machine
             self._pending = unmeasured(workload) if self._always else None
             self._place()
-            at, to, copy_observation, copy_mask = self._places
+            _, copy_observation, copy_mask = self._step
             try:
-                start(at, to, 0)
+                start(self._at.address, self._to.address, 0)
             except Exception as error:
                 raise self._fault(error) from error
             info = {
@@ -245,7 +247,8 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
         self._to = Placed(self._outcome, OUTCOME_TYPE)
         # With what every step would have to look up again: copies of what it has written.
         observation, mask = self._outcome.observations[0], self._outcome.masks[0].view(np.int8)
-        self._places = self._at.address, self._to.address, observation.copy, mask.copy
+        self._here = Placed(Place(self._at.address, self._to.address), PLACE_TYPE)
+        self._step = self._here.address, observation.copy, mask.copy
 
     def _workload(self, seed: int | None, options: Mapping[str, Any] | None) -> Workload:
         workload = checked_options(options, ["workload"]).get("workload")
@@ -275,9 +278,9 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
                     f"action: {action!r} is not allowed; it must be a slot, 0 to {self._slots - 1}"
                 )
             try:
-                at, to, copy_observation, copy_mask = self._places
+                place, copy_observation, copy_mask = self._step
                 try:
-                    told = turn(at, to, 0, slot)
+                    told = turn_alone(place, slot)
                 except Exception as error:
                     raise self._fault(error) from error
                 reward, terminated, invalid, time_s, size, request, model, ran_s = told
