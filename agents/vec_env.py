@@ -103,7 +103,7 @@ class SparseMultiDNNVecEnv(VecEnv):
             "reward": self.envs.settings.reward.name,
             "action_space": self.envs.single_action_space,
             "observation_space": self.envs.single_observation_space,
-            "render_mode": None,
+            "render_mode": self.envs.render_mode,
             "spec": self.spec,
         }
 
@@ -183,6 +183,11 @@ class SparseMultiDNNVecEnv(VecEnv):
     def close(self) -> None:
         """Close the environments."""
         self.envs.close()
+
+    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
+        """A picture of each environment, with ``render_mode="rgb_array"``."""
+        images: tuple[NDArray[np.uint8], ...] | None = self.envs.render()
+        return images or [None] * self.num_envs
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which slots of each environment are taken, shape ``(num_envs, slots)``."""

@@ -240,7 +240,7 @@ def violations_and_antt(
     return violated / total, turnaround / total
 
 
-def _written(number: float) -> str:
+def written(number: float) -> str:
     """A number in few digits, or in as many as tell it from all others."""
     few = f"{number:g}"
     return few if float(few) == number else repr(float(number)).removesuffix(".0")
@@ -250,7 +250,7 @@ def names(priorities: Iterable[float], models: Sequence[str]) -> tuple[str, ...]
     """Names of what `tally` writes, in its order."""
     return (
         *METRICS,
-        *(f"violation_rate_priority_{_written(priority)}" for priority in priorities),
+        *(f"violation_rate_priority_{written(priority)}" for priority in priorities),
         *(f"violation_rate_model_{model}" for model in models),
     )
 

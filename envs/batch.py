@@ -226,6 +226,8 @@ def _play(batch: int, index: int, action: int) -> None:
         last.time_s[index] = outcome.time_s[index]
         last.queue_size[index] = outcome.queue_size[index]
         last.invalid[index] = outcome.invalid[index]
+        last.request[index], last.model[index] = outcome.request[index], outcome.model[index]
+        last.ran_s[index] = outcome.ran_s[index]
         reward = outcome.rewards[index]
         _renew(batch, index, _next_seed(shared, index))
         outcome.rewards[index] = reward
@@ -269,13 +271,21 @@ class Batch:
         mode: When they start over.
         threads: Threads that share a call at most.
         limit: Steps of an episode at most; 0 for any number.
+        record: Whether to keep who ran when.
 
     Attributes:
         metric_names: Names of the columns of `metrics`.
     """
 
     def __init__(
-        self, settings: Settings, count: int, mode: AutoresetMode, threads: int, limit: int
+        self,
+        settings: Settings,
+        count: int,
+        mode: AutoresetMode,
+        threads: int,
+        limit: int,
+        *,
+        record: bool = False,
     ) -> None:
         self._settings, self._count, self._threads = settings, count, threads
         self._frame = 0
@@ -285,7 +295,7 @@ class Batch:
         store, reference = settings.store, reference_split(settings.split)
         generate(settings.scenario, 0, split=settings.split)  # refuses what cannot be drawn
         planned = plan(settings.scenario, settings.split)
-        self._columns, self._home = _blank_episodes(settings, count, planned, reference)
+        self._columns, self._home = _blank_episodes(settings, count, planned, reference, record)
         priorities = np.unique(
             planned.recorded_priority if planned.recorded_priority.size else planned.priorities
         )
@@ -341,6 +351,14 @@ class Batch:
             )
             for to in self._to[:_LAST]
         ]
+
+    def episode(self, index: int) -> Episode:
+        """The episode that an environment plays."""
+        return self._visiting[index] if self.visits(index) else self._home[index]
+
+    def visits(self, index: int) -> bool:
+        """Whether the workload that an environment plays was given to it."""
+        return bool(self._shared.episodes[index] != self._shared.homes[index])
 
     @property
     def ended(self) -> Bools:
@@ -446,7 +464,7 @@ class Batch:
 
 
 def _blank_episodes(
-    settings: Settings, count: int, planned: Plan, reference: str
+    settings: Settings, count: int, planned: Plan, reference: str, record: bool
 ) -> tuple[list[Requests], list[Episode]]:
     """Room for the workload of each environment: its columns, and the episode on them."""
     shape = (count, planned.requests)
@@ -457,12 +475,13 @@ def _blank_episodes(
         decision_fixed=planned.decision_fixed,
         decision_each=planned.decision_each,
     )
+    recorded = (count, planned.requests * int(settings.store.layers.max()) if record else 0)
     state = State(
         clock=np.zeros((count, 1)),
         counters=np.zeros((count, 7), np.int64),
         finish=np.zeros(shape),
-        ran=np.zeros((count, 0), np.int64),
-        started=np.zeros((count, 0)),
+        ran=np.zeros(recorded, np.int64),
+        started=np.zeros(recorded),
     )
     queue: Queue = blank(Queue, shape)
     isolated, model = np.zeros(shape), np.zeros(shape, np.int64)

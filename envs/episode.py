@@ -147,6 +147,9 @@ class Outcome(NamedTuple):
         invalid: Whether the action was an empty slot.
         time_s: The time in seconds.
         queue_size: Requests in the queue.
+        request: Request that ran in the step, an index into its workload; -1 if none did.
+        model: Index of its model in the workload's store; -1 if none did.
+        ran_s: What its layers took, in seconds.
         filled: Slots that hold something in ``observations`` and ``masks``.
     """
 
@@ -157,6 +160,9 @@ class Outcome(NamedTuple):
     invalid: Bools
     time_s: Floats
     queue_size: Ints
+    request: Ints
+    model: Ints
+    ran_s: Floats
     filled: Ints
 
     def forget(self, slots: int) -> None:
@@ -379,6 +385,9 @@ def new_outcome(environments: int, slots: int, features: int) -> Outcome:
         invalid=np.zeros(environments, np.bool_),
         time_s=np.zeros(environments),
         queue_size=np.zeros(environments, np.int64),
+        request=np.zeros(environments, np.int64),
+        model=np.zeros(environments, np.int64),
+        ran_s=np.zeros(environments),
         filled=np.zeros(environments, np.int64),
     )
 
@@ -447,21 +456,39 @@ def _report(episode: Episode, outcome: Outcome, at: int, to: int, index: int) ->
 
 
 @compiled(None, inline=True)
-def _told(outcome: Outcome, index: int) -> tuple[float, bool, bool, float, int]:
+def _nobody_ran(outcome: Outcome, index: int) -> None:
+    outcome.request[index] = outcome.model[index] = -1
+    outcome.ran_s[index] = 0.0
+
+
+Turn = tuple[float, bool, bool, float, int, int, int, float]
+"""What `turn` returns."""
+
+
+@compiled(None, inline=True)
+def _told(outcome: Outcome, index: int) -> Turn:
     return (
         outcome.rewards[index],
         outcome.terminated[index],
         outcome.invalid[index],
         outcome.time_s[index],
         outcome.queue_size[index],
+        outcome.request[index],
+        outcome.model[index],
+        outcome.ran_s[index],
     )
 
 
-_TOLD_TYPE = types.Tuple([types.float64, types.boolean, types.boolean, types.float64, types.int64])
+_TOLD_TYPE = types.Tuple(
+    [
+        *(types.float64, types.boolean, types.boolean, types.float64),
+        *(types.int64, types.int64, types.int64, types.float64),
+    ]
+)
 
 
 @compiled(_TOLD_TYPE(types.intp, types.intp, types.int64, types.int64), alone=True)
-def turn(at: int, to: int, index: int, action: int) -> tuple[float, bool, bool, float, int]:
+def turn(at: int, to: int, index: int, action: int) -> Turn:
     """One step of one environment.
 
     Args:
@@ -472,22 +499,28 @@ def turn(at: int, to: int, index: int, action: int) -> tuple[float, bool, bool, 
 
     Returns:
         Of the outcome, what Python would need a call each to read: the reward, whether the episode
-        has ended, whether the action was an empty slot, the time and the requests in the queue.
+        has ended, whether the action was an empty slot, the time, the requests in the queue, and
+        who ran: the request, its model, and what its layers took.
     """
     episode, outcome = read_episode(at), read_outcome(to)
     state = episode.state
     if state.counters[SIZE] == 0:  # someone else has run the machine to its end
         outcome.rewards[index], outcome.terminated[index] = 0.0, True
+        _nobody_ran(outcome, index)
         _report(episode, outcome, at, to, index)
         return _told(outcome, index)
     invalid = action >= state.counters[SIZE]
     slot = 0 if invalid else action
     arrived, expected = state.counters[ARRIVED], episode.queue.remaining[slot]
-    turnaround = violations = 0.0
+    request = episode.queue.request[slot]
+    cell = episode.jobs.first_cell[request] + episode.queue.executed[slot]
+    turnaround = violations = ran_s = 0.0
     asked = True
     while True:
         more_turnaround, more_violations = _advance(episode, slot, asked)
         asked = False
+        ran_s += episode.terms.tables.latency[cell]
+        cell += 1
         turnaround += more_turnaround
         violations += more_violations
         if not episode.terms.decisions or not eventless(
@@ -497,8 +530,38 @@ def turn(at: int, to: int, index: int, action: int) -> tuple[float, bool, bool, 
     invoke(episode.terms.reward, (at, to, index, turnaround, violations, False))
     outcome.terminated[index] = state.counters[SIZE] == 0
     outcome.invalid[index] = invalid
+    outcome.request[index], outcome.model[index] = request, episode.ledger.model[request]
+    outcome.ran_s[index] = ran_s
     _report(episode, outcome, at, to, index)
     return _told(outcome, index)
+
+
+class Place(NamedTuple):
+    """Where a single environment is.
+
+    Attributes:
+        episode: Address of its episode.
+        outcome: Address of its outcome, of one row.
+    """
+
+    episode: int
+    outcome: int
+
+
+PLACE_TYPE = numba.typeof(Place(0, 0))
+_read_place = reader(PLACE_TYPE)
+
+
+@compiled(_TOLD_TYPE(types.intp, types.int64), alone=True)
+def turn_alone(place: int, action: int) -> Turn:
+    """`turn` of a single environment; every argument that Python hands over takes its time.
+
+    Args:
+        place: Address of its `Place`.
+        action: The slot that runs.
+    """
+    where = _read_place(place)
+    return turn(where.episode, where.outcome, 0, action)
 
 
 @compiled(types.void(types.intp, types.intp, types.int64), alone=True)
@@ -509,4 +572,5 @@ def start(at: int, to: int, index: int) -> None:
     invoke(episode.terms.reward, (at, to, index, 0.0, 0.0, True))
     outcome.rewards[index] = 0.0
     outcome.terminated[index] = outcome.invalid[index] = False
+    _nobody_ran(outcome, index)
     _report(episode, outcome, at, to, index)

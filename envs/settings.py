@@ -39,9 +39,8 @@ from dysta_gym.sealing import opened
 from dysta_gym.traces import SPLITS, TraceStore, reference_split
 from dysta_gym.workloads import Scenario, Workload, load_scenario, requests_under
 
-
-class _NotDrawnError(DystaError, TypeError):
-    """A render mode; by a TypeError, Stable-Baselines3 knows that it has to go without."""
+RENDER_MODES = ("human", "rgb_array", "ansi")
+"""How an environment can be drawn."""
 
 
 class _FixedError(DystaError, AttributeError):
@@ -61,6 +60,7 @@ class Settings:
         penalty: ANTT that a violation rate of 1 weighs.
         split: Inputs that requests are drawn from.
         decisions: When an action is asked for.
+        render_mode: How it is drawn, None for not at all.
 
     All but the penalty stay as they are: spaces, tables and compiled code are made from them.
 
@@ -83,13 +83,9 @@ class Settings:
         penalty: float = 100.0,
         split: str = "train",
         decisions: str = "layers",
-        render_mode: None = None,
+        render_mode: str | None = None,
     ) -> None:
-        if render_mode is not None:
-            raise _NotDrawnError(
-                f"render_mode: {shown(render_mode)} is not allowed; it must be None, for nothing "
-                "is drawn"
-            )
+        check_render_mode(render_mode, RENDER_MODES)
         for name, value, choices in (
             ("level", level, ALL_LEVELS),
             ("split", split, SPLITS),
@@ -104,6 +100,7 @@ class Settings:
         self.level, self.slots, self.split = level, at_least_one("slots", slots), split
         self.features = select(features)
         self.reward, self.decisions = REWARDS.find(reward), decisions
+        self.render_mode = render_mode
         self._penalty = np.zeros(1)
         self.penalty = penalty
         self._compile()
@@ -236,6 +233,16 @@ class Settings:
         return requests_under(self.scenario, given, self.split)
 
 
+def check_render_mode(mode: object, modes: Sequence[str]) -> None:
+    """Refuse a render mode that is none of ``modes``, nor None.
+
+    Raises:
+        DystaError: If it is.
+    """
+    if mode is not None and mode not in modes:
+        raise one_of("render_mode", mode, (*modes, None))
+
+
 def _fails(whose: str, error: Exception) -> str:
     return f"the formula of {whose} fails ({type(error).__name__}: {error})"
 
@@ -248,9 +255,7 @@ def fixed(name: str, value: object) -> DystaError:
     )
 
 
-FIXED = frozenset(
-    {*inspect.signature(Settings).parameters, "settings", "store", "render_mode"} - {"penalty"}
-)
+FIXED = frozenset({*inspect.signature(Settings).parameters, "settings", "store"} - {"penalty"})
 """Attributes of environments that stay as they are."""
 
 

@@ -14,12 +14,17 @@ from dysta_gym.compiled.records import Placed
 from dysta_gym.envs.episode import (
     EPISODE_TYPE,
     OUTCOME_TYPE,
+    PLACE_TYPE,
+    Place,
     episode_of,
     new_outcome,
     start,
-    turn,
+    turn_alone,
 )
-from dysta_gym.envs.settings import FIXED, Settings, Told, checked_options
+from dysta_gym.envs.rendering import FPS, drawn, warn_of_no_mode
+from dysta_gym.envs.scene import Scene, scene_of
+from dysta_gym.envs.settings import FIXED, RENDER_MODES, Settings, Told, checked_options
+from dysta_gym.envs.window import Window
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.features import DEFAULT, TABLE, page, select
 from dysta_gym.machine.machine import Machine
@@ -102,10 +107,22 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
 
     ## Info
 
-    ``time_s``, ``queue_size``, ``action_mask``, ``invalid_action``; in the last step ``metrics``,
-    as of `dysta_gym.metrics.measure`. With ``metrics="always"``, every info has them, NaN before
-    the end, for recorders that want the same keys in every step, such as Minari's:
+    ``time_s``, ``queue_size``, ``action_mask``, ``invalid_action``; who ran in the step, by
+    ``request`` (an index into the workload), ``model`` (its network, an index into
+    ``store.models``) and ``ran_s`` (what its layers took, in seconds), after `reset` -1, -1 and 0;
+    in the last step ``metrics``, as of `dysta_gym.metrics.measure`. With ``metrics="always"``,
+    every info has them, NaN before the end, for recorders that want the same keys in every step,
+    such as Minari's:
     ``minari.DataCollector(gym.make("SparseMultiDNN-v0", metrics="always"), record_infos=True)``.
+
+    ## Rendering
+
+    `render` shows the queue with deadlines and slack, the layer that ran last and its sparsity, and
+    who ran in the last stretch, one colour a network; what is late is red. ``"rgb_array"`` gives a
+    picture of shape ``(544, 960, 3)``, ``"ansi"`` a text for a terminal, and ``"human"`` shows
+    every step by itself: in a window, which needs pygame, or as text where there is none.
+    ``gymnasium.wrappers.RecordVideo`` makes a video of pictures, which needs moviepy; the extra
+    ``render`` has both. The slack of a request is the time to its deadline, less ``R``.
 
     ## Arguments
 
@@ -138,16 +155,19 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
     | `split`          | str           | `"train"`       | inputs that requests are drawn from     |
     | `decisions`      | str           | `"layers"`      | see Action Space                        |
     | `metrics`        | str           | `"end"`         | `"end"` or `"always"`, see Info         |
-    | `render_mode`    | None          | `None`          | nothing is drawn                        |
+    | `render_mode`    | str           | `None`          | see Rendering                           |
 
     ## Version History
 
     * v0: first version
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012, as Gymnasium declares it
+    metadata: dict[str, Any] = {  # noqa: RUF012, as Gymnasium declares it
+        "render_modes": list(RENDER_MODES),
+        "render_fps": FPS,
+    }
 
-    _stays = frozenset({"_at", "_to", "_addresses", "_observation", "_mask"})  # places in memory
+    _stays = frozenset({"_at", "_to", "_here", "_step"})  # places in memory
     _fixed = FIXED | {"metrics"}
 
     def __init__(
@@ -160,7 +180,9 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
         """Raises `DystaError` if an argument is not allowed."""
         if metrics not in _METRICS:
             raise one_of("metrics", metrics, _METRICS)
-        self.settings = Settings(scenario, **settings)
+        checked = Settings(scenario, **settings)
+        self.render_mode = checked.render_mode
+        self.settings = checked
         self.action_space = self.settings.action_space()
         self.observation_space = self.settings.observation_space()
         self.machine: Machine | None = None
@@ -168,6 +190,8 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
         self._always = metrics == "always"
         self._pending: dict[str, float] | None = None  # metrics until the end, if they are told
         self._running = False
+        self._window = Window(FPS) if self.render_mode == "human" else None
+        self._more = self._always or self._window is not None  # to be told in every step
         self._outcome = new_outcome(1, self.settings.slots, self.settings.observed())
         self._guard()
 
@@ -183,27 +207,32 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
             super().reset(seed=seed)
             workload = self._workload(seed, options)
             terms = self.settings.terms(workload.store, workload.reference)
-            machine = Machine(workload, self.level)
+            machine = Machine(workload, self.level, record=self.render_mode is not None)
             episode = episode_of(machine, terms)
             self._running = False  # should this be broken off
             self._episode, self.machine = episode, machine
             self._pending = unmeasured(workload) if self._always else None
             self._place()
-            at, to = self._addresses
+            _, copy_observation, copy_mask = self._step
             try:
-                start(at, to, 0)
+                start(self._at.address, self._to.address, 0)
             except Exception as error:
                 raise self._fault(error) from error
             info = {
                 "time_s": self._outcome.time_s.item(),
                 "queue_size": self._outcome.queue_size.item(),
-                "action_mask": self._mask.copy(),
+                "action_mask": copy_mask(),
                 "invalid_action": False,
+                "request": -1,
+                "model": -1,
+                "ran_s": 0.0,
             }
             if self._pending:
                 info["metrics"] = self._pending.copy()
-            observation = self._observation.copy()
+            observation = copy_observation()
             self._running = True
+            if self._window:
+                self._window.show(self._scene())
             return observation, info
 
     def _break_off(self) -> None:
@@ -216,10 +245,10 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
         self._episode = self.settings.here(self._episode)
         self._at = Placed(self._episode, EPISODE_TYPE)
         self._to = Placed(self._outcome, OUTCOME_TYPE)
-        self._addresses = self._at.address, self._to.address
-        # Views that every step would have to take again.
-        self._observation = self._outcome.observations[0]
-        self._mask = self._outcome.masks[0].view(np.int8)
+        # With what every step would have to look up again: copies of what it has written.
+        observation, mask = self._outcome.observations[0], self._outcome.masks[0].view(np.int8)
+        self._here = Placed(Place(self._at.address, self._to.address), PLACE_TYPE)
+        self._step = self._here.address, observation.copy, mask.copy
 
     def _workload(self, seed: int | None, options: Mapping[str, Any] | None) -> Workload:
         workload = checked_options(options, ["workload"]).get("workload")
@@ -249,31 +278,69 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
                     f"action: {action!r} is not allowed; it must be a slot, 0 to {self._slots - 1}"
                 )
             try:
-                at, to = self._addresses
+                place, copy_observation, copy_mask = self._step
                 try:
-                    reward, terminated, invalid, time_s, size = turn(at, to, 0, slot)
+                    told = turn_alone(place, slot)
                 except Exception as error:
                     raise self._fault(error) from error
+                reward, terminated, invalid, time_s, size, request, model, ran_s = told
                 info: dict[str, Any] = {
                     "time_s": time_s,
                     "queue_size": size,
-                    "action_mask": self._mask.copy(),
+                    "action_mask": copy_mask(),
                     "invalid_action": invalid,
+                    "request": request,
+                    "model": model,
+                    "ran_s": ran_s,
                 }
-                if terminated:
-                    self._running = False
-                    info["metrics"] = measure(cast(Machine, self.machine).schedule())
-                elif self._pending:
-                    info["metrics"] = self._pending.copy()
-                return self._observation.copy(), reward, terminated, False, info
+                if terminated or self._more:
+                    self._tell_more(terminated, info)
+                return copy_observation(), reward, terminated, False, info
             except BaseException:  # an interrupt, or what the formula of a reward raises
                 self._break_off()
                 raise
+
+    def _tell_more(self, terminated: bool, info: dict[str, Any]) -> None:
+        """What not every step of every environment tells."""
+        if terminated:
+            self._running = False
+            info["metrics"] = measure(cast(Machine, self.machine).schedule())
+        elif self._pending:
+            info["metrics"] = self._pending.copy()
+        if self._window:
+            self._window.show(self._scene())
 
     def _fault(self, error: Exception) -> DystaError:
         """What is raised where a formula fails."""
         told = self.settings.fault(self._at.address, self._to.address, 0, error)
         return DystaError(f"{told}; correct it, and reset")
+
+    def render(self) -> NDArray[np.uint8] | str | None:
+        """Draw what there is to be seen, as ``render_mode`` has it; see Rendering.
+
+        Raises:
+            DystaError: If no episode has been started.
+        """
+        with self._lock:
+            if self.render_mode is None:
+                warn_of_no_mode(RENDER_MODES)
+                return None
+            scene = self._scene()
+            if self._window:
+                self._window.show(scene)
+                return None
+            return drawn(scene, self.render_mode)
+
+    def _scene(self) -> Scene:
+        if self.machine is None:
+            raise DystaError("render: no episode has been started; call reset first")
+        return scene_of(self._episode, self.machine.workload.store, self.level)
+
+    def close(self) -> None:
+        """Close the window, if there is one."""
+        with self._lock:
+            if self._window:
+                self._window.close()
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which slots may be chosen, shape ``(slots,)`` (the name that sb3-contrib looks for)."""

@@ -16,7 +16,16 @@ from dysta_gym.compiled.records import Floats, Ints
 from dysta_gym.cores import cores
 from dysta_gym.envs.batch import Batch
 from dysta_gym.envs.episode import Bools, Episode, Outcome, episode_of
-from dysta_gym.envs.settings import FIXED, Settings, Told, at_least_one, checked_options
+from dysta_gym.envs.rendering import FPS, drawn, warn_of_no_mode
+from dysta_gym.envs.scene import scene_of
+from dysta_gym.envs.settings import (
+    FIXED,
+    Settings,
+    Told,
+    at_least_one,
+    check_render_mode,
+    checked_options,
+)
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.machine.machine import Machine
 from dysta_gym.metrics import measure
@@ -24,6 +33,7 @@ from dysta_gym.signatures import takes
 from dysta_gym.workloads import Scenario, Workload
 
 _MODES = {mode.value: mode for mode in AutoresetMode}
+_RENDER_MODES = ("rgb_array", "ansi")
 MOST_THREADS = 256
 """Threads that may be asked for."""
 
@@ -54,6 +64,7 @@ class SparseMultiDNNVectorEnv(
     | `copy`              | bool | `True`       | whether to return arrays of their own      |
     | `threads`           | int  | all cores    | threads that share a step at most          |
     | `max_episode_steps` | int  | any number   | steps after which episodes are truncated   |
+    | `render_mode`       | str  | `None`       | ``"rgb_array"`` or ``"ansi"``              |
 
     Without ``copy``, arrays are reused: what a step returns stays as it is until the step after the
     next one, and must not be written to. The environments of ``reset(seed=s)`` have the seeds
@@ -72,7 +83,8 @@ class SparseMultiDNNVectorEnv(
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012, as Gymnasium declares it
-        "render_modes": [],
+        "render_modes": list(_RENDER_MODES),
+        "render_fps": FPS,
         "autoreset_mode": AutoresetMode.NEXT_STEP,
     }
 
@@ -99,7 +111,10 @@ class SparseMultiDNNVectorEnv(
         if max_episode_steps not in (None, -1):  # as Gymnasium says that there is none
             limit = at_least_one("max_episode_steps", max_episode_steps, 2**53)
         self.num_envs, self.copy = count, copy
-        self.settings = Settings(scenario, **settings)
+        check_render_mode(settings.get("render_mode"), _RENDER_MODES)
+        checked = Settings(scenario, **settings)
+        self.render_mode = checked.render_mode
+        self.settings = checked
         self.metadata = {**self.metadata, "autoreset_mode": mode}
         self.single_action_space = self.settings.action_space()
         self.single_observation_space = self.settings.observation_space()
@@ -107,10 +122,16 @@ class SparseMultiDNNVectorEnv(
         self.observation_space = batch_space(self.single_observation_space, count)
         self._mode, self._limited = mode, limit > 0
         self._seeded = np.zeros(count, np.bool_)
+        self._everyone = np.ones(count, np.bool_)
         self._running = False
         self._given: dict[int, Machine] = {}
         self._batch = Batch(
-            self.settings, count, mode, most if count >= _WORTH_THREADS else 1, limit
+            self.settings,
+            count,
+            mode,
+            most if count >= _WORTH_THREADS else 1,
+            limit,
+            record=self.render_mode is not None,
         )
         self._guard()
 
@@ -212,7 +233,8 @@ class SparseMultiDNNVectorEnv(
 
     def _guest(self, workload: Workload) -> tuple[Machine, Episode]:
         """A machine and an episode for a workload from elsewhere."""
-        machine = Machine(workload, self.settings.level)
+        record = self.render_mode is not None
+        machine = Machine(workload, self.settings.level, record=record)
         terms = self.settings.terms(workload.store, workload.reference)
         return machine, episode_of(machine, terms)
 
@@ -247,7 +269,7 @@ class SparseMultiDNNVectorEnv(
                     self._owned(outcome.rewards),
                     self._owned(outcome.terminated),
                     self._batch.truncated.copy(),
-                    {**self._last_infos(), **self._infos(np.ones(self.num_envs, np.bool_))},
+                    self._last_infos() | self._infos(self._everyone.copy()),
                 )
             except BaseException:  # an interrupt, or what a formula raises
                 self._break_off()
@@ -268,6 +290,30 @@ class SparseMultiDNNVectorEnv(
             )
         return np.ascontiguousarray(chosen, np.int64)
 
+    def render(self) -> tuple[NDArray[np.uint8] | str, ...] | None:
+        """Draw every environment; see Rendering of a single one.
+
+        Returns:
+            A picture or a text of each, as ``render_mode`` has it; None without one.
+
+        Raises:
+            DystaError: If no episode has been started.
+        """
+        with self._lock:
+            mode = self.render_mode
+            if mode is None:
+                warn_of_no_mode(_RENDER_MODES)
+                return None
+            if not self._seeded.all():
+                raise DystaError("render: no episode has been started; call reset first")
+            drawings = []
+            for index in range(self.num_envs):
+                guest = self._batch.visits(index)
+                store = self._given[index].workload.store if guest else self.settings.store
+                scene = scene_of(self._batch.episode(index), store, self.settings.level)
+                drawings.append(drawn(scene, mode))
+            return tuple(drawings)
+
     def action_masks(self) -> Bools:
         """Which slots of each environment may be chosen, shape ``(num_envs, slots)``."""
         with self._lock:
@@ -280,9 +326,10 @@ class SparseMultiDNNVectorEnv(
     def _infos(self, of: Bools) -> dict[str, Any]:
         """Infos of the environments ``of`` which there are some."""
         infos: dict[str, Any] = {}
-        for key, values in _infos_in(self._batch.outcome).items():
-            infos[key] = self._owned(values)
-            infos[f"_{key}"] = of
+        copy = self.copy
+        for (key, there), values in zip(_INFOS, _infos_in(self._batch.outcome), strict=True):
+            infos[key] = values.copy() if copy else values
+            infos[there] = of
         return infos
 
     def _last_infos(self) -> dict[str, Any]:
@@ -298,10 +345,10 @@ class SparseMultiDNNVectorEnv(
             return told
         last = self._batch.last
         final: dict[str, Any] = {}
-        for key, values in _infos_in(last).items():
+        for (key, there), values in zip(_INFOS, _infos_in(last), strict=True):
             wide = ended.reshape(-1, *[1] * (values.ndim - 1))
             final[key] = np.where(wide, values, np.zeros_like(values))
-            final[f"_{key}"] = ended
+            final[there] = ended
         observations = np.full(self.num_envs, None, object)
         for index in _indices(ended):
             observations[index] = last.observations[index].copy()
@@ -326,14 +373,32 @@ class SparseMultiDNNVectorEnv(
         return metrics
 
 
-def _infos_in(outcome: Outcome) -> dict[str, NDArray[Any]]:
-    """The infos of all environments that an outcome holds."""
-    return {
-        "time_s": outcome.time_s,
-        "queue_size": outcome.queue_size,
-        "action_mask": outcome.masks.view(np.int8),
-        "invalid_action": outcome.invalid,
-    }
+_INFOS = tuple(
+    (key, f"_{key}")
+    for key in (
+        "time_s",
+        "queue_size",
+        "action_mask",
+        "invalid_action",
+        "request",
+        "model",
+        "ran_s",
+    )
+)
+"""Names of the infos of all environments, and of who has them."""
+
+
+def _infos_in(outcome: Outcome) -> tuple[NDArray[Any], ...]:
+    """The infos of all environments that an outcome holds, in the order of `_INFOS`."""
+    return (
+        outcome.time_s,
+        outcome.queue_size,
+        outcome.masks.view(np.int8),
+        outcome.invalid,
+        outcome.request,
+        outcome.model,
+        outcome.ran_s,
+    )
 
 
 def _indices(of: Bools) -> list[int]:

@@ -59,7 +59,20 @@ def compared():
         assert {path.suffix for path in Path(folder).iterdir()} == {".csv", ".md", ".png"}
 
 
+def seen():
+    """An environment is drawn, and a workload shown in pictures and files."""
+    env = gym.make(ID, render_mode="rgb_array", **SMALL)
+    env.reset(seed=0)
+    env.step(0)
+    assert len(np.unique(env.render().reshape(-1, 3), axis=0)) > 20
+    command = Path(sys.executable).with_name("dysta-gym")
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ["show", "--requests", "20", "--out", folder]
+        subprocess.run([command, *arguments], check=True, stdout=subprocess.DEVNULL)
+        assert {path.suffix for path in Path(folder).iterdir()} == {".csv", ".json", ".md", ".png"}
+
+
 if __name__ == "__main__":
-    for part in (simulated, stepped, compared):
+    for part in (simulated, stepped, compared, seen):
         print(f"{part.__name__}: {part.__doc__}", file=sys.stderr)
         part()

@@ -23,10 +23,12 @@ REPLAY = ("replay", "--traces", GOLDEN / "sanger", "--accelerator", "sanger",
           "--requests", REQUESTS, "--policy", "fcfs", "--slo", "10",
           "--out", "finish.csv")  # fmt: skip
 REPRODUCE = ("reproduce", "figure2", "--fast", "--out", "made")
+SHOW = ("show", "--requests", "5", "--policy", "fcfs", "--out", "shown")
 PRINTING = {
     COMPARE: ["results/results.csv", "results/results.md", "results/trade-off.png"],
     REPLAY: ["finish.csv"],
     REPRODUCE: ["made/figure2.csv", "made/figure2.png"],
+    SHOW: ["shown/timeline.png", "shown/requests.csv", "shown/fcfs.trace.json"],
     ("traces",): [],
     ("traces", "--json"): [],
     ("policies",): [],

@@ -32,6 +32,7 @@ from dysta_gym.cli.listings import (
     tracks,
 )
 from dysta_gym.cli.runs import profile, replay, reproduce
+from dysta_gym.cli.showing import show
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.text import printable
 
@@ -59,7 +60,7 @@ class _Command(TyperCommand):
 
 
 for command in (
-    *(compare, replay, reproduce, enter, verify),
+    *(compare, show, replay, reproduce, enter, verify),
     *(traces, accelerators, policies, scenarios, tracks, features, rewards),
     profile,
 ):

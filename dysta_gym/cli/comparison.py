@@ -215,7 +215,7 @@ def _chosen(given: Mapping[str, Any]) -> list[Cell]:
         )
     return comparison.cells_of(
         given["scenario"] or comparison.DEFAULT_SCENARIOS,
-        loads=[_number_or_name(each) for each in given["load"] or ()],
+        loads=[number_or_name(each) for each in given["load"] or ()],
         rates=given["rate"] or (),
         slos=given["slo"] or (),
         seeds=range(first, first + count),
@@ -224,7 +224,8 @@ def _chosen(given: Mapping[str, Any]) -> list[Cell]:
     )
 
 
-def _number_or_name(text: str) -> float | str:
+def number_or_name(text: str) -> float | str:
+    """A load as the command line has it: a number, or its name."""
     try:
         return float(text)
     except ValueError:

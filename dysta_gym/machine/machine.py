@@ -73,6 +73,7 @@ class Schedule:
         ran: Request that ran in each decision, shape ``(decisions,)``; empty if not recorded.
         started_s: When that layer started, in seconds, same shape; on the workload's clock.
         elapsed_s: The finish times since `Workload.origin_s`, to more digits where that is far.
+        began_s: The start times since then, likewise; empty if not recorded.
     """
 
     workload: Workload
@@ -83,6 +84,7 @@ class Schedule:
     ran: Ints
     started_s: Floats
     elapsed_s: Floats
+    began_s: Floats
 
 
 class Machine:
@@ -303,6 +305,7 @@ class Machine:
         counters = self.state.counters
         decisions = int(counters[DECISIONS])
         elapsed_s, origin_s = self.state.finish.copy(), self.workload.origin_s
+        began_s = self.state.started[:decisions].copy()
         return Schedule(
             workload=self.workload,
             finish_s=elapsed_s + origin_s,
@@ -310,6 +313,7 @@ class Machine:
             decisions=decisions,
             asked=int(counters[ASKED]),
             ran=self.state.ran[:decisions].copy(),
-            started_s=self.state.started[:decisions] + origin_s,
+            started_s=began_s + origin_s,
             elapsed_s=elapsed_s,
+            began_s=began_s,
         )

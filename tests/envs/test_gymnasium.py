@@ -97,14 +97,6 @@ def test_a_limit_and_a_render_mode_of_none_are_taken():
     assert [env.step(0)[3] for _ in range(10)] == [False] * 9 + [True]
 
 
-@pytest.mark.filterwarnings("ignore:.*render_mode:UserWarning")  # Gymnasium's, before ours
-@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
-@pytest.mark.parametrize("mode", ["human", "rgb_array"])
-def test_other_render_modes_are_refused(refused, make, mode):
-    with refused("render_mode", repr(mode), "None"):
-        make(ID, render_mode=mode, **SMALL)
-
-
 # --- what cannot be set --------------------------------------------------------------------------
 
 
