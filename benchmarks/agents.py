@@ -62,7 +62,10 @@ TRANSFER: Mapping[str, list[str]] = {
     "on attention networks alone": SANGER,
     "on convolutional networks alone": EYERISS,
 }
-JUDGED = ("dysta", "dysta-tuned@sized/kalman", "sptp@sized/kalman", "evolved", "ppo", "dqn")
+JUDGED = (
+    "dysta", "dysta-cycles", "sptp@sized/kalman", "slack-index", "moore-hodgson", "evolved", "ppo",
+    "dqn",
+)  # fmt: skip
 SEEDS = range(10)
 SLOS = (5.0, 10.0, 20.0, 50.0, 100.0)
 LOADS = (0.5, 0.65, 0.8, 0.95, 1.05, 1.2, 1.4)
