@@ -67,10 +67,12 @@ LISTED = [
 FORMS = {level: [f"{form}@{level}" for form in DYSTA_FORMS] for level in ("monitored", KNOWING)}
 """Dysta in all its forms, with what it knows and with what the agents know."""
 
-REFERENCE = [find(form).spec for form in DYSTA_FORMS]
+OWN_FORMS = [find(form).spec for form in DYSTA_FORMS]
+REFERENCE = list(dict.fromkeys([*OWN_FORMS, *FORMS["monitored"], *FORMS[KNOWING]]))
+"""All of these: what "the best of Dysta's forms" is chosen from, where no level is named."""
 
 SUMMARY = (
-    *REFERENCE, "dysta@clairvoyant", f"dysta-tuned@{KNOWING}", f"gittins@{KNOWING}",
+    *OWN_FORMS, "dysta@clairvoyant", f"dysta-tuned@{KNOWING}", f"gittins@{KNOWING}",
     f"slack-index@{KNOWING}", f"edf-triage@{KNOWING}", f"moore-hodgson@{KNOWING}",
     f"moore-hodgson-tuned@{KNOWING}", *(f"{agent}@{KNOWING}" for agent in AGENTS),
 )  # fmt: skip
@@ -175,9 +177,10 @@ def track_table(part: pd.DataFrame) -> str:
     return markdown(head, rows)
 
 
-def best_form(mean: pd.DataFrame, level: str = "monitored") -> pd.DataFrame:
-    """By condition, the least violations and the least ANTT of any of Dysta's forms."""
-    chosen = mean[mean.index.get_level_values("policy").isin(FORMS[level])]
+def best_form(mean: pd.DataFrame, level: str | None = None) -> pd.DataFrame:
+    """By condition, the least violations and the least ANTT of Dysta's forms, at a level or all."""
+    forms = REFERENCE if level is None else FORMS[level]
+    chosen = mean[mean.index.get_level_values("policy").isin(forms)]
     return chosen.groupby(CELL, sort=False).min()
 
 

@@ -145,7 +145,7 @@ class Cell:
         rows = []
         for name, policy in policies.items():
             machine = Machine(workload, policy.level)
-            machine.run(policy, stop)
+            _run(machine, policy, name, stop)
             schedule = machine.schedule()
             rows.append(measured(schedule, priorities))
             if watch:
@@ -157,6 +157,23 @@ class Cell:
             parts.insert(0, Rows(tuple(labels[at] for at in there), np.array(rows)[:, there]))
         found = _stacked(parts)
         return found.with_bounds(workload, stop) if bounds else found
+
+
+def _run(machine: Machine, policy: Policy, name: str, stop: Event) -> None:
+    """Run a policy, and note at an error of its rule whose it is.
+
+    Raises:
+        DystaError: If the rule ends the program.
+    """
+    try:
+        machine.run(policy, stop)
+    except DystaError:
+        raise
+    except SystemExit as error:
+        raise DystaError(f"policy {name!r}: its rule ends the program ({error})") from error
+    except Exception as error:
+        error.add_note(f"policy {name!r}: its rule raises an error")
+        raise
 
 
 def _stacked(parts: Sequence[Rows]) -> Rows:

@@ -43,7 +43,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-_LARGEST = 2**20
+LARGEST = 2**20
 """Bytes of a file at most."""
 
 _DEEPEST, _MOST, _DIGITS = 50, 10_000, 100
@@ -209,9 +209,9 @@ def _read_mapping(path: Path, where: str) -> Mapping[str, Any]:
     """
     try:
         with path.open("rb") as stream:
-            text = stream.read(_LARGEST + 1)
-        if len(text) > _LARGEST:
-            raise DystaError(f"{where} is larger than {_LARGEST} bytes")
+            text = stream.read(LARGEST + 1)
+        if len(text) > LARGEST:
+            raise DystaError(f"{where} is larger than {LARGEST} bytes")
         content = yaml.load(text.decode(), Loader=_Loader)  # a safe one
     except FileNotFoundError:
         raise DystaError(f"{where} does not exist") from None

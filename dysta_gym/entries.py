@@ -9,14 +9,14 @@ numbers must agree to the last bit.
 from __future__ import annotations
 
 import base64
-import binascii
+import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import pydantic
@@ -26,11 +26,12 @@ from pydantic import Field
 import dysta_gym
 from dysta_gym import policies
 from dysta_gym.comparison import CELL, Condition, run
-from dysta_gym.configs import Finite, NotNegative, Strict, content_of, told
+from dysta_gym.configs import LARGEST, Finite, NotNegative, Strict, content_of, told
 from dysta_gym.errors import DystaError, one_of, shown
 from dysta_gym.files import replacing
 from dysta_gym.information import ALL_LEVELS
 from dysta_gym.policies import Policy
+from dysta_gym.rule_files import parts_of
 from dysta_gym.tracks import Track, digest, shipped_track, shipped_tracks
 
 FORMAT = 1
@@ -83,12 +84,12 @@ class Entry(Strict):
         claims: What it claims, condition by condition, of whole tracks.
     """
 
-    format: Literal[FORMAT]  # type: ignore[valid-type]
+    format: int = Field(strict=True, ge=FORMAT, le=FORMAT)
     name: str = Field(min_length=1)
     policy: str | None = None
     rule: str | None = None
     checkpoint: str | None = None
-    object: str | None = None
+    object: str | None = Field(default=None, pattern=r"^[^\W\d]\w*$")
     level: str
     settings: dict[str, Finite] = Field(default_factory=dict)
     version: str
@@ -107,6 +108,13 @@ class Entry(Strict):
         if len(given) != 1:
             raise ValueError(
                 f"policy, rule, checkpoint: {len(given)} of them are given; give one of the three"
+            )
+        if self.object is not None and self.rule is None:
+            raise ValueError("object: it is given without a rule; leave it out")
+        if self.name in policies.names() and self.name != self.policy:
+            raise ValueError(
+                f"name: {self.name!r} is that of an installed policy, which this is not; choose "
+                "another one"
             )
         return self
 
@@ -137,7 +145,13 @@ class Entry(Strict):
         with TemporaryDirectory(prefix="dysta-gym-") as folder:
             path = Path(folder) / ("rule.py" if self.rule is not None else "checkpoint.npz")
             path.write_bytes(self._content())
-            yield self._set(policies.find(str(path) + (f":{self.object}" if self.object else "")))
+            policy = policies.find(str(path) + (f":{self.object}" if self.object else ""))
+            if policy.index is not None:
+                raise DystaError(
+                    "rule: it has an index, which is given the whole store and so can see what its "
+                    "level does not know; an entry may have none"
+                )
+            yield self._set(policy)
 
     def _content(self) -> bytes:
         """The file that it carries."""
@@ -145,7 +159,7 @@ class Entry(Strict):
             return self.rule.encode()
         try:
             return base64.b64decode("".join((self.checkpoint or "").split()), validate=True)
-        except binascii.Error as error:
+        except ValueError as error:  # binascii.Error is one
             raise DystaError(f"checkpoint: it is not in base64 ({error})") from None
 
     def _set(self, policy: Policy) -> Policy:
@@ -163,6 +177,9 @@ class Entry(Strict):
             del head["settings"]
         lines = [yaml.dump(head, Dumper=_Dumper, sort_keys=False, allow_unicode=True), "claims:\n"]
         lines += [f"  - {_flow(claim.model_dump())}\n" for claim in self.claims]
+        size = sum(len(line.encode()) for line in lines)
+        if size > LARGEST:
+            raise DystaError(f"entry: it has {size} bytes; {LARGEST} are allowed")
         with replacing(path) as scratch:
             scratch.write_text("".join(lines), encoding="utf-8")
 
@@ -180,12 +197,18 @@ _Dumper.add_representer(str, _text)
 
 
 def _flow(fields: dict[str, Any]) -> str:
-    """A mapping in one line; numbers keep all digits."""
+    """A mapping in one line; numbers keep all digits, and text is none of them."""
     written = (
-        f"{key}: {repr(value) if isinstance(value, float) else yaml.dump(value).splitlines()[0]}"
+        f"{key}: {_number(value) if isinstance(value, float) else json.dumps(value)}"
         for key, value in fields.items()
     )
     return "{" + ", ".join(written) + "}"
+
+
+def _number(value: float) -> str:
+    """All digits of a number, as YAML 1.1 and 1.2 both read one."""
+    digits, e, exponent = repr(value).partition("e")
+    return repr(value) if not e or "." in digits else f"{digits}.0e{exponent}"
 
 
 def load_entry(path: str | Path) -> Entry:
@@ -195,10 +218,14 @@ def load_entry(path: str | Path) -> Entry:
         DystaError: If there is none, or a field is missing, unknown or not allowed.
     """
     content, where, _ = content_of(Path(path), "entry", {})
-    if isinstance(content.get("format"), int) and content["format"] != FORMAT:
+    if type(content.get("format")) is int and content["format"] != FORMAT:
         raise DystaError(
             f"{where}: format: {content['format']} is not allowed; this version reads {FORMAT}"
         )
+    return _checked(content, where)
+
+
+def _checked(content: Mapping[str, Any], where: str) -> Entry:
     try:
         return Entry.model_validate(dict(content))
     except pydantic.ValidationError as error:
@@ -229,19 +256,28 @@ def entered(
     Raises:
         DystaError: If an argument is not usable.
     """
-    policy = policies.find(spec)
-    given, _, _ = policies.split(spec)
-    path, _, wanted = given.partition(":") if given.lower().count(".py:") else (given, "", "")
-    fields: dict[str, Any] = {"name": name or Path(path).stem, "policy": policy.name}
-    if Path(path).is_file():
-        content = Path(path).read_bytes()
-        if path.lower().endswith(".py"):
-            fields |= {"policy": None, "rule": content.decode(), "object": wanted or None}
-        else:
-            text = base64.encodebytes(content).decode()
-            fields |= {"policy": None, "checkpoint": text}
-    claims: list[Claim] = []
+    if name is not None and not name.strip():
+        raise DystaError(f"name: {name!r} is not allowed; it must be text")
+    for each in tracks:
+        if list(tracks).count(each) > 1:
+            raise DystaError(f"track: {each!r} is given more than once; give it once")
     chosen = [shipped_track(each) for each in tracks or shipped_tracks()]
+    given, _, _ = policies.split(spec)
+    path, wanted = parts_of(given)
+    content = Path(path).read_bytes() if Path(path).is_file() else None
+    policy = policies.find(spec)
+    fields: dict[str, Any] = {"name": name or Path(path).stem, "policy": given}
+    if content is not None:
+        fields |= {"policy": None, **_carried(path, wanted, content)}
+    head: dict[str, Any] = {
+        "format": FORMAT,
+        "level": policy.level,
+        "settings": {key: float(value) for key, value in policy.settings.items()},
+        "version": dysta_gym.__version__,
+        **fields,
+    }
+    _checked(head | {"claims": [_NOTHING]}, "entry")  # before anything is run
+    claims: list[Claim] = []
     cells = sum(len(track.cells()) for track in chosen)
     done = 0
     for track in chosen:
@@ -253,14 +289,22 @@ def entered(
 
         claims += _measured(policy, track, track.conditions(), jobs, report)
         done += len(track.cells())
-    return Entry(
-        format=FORMAT,
-        level=policy.level,
-        settings={key: float(value) for key, value in policy.settings.items()},
-        version=dysta_gym.__version__,
-        claims=tuple(claims),
-        **fields,
-    )
+    if content is not None and Path(path).read_bytes() != content:
+        raise DystaError(f"policy {spec!r}: the file has changed meanwhile; enter it again")
+    return _checked(head | {"claims": claims}, "entry")
+
+
+_NOTHING = Claim(track="", scenario="", load=1, slo=1, workloads="", violation_rate=0, antt=1)
+
+
+def _carried(path: str, wanted: str | None, content: bytes) -> dict[str, Any]:
+    """A file as an entry carries it."""
+    if not path.lower().endswith(".py"):
+        return {"checkpoint": base64.encodebytes(content).decode()}
+    try:
+        return {"rule": content.decode(), "object": wanted}
+    except UnicodeDecodeError:
+        raise DystaError(f"rule: the file {path!r} is not in UTF-8, in which entries are") from None
 
 
 def _measured(
@@ -345,6 +389,11 @@ def verify(
     pairs = [(track, condition) for track in known.values() for condition in track.conditions()]
     _check_complete(entry, pairs)
     chosen = pairs[part.number - 1 :: part.of]
+    if not chosen:
+        raise DystaError(
+            f"part: {part.number}/{part.of} has none of the {len(pairs)} conditions; K must be "
+            f"{len(pairs)} or less"
+        )
     claimed = {(claim.track, claim.condition): claim for claim in entry.claims}
     cells = sum(track.seeds.count for track, _ in chosen)
     done = 0

@@ -146,14 +146,15 @@ class Policy:
     def values(self, mean_isolated_s: float) -> NDArray[np.float64]:
         """What the rule reads: its parameters, in their order, then its weights.
 
-        The shape is ``(max(1, parameters + weights),)``. ``mean_isolated_s`` is the networks' mean
-        isolated latency in seconds (`TraceStore.mean_isolated_s`), the unit of relative parameters.
+        The shape is ``(max(1, parameters + weights),)``; NaN where there is nothing to read.
+        ``mean_isolated_s`` is the networks' mean isolated latency in seconds
+        (`TraceStore.mean_isolated_s`), the unit of relative parameters.
         """
         values = [
             self.settings.get(key, p.default) * (mean_isolated_s if p.relative else 1.0)
             for key, p in self.parameters.items()
         ]
-        return np.array([*values, *self.weights] or [0.0], np.float64)
+        return np.array([*values, *self.weights] or [math.nan], np.float64)
 
     def drift_of(self, values: NDArray[np.float64]) -> float:
         """The promised `drift` at these values of the parameters, infinity without a promise.

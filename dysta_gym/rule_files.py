@@ -6,7 +6,7 @@ runs it, as Python's import does.
 
 from __future__ import annotations
 
-import importlib.util
+import hashlib
 import re
 import sys
 from dataclasses import replace
@@ -35,29 +35,37 @@ def policy_of_file(name: str) -> Policy:
         DystaError: If it cannot be read, raises something itself, or has none of that name, or
             several without one.
     """
-    found = _OBJECT.fullmatch(name)
-    path, wanted = (found[1], found[2]) if found and not Path(name).is_file() else (name, None)
+    path, wanted = parts_of(name)
     where = f"policy {name!r}"
     try:
-        seen = Path(path).stat()
+        source = Path(path).read_bytes()
     except OSError as error:
         raise DystaError(f"{where}: the file cannot be read ({error.strerror})") from None
-    stamp = (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns)
-    module = _module(str(Path(path).absolute()), stamp, where)
+    module = _module(str(Path(path).absolute()), source, where)
     return replace(_chosen(module, wanted, where), name=name)
 
 
+def parts_of(name: str) -> tuple[str, str | None]:
+    """The file that a policy's name names, and which of its policies."""
+    found = _OBJECT.fullmatch(name)
+    return (found[1], found[2]) if found and not Path(name).is_file() else (name, None)
+
+
 @lru_cache(maxsize=64)
-def _module(path: str, stamp: tuple[int, ...], where: str) -> ModuleType:
-    """The file as a module, run once as long as it stays as it is."""
-    called = "dysta_gym_rule_" + "_".join(map(str, stamp))
-    spec = importlib.util.spec_from_file_location(called, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+def _module(path: str, source: bytes, where: str) -> ModuleType:
+    """A file as a module, run once as long as it says the same.
+
+    What Python keeps of a file's code is not asked: it goes by the second of its last change.
+    """
+    called = "dysta_gym_rule_" + hashlib.sha256(path.encode() + b"\0" + source).hexdigest()
+    module = ModuleType(called)
+    module.__file__ = path
     sys.modules[called] = module  # where dataclasses and pickle look
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+        exec(compile(source, path, "exec"), vars(module))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         del sys.modules[called]
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise DystaError(
@@ -95,10 +103,11 @@ def _chosen(module: ModuleType, wanted: str | None, where: str) -> Policy:
             choices = ", ".join([*policies, *functions]) or "none; the file defines nothing"
             raise DystaError(f"{where}: the file has no {wanted!r}; choose one of: {choices}")
         return _made(wanted, own[wanted], where)
-    if len(policies) == 1:
-        return next(iter(policies.values()))
-    if not policies and "score" in functions:
-        return _made("score", functions["score"], where)
+    made_here = [each for each in policies.values() if each.score in functions.values()]
+    if len(made_here) == 1 or (len(policies) == 1 and "score" not in own):
+        return next(iter(made_here or policies.values()))
+    if not made_here and "score" in own:
+        return _made("score", own["score"], where)
     rules: dict[str, Any] = policies or {n: f for n, f in functions.items() if _is_rule(f)}
     if len(rules) == 1:
         return _made(*next(iter(rules.items())), where)

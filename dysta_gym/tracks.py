@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
@@ -62,6 +63,14 @@ class Block(Strict):
     suffix: str = ""
     loads: tuple[Positive | str, ...] = ()
     slos: tuple[Positive | Literal["own"], ...] = ()
+
+    @pydantic.model_validator(mode="after")
+    def _changed_ones_have_other_names(self) -> Block:
+        if bool(self.suffix) != bool(self.changes):
+            raise ValueError("changes, suffix: one of them is given without the other; give both")
+        if "name" in self.changes:
+            raise ValueError("changes.name: it is not allowed; give a suffix")
+        return self
 
     def varied(self) -> list[Scenario]:
         """The scenarios under its conditions, each once.
@@ -145,8 +154,12 @@ def load_track(source: str | Path | Mapping[str, Any] | Track) -> Track:
         return Track.model_validate(dict(content))
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
-        path = [str(part) for part in fault["loc"]]
+        path = [str(part) for part in fault["loc"] if _FIELD.fullmatch(str(part))]
         raise DystaError(f"{where}: {told(fault, path, Track, '', (), '{first: 5000}')}") from None
+
+
+_FIELD = re.compile(r"\d+|[a-z]+(_[a-z]+)*")
+"""A part of a place in a file, without pydantic's own additions."""
 
 
 def shipped_track(name: str) -> Track:
@@ -161,12 +174,19 @@ def shipped_track(name: str) -> Track:
 
 
 def digest(condition: Condition, seeds: Seeds) -> str:
-    """Twelve hexadecimal digits of what is run under a condition: scenario, traces, seeds."""
+    """Twelve hexadecimal digits of what is run under a condition.
+
+    They stand for the scenario, its traces, the seeds, and the requests of the first of them.
+    """
     told_of = ("name", "description", "sources", "trace_dir", "traces", "accelerator", "speed")
     scenario = condition.scenario.model_dump(mode="json", exclude=set(told_of))
     seen = [scenario, list(condition.scenario.traces.values()), condition.split]
-    text = json.dumps([*seen, seeds.model_dump()], sort_keys=True)
-    return hashlib.sha256(text.encode() + _content(condition.scenario.store())).hexdigest()[:12]
+    made = hashlib.sha256(json.dumps([*seen, seeds.model_dump()], sort_keys=True).encode())
+    made.update(_content(condition.scenario.store()))
+    first = Cell(condition, seeds.first).workload()
+    for column in (first.arrival_s, first.trace, first.row, first.priority, first.deadline_s):
+        made.update(np.ascontiguousarray(column).tobytes())
+    return made.hexdigest()[:12]
 
 
 @lru_cache(maxsize=64)

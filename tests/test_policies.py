@@ -24,8 +24,8 @@ PUBLISHED = {"dysta": "monitored", "sjf": "static", "prema": "static", "sdrm3": 
 
 def same(one, other):
     """Whether two policies are the same rule at the same level with the same parameters."""
-    return (one.name, one.score, one.level, one.values(2.0).tolist()) == (
-        other.name, other.score, other.level, other.values(2.0).tolist(),
+    return (one.name, one.score, one.level, repr(one.values(2.0))) == (
+        other.name, other.score, other.level, repr(other.values(2.0)),
     )  # fmt: skip
 
 

@@ -2,11 +2,12 @@
 
 import os
 import textwrap
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from dysta_gym import DystaError, Policy, compare, find, simulate
+from dysta_gym import DystaError, Policy, cli, compare, find, simulate
 from dysta_gym.policies import expand, split
 
 RULE = """
@@ -79,8 +80,9 @@ def test_which_of_several(write, workload):
 def test_a_file_is_read_again_when_it_has_changed(write, workload):
     write(TWO)
     first = simulate(workload, "mine.py:longest").finish_s.tolist()
+    seen = Path("mine.py").stat()
     write(TWO.replace("= -queue", "=  queue"))
-    os.utime("mine.py", ns=(1, 1))
+    os.utime("mine.py", ns=(seen.st_atime_ns, seen.st_mtime_ns))  # and is as large
     assert simulate(workload, "mine.py:longest").finish_s.tolist() != first
 
 
@@ -109,3 +111,30 @@ def test_what_is_wrong_is_told_in_a_line(text, spec, words, write):
     assert len(str(error.value).splitlines()) == 1
     for word in words:
         assert word in str(error.value)
+
+
+def test_a_parameter_that_nobody_gave_is_no_number(write, workload):
+    write(RULE.replace("queue.remaining[i]", "queue.remaining[i] * parameters[0]"))
+    with pytest.raises(DystaError, match="NaN"):
+        simulate(workload, "mine.py")
+
+
+def test_what_a_file_defines_comes_before_what_it_imports(write):
+    write("from dysta_gym.baselines.fcfs import FCFS\n" + RULE)
+    assert find("mine.py").score.__module__ != "dysta_gym.baselines.fcfs"
+    write("from dysta_gym.baselines.fcfs import FCFS\n", "alone.py")
+    assert find("alone.py").stable  # as FCFS is
+    write("from functools import partial\nscore = partial(print)", "odd.py")
+    with pytest.raises(DystaError, match=r"score is .*plain function"):
+        find("odd.py")
+
+
+def test_a_rule_that_raises_is_named_in_a_line(write, monkeypatch, capsys):
+    write("def score(queue, size, now, parameters, scores):\n    raise ValueError('no')\n")
+    options = ["--policy", "mine.py", "--seeds", "1", "--requests", "20"]
+    monkeypatch.setattr("sys.argv", ["dysta-gym", "compare", *options])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    told = "dysta-gym: error: policy 'mine.py': its rule raises an error (ValueError: no)"
+    assert capsys.readouterr().err.splitlines()[-1] == told

@@ -89,7 +89,13 @@ def test_digests_tell_workloads_apart():
         ({"blocks": [{"scenarios": ["nope"]}]}, ["scenario", "'nope'", "multi-cnn"]),
         ({"blocks": [{"scenarios": ["multi-cnn"], "loads": ["hevay"]}]}, ["load", "'hevay'"]),
         ({"blocks": [{"scenarios": ["multi-cnn"]}] * 2}, ["'multi-cnn'", "more than once"]),
-        ({"blocks": [{"scenarios": ["multi-cnn"], "changes": {"sped": 2}}]}, ["'sped'"]),
+        (
+            {"blocks": [{"scenarios": ["multi-cnn"], "changes": {"sped": 2}, "suffix": "-x"}]},
+            ["'sped'"],
+        ),
+        ({"blocks": [{"scenarios": ["multi-cnn"], "changes": {"speed": 2}}]}, ["changes, suffix"]),
+        ({"blocks": [{"scenarios": ["multi-cnn"], "suffix": "-x"}]}, ["changes, suffix"]),
+        ({"blocks": [{"scenarios": ["multi-cnn"], "loads": [True]}]}, ["blocks.0.loads.0", "True"]),
     ],
 )
 def test_bad_tracks_are_refused_in_a_line(changes, words):

@@ -100,6 +100,9 @@ def main(end: Callable[[int], Any] | None = None) -> None:
                 _stop_printing(error)
             elif hasattr(error, "format_message"):  # a fault in the arguments formats itself
                 _exit(2, f"error: {error.format_message()}")
+            elif notes := getattr(error, "__notes__", None):  # of a user's own code
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                _exit(2, f"error: {notes[0]} ({reason})")
             else:
                 raise
         if status == 130:  # as Typer reports an interrupt

@@ -127,7 +127,8 @@ def compare(
 
     share_cut(statistic)
     policies = [name for spec in policy or comparison.DEFAULT_POLICIES for name in expand(spec)]
-    for name in reference or ():
+    reference = [name for spec in reference or () for name in expand(spec)]
+    for name in reference:
         if name not in policies:
             raise DystaError(
                 f"reference: {name!r} is not run; choose one of: {', '.join(policies)}"
@@ -145,7 +146,7 @@ def compare(
         "scenario": scenario, "load": load, "rate": rate, "slo": slo, "seeds": seeds,
         "first_seed": first_seed, "requests": requests, "split": split,
     }  # fmt: skip
-    cells = _fixed(track, given) if track else _chosen(given)
+    cells = _fixed(track, given) if track is not None else _chosen(given)
     outputs = Outputs(out, report, figure or (), format, latex, as_json).checked(cells)
     spreads = None
     if report is not None:
