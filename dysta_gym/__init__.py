@@ -114,7 +114,9 @@ __all__ = [
     "violation_rate_lower_bound",
 ]
 
-__getattr__, __dir__ = lazily(globals(), _HOME)
+_ROOMS = ("agents", "baselines", "bounds", "envs", "profiling", "reproduction", "workloads")
+
+__getattr__, __dir__ = lazily(globals(), _HOME, rooms=_ROOMS)
 
 
 gymnasium.register(

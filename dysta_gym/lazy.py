@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,7 +11,10 @@ from dysta_gym.extras import extra as needing
 
 
 def lazily(
-    namespace: dict[str, Any], home: Mapping[str, str], extra: str = ""
+    namespace: dict[str, Any],
+    home: Mapping[str, str],
+    extra: str = "",
+    rooms: Collection[str] = (),
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` of a package.
 
@@ -19,10 +22,13 @@ def lazily(
         namespace: The package's globals, with ``__all__``.
         home: Module of the package that each name comes from.
         extra: The extra that installs what some of the modules import.
+        rooms: Modules of the package that are attributes of it without having been imported.
     """
     package = namespace["__name__"]
 
     def load(name: str) -> Any:
+        if name in rooms:
+            return importlib.import_module(f"{package}.{name}")
         if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         with needing(extra, name) if extra else nullcontext():
@@ -30,4 +36,4 @@ def lazily(
         namespace[name] = getattr(module, name)
         return namespace[name]
 
-    return load, lambda: sorted({*namespace, *namespace["__all__"]})
+    return load, lambda: sorted({*namespace, *namespace["__all__"], *rooms})

@@ -59,7 +59,7 @@ ARTIFACT_SEQUENCE_LENGTH = 512
 """Padded sequence length that the artifact's Sanger traces were measured at."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trace(Sealed):
     """One network with one sparsity pattern, layer by layer and input by input.
 
@@ -150,6 +150,14 @@ class Trace(Sealed):
         if not (self.latency_s.sum(axis=1) > 0).all():
             row = int(np.argmin(self.latency_s.sum(axis=1)))
             raise DystaError(f"{where}: input {self.sample_ids[row]} takes no time in any layer")
+
+    def __repr__(self) -> str:
+        inputs, layers = self.latency_s.shape
+        mean = float(self.isolated_s.mean())
+        return (
+            f"<Trace {self.name!r} on {self.accelerator!r}: {inputs} inputs x {layers} layers, "
+            f"{1e3 * mean:.4g} ms>"
+        )
 
     def _require(
         self, good: NDArray[np.bool_], label: str, values: NDArray[Any], expected: str
@@ -337,6 +345,11 @@ class TraceStore(Sealed):
         self._index = {name: index for index, name in enumerate(names)}
         self._averages: dict[str, Averages] = {}
         self.cached: dict[Any, Any] = {}  # tables that others derive from this store
+
+    def __repr__(self) -> str:
+        names = ", ".join(trace.name for trace in self.traces[:3])
+        more = f" and {len(self.traces) - 3} more" * (len(self.traces) > 3)
+        return f"<TraceStore on {self.accelerator!r}: {names}{more}>"
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "cached": {}}  # derived again where they are needed

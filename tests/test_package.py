@@ -322,3 +322,23 @@ def test_no_tracked_file_names_a_machine():
     found = git("grep", "-n", "-I", "-E", rf"(^|[^A-Za-z0-9_.~-])/({folders})/")
     assert found.returncode in (0, 1), found.stderr
     assert found.stdout == ""
+
+
+def test_objects_say_in_a_line_what_they_are():
+    workload = dysta_gym.generate(dysta_gym.load_scenario("multi-cnn"), 0)
+    schedule = dysta_gym.simulate(workload, "sjf")
+    trace = dysta_gym.shipped_trace("mpnet")
+    for thing in (workload, workload.store, schedule, trace, dysta_gym.load_track("paper").seeds):
+        told = repr(thing)
+        assert type(thing).__name__ in told and len(told) < 250 and len(told.splitlines()) == 1
+    assert "1000 requests" in repr(workload) and "1000 finished" in repr(schedule)
+    assert "'mpnet' on 'sanger'" in repr(trace)
+
+
+def test_rooms_are_attributes_of_the_package():
+    """Without having been imported, so that ``help(dysta_gym.envs)`` works."""
+    code = "import dysta_gym; print(dysta_gym.envs.SparseMultiDNNEnv.__name__, dir(dysta_gym))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.startswith("SparseMultiDNNEnv ['") and "'envs'" in done.stdout
+    with pytest.raises(AttributeError, match="has no attribute 'nope'"):
+        dysta_gym.nope  # noqa: B018

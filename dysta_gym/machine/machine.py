@@ -59,7 +59,7 @@ _TURNS: dict[int, int] = {}
 """Decisions that a loop takes in a turn, for each rule by its address."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Schedule:
     """Who ran when.
 
@@ -85,6 +85,13 @@ class Schedule:
     started_s: Floats
     elapsed_s: Floats
     began_s: Floats
+
+    def __repr__(self) -> str:
+        finished = int(np.isfinite(self.finish_s).sum())
+        return (
+            f"<Schedule of {self.workload!r}: {finished} finished, {self.decisions} layers run, "
+            f"{self.preemptions} preemptions>"
+        )
 
 
 class Machine:

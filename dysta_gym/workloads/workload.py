@@ -53,7 +53,7 @@ class Moments(NamedTuple):
     deadline: NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Workload(Sealed):
     """Requests, in order of arrival, and the queue that they meet.
 
@@ -146,6 +146,10 @@ class Workload(Sealed):
 
     def __len__(self) -> int:
         return len(self.arrival_s)
+
+    def __repr__(self) -> str:
+        lasted = float(self.arrival_s[-1] - self.arrival_s[0])
+        return f"<Workload: {len(self)} requests in {lasted:.4g} s, of {self.store!r}>"
 
     @cached_property
     def model(self) -> NDArray[np.int64]:

@@ -119,7 +119,7 @@ def test_models_alone_and_on_tracks(folder):
     both = compare(policies=["one.zip@sized", "two.zip"], **WORKLOADS, jobs=1)
     assert both["policy"].tolist() == ["one.zip@sized", "two.zip@sized"] * 6
     assert both["antt_lower_bound"].notna().all()
-    blocks = [{"scenarios": ["multi-attnn"], "changes": {"requests": 6}}]
+    blocks = [{"scenarios": ["multi-attnn"], "changes": {"requests": 6}, "suffix": "-x"}]
     track = {"name": "t", "blocks": blocks, "seeds": {"first": 0, "count": 3}, "split": "test"}
     once = compare_on([track], ["fcfs", "one.zip"], bounds=False)
     here = (both["scenario"] == "multi-attnn") & (both["policy"] == "one.zip@sized")
