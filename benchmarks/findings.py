@@ -195,8 +195,8 @@ def comparisons() -> list[list[str]]:
         ],
         [
             "`last_n` always divides by N in the artifact",
-            "here by what there is of it; `dysta-gym policies` and "
-            "[the reproduction](reproduction.md) say so",
+            "here by what there is of it, as [policies](policies.md) and "
+            "[the reproduction](reproduction.md) say",
         ],
         [
             "intervals of bursty ANTT over 20 seeds covered 81 %, and aggregates cut off the "
