@@ -39,7 +39,7 @@ def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont | ImageFont.I
     for place in (spec and spec.submodule_search_locations) or ():
         path = Path(place) / "mpl-data/fonts/ttf" / f"DejaVuSans{'-Bold' * bold}.ttf"
         if path.is_file():
-            return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
+            return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
     return ImageFont.load_default(size)
 
 
