@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -335,15 +335,15 @@ def entries(results: pd.DataFrame) -> list[Entry]:
     return made
 
 
-def main(write: Callable[..., None] = between) -> None:
+def main() -> None:
     """Measure, and write the page, the README's part and the entries."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.leaderboard")
     parser.add_argument("--because", required=True, help="why the seeds are looked at")
     why = parser.parse_args().because
     look(TRACKS, LISTED, why)
     results = measure(LISTED)
-    write(PAGE, BEGIN, END, page_part(results, "ppo"))
-    write(README, BEGIN, END, readme_part(results))
+    between(PAGE, BEGIN, END, page_part(results, "ppo"))
+    between(README, BEGIN, END, readme_part(results))
     for entry in entries(results):
         entry.save(ENTRIES / f"{entry.name}.yaml")
 

@@ -25,14 +25,14 @@ from pydantic import Field
 
 import dysta_gym
 from dysta_gym import policies
-from dysta_gym.comparison import CELL, Condition, run
+from dysta_gym.comparison import CELL, Condition
 from dysta_gym.configs import LARGEST, Finite, NotNegative, Strict, content_of, told
 from dysta_gym.errors import DystaError, one_of, shown
 from dysta_gym.files import replacing
 from dysta_gym.information import ALL_LEVELS
 from dysta_gym.policies import Policy
 from dysta_gym.rule_files import parts_of
-from dysta_gym.tracks import Track, digest, shipped_track, shipped_tracks
+from dysta_gym.tracks import Track, digest, run_on, shipped_track, shipped_tracks
 
 FORMAT = 1
 """Version of the files' format."""
@@ -277,18 +277,14 @@ def entered(
         **fields,
     }
     _checked(head | {"claims": [_NOTHING]}, "entry")  # before anything is run
-    claims: list[Claim] = []
-    cells = sum(len(track.cells()) for track in chosen)
-    done = 0
-    for track in chosen:
-        before = done
-
-        def report(now: int, total: int, before: int = before) -> None:
-            if progress:
-                progress(before + now, cells)
-
-        claims += _measured(policy, track, track.conditions(), jobs, report)
-        done += len(track.cells())
+    parts = [(track, track.conditions()) for track in chosen]
+    claims = [
+        claim
+        for track, conditions, results in run_on(
+            parts, [policy], jobs=jobs, bounds=False, progress=progress
+        )
+        for claim in claims_of(track, results, conditions)
+    ]
     if content is not None and Path(path).read_bytes() != content:
         raise DystaError(f"policy {spec!r}: the file has changed meanwhile; enter it again")
     return _checked(head | {"claims": claims}, "entry")
@@ -305,19 +301,6 @@ def _carried(path: str, wanted: str | None, content: bytes) -> dict[str, Any]:
         return {"rule": content.decode(), "object": wanted}
     except UnicodeDecodeError:
         raise DystaError(f"rule: the file {path!r} is not in UTF-8, in which entries are") from None
-
-
-def _measured(
-    policy: Policy,
-    track: Track,
-    conditions: Sequence[Condition],
-    jobs: int | None,
-    progress: Callable[[int, int], None] | None,
-) -> list[Claim]:
-    """What a policy can claim of some conditions of a track."""
-    cells = track.cells(conditions)
-    results = run(cells, [policy], jobs=jobs, bounds=False, progress=progress)
-    return claims_of(track, results, conditions)
 
 
 def claims_of(
@@ -395,21 +378,20 @@ def verify(
             f"{len(pairs)} or less"
         )
     claimed = {(claim.track, claim.condition): claim for claim in entry.claims}
-    cells = sum(track.seeds.count for track, _ in chosen)
-    done = 0
+    parts = [
+        (track, [condition for each, condition in chosen if each is track])
+        for track in known.values()
+    ]
     with entry.scheduler(trust=trust) as policy:
-        for track in known.values():
-            conditions = [condition for each, condition in chosen if each is track]
-            if not conditions:
-                continue
-
-            def report(now: int, total: int, before: int = done) -> None:
-                if progress:
-                    progress(before + now, cells)
-
-            for found in _measured(policy, track, conditions, jobs, report):
+        for track, conditions, results in run_on(
+            [part for part in parts if part[1]],
+            [policy],
+            jobs=jobs,
+            bounds=False,
+            progress=progress,
+        ):
+            for found in claims_of(track, results, conditions):
                 _compare(claimed[found.track, found.condition], found)
-            done += len(conditions) * track.seeds.count
     return len(chosen)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
 from importlib import resources
@@ -129,7 +129,7 @@ class Track(Strict):
         return found
 
     def cells(self, conditions: Sequence[Condition] | None = None) -> list[Cell]:
-        """The workloads of its conditions, or of some of them."""
+        """The workloads of its conditions, or of some of them, all seeds of each together."""
         first, count = self.seeds.first, self.seeds.count
         chosen = self.conditions() if conditions is None else conditions
         return [Cell(each, seed) for each, seed in product(chosen, range(first, first + count))]
@@ -228,19 +228,47 @@ def compare_on(
     Raises:
         DystaError: If an argument is not usable.
     """
-    cells = {track.name: track.cells() for track in map(load_track, tracks)}
-    total, done = sum(map(len, cells.values())), 0
     parts = []
-    for name, own in cells.items():
-
-        def report(now: int, of: int, before: int = done) -> None:
-            if progress:
-                progress(before + now, total)
-
-        part = run(own, policies, jobs=jobs, bounds=bounds, trust=trust, progress=report)
-        part.insert(0, "track", name)
+    chosen = [(track, track.conditions()) for track in map(load_track, tracks)]
+    for track, _, part in run_on(
+        chosen, policies, jobs=jobs, bounds=bounds, trust=trust, progress=progress
+    ):
+        part.insert(0, "track", track.name)
         parts.append(part)
-        done += len(own)
     if not parts:
         raise DystaError("tracks: there is none; at least one is needed")
     return pd.concat(parts, ignore_index=True)
+
+
+def run_on(
+    chosen: Sequence[tuple[Track, Sequence[Condition]]],
+    policies: Sequence[str | Policy | Agent],
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> Iterator[tuple[Track, Sequence[Condition], pd.DataFrame]]:
+    """Run policies under some conditions of tracks, track after track.
+
+    Args:
+        chosen: The tracks, and which of their conditions.
+        policies: As of `dysta_gym.compare`.
+        progress: As of `dysta_gym.compare`, of all tracks together.
+        **options: ``jobs``, ``bounds`` and ``trust``, as of `dysta_gym.compare`.
+
+    Yields:
+        Each track, its conditions, and what `dysta_gym.comparison.run` returns of them.
+
+    Raises:
+        DystaError: If an argument is not usable.
+    """
+    cells = [track.cells(conditions) for track, conditions in chosen]
+    total, done = sum(map(len, cells)), 0
+    for (track, conditions), own in zip(chosen, cells, strict=True):
+
+        def report(now: int, of: int, before: int = done, here: int = len(own)) -> None:
+            if progress:
+                times = of // here  # models play each workload beside what rules do
+                progress(times * before + now, times * total)
+
+        yield track, conditions, run(own, policies, progress=report, **options)
+        done += len(own)
