@@ -30,8 +30,7 @@ from dysta_gym.configs import LARGEST, Finite, NotNegative, Strict, content_of, 
 from dysta_gym.errors import DystaError, one_of, shown
 from dysta_gym.files import replacing
 from dysta_gym.information import ALL_LEVELS
-from dysta_gym.policies import Policy
-from dysta_gym.rule_files import parts_of
+from dysta_gym.policies import Policy, in_file
 from dysta_gym.tracks import Track, digest, run_on, shipped_track, shipped_tracks
 
 FORMAT = 1
@@ -263,7 +262,7 @@ def entered(
             raise DystaError(f"track: {each!r} is given more than once; give it once")
     chosen = [shipped_track(each) for each in tracks or shipped_tracks()]
     given, _, _ = policies.split(spec)
-    path, wanted = parts_of(given)
+    path, wanted = in_file(given)
     content = Path(path).read_bytes() if Path(path).is_file() else None
     policy = policies.find(spec)
     fields: dict[str, Any] = {"name": name or Path(path).stem, "policy": given}

@@ -14,7 +14,6 @@ a path to a policy.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint
@@ -213,15 +212,19 @@ def split(spec: str) -> tuple[str, str | None, str | None]:
     if end is None:
         name = spec[: ends[0]]
         end = files[0] if files and name not in entries(ENTRY_POINTS) else ends[0]
-    within = _WITHIN.match(spec, end)
-    if within and spec[:end].lower().endswith(".py"):
-        end = within.end()
+    after = next((at for at in ends if at > end), end)
+    if in_file(spec[:after])[0] == spec[:end]:
+        end = after
     head, colon, settings = spec[end:].partition(":")
     return spec[:end], head[1:] if head else None, settings if colon else None
 
 
-_WITHIN = re.compile(r":[^\W\d]\w*(?=[@:]|$)")
-"""What may follow the name of a Python file: which of its policies is meant."""
+def in_file(name: str) -> tuple[str, str | None]:
+    """The file that a policy's name names, and which of its policies: ``FILE.py:NAME``."""
+    path, colon, wanted = name.rpartition(":")
+    if colon and path.lower().endswith(".py") and wanted.isidentifier() and not _is_file(name):
+        return path, wanted
+    return name, None
 
 
 def agent_reader(name: str) -> EntryPoint | None:
@@ -234,8 +237,7 @@ def agent_reader(name: str) -> EntryPoint | None:
 def _reader(name: str) -> EntryPoint | None:
     """What reads files with this suffix, in capital letters or not."""
     readers = {**entries(AGENT_ENTRY_POINTS), **entries(FILE_ENTRY_POINTS)}
-    suffix = PurePath(name).suffix.removeprefix(".")
-    suffix = suffix.partition(":")[0] if suffix.lower().startswith("py:") else suffix
+    suffix = PurePath(name).suffix.removeprefix(".").partition(":")[0]
     return readers.get(suffix) or readers.get(suffix.lower())
 
 

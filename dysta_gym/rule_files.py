@@ -7,7 +7,6 @@ runs it, as Python's import does.
 from __future__ import annotations
 
 import hashlib
-import re
 import sys
 from dataclasses import replace
 from functools import lru_cache
@@ -17,12 +16,10 @@ from typing import Any
 
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.plugins import check_formula
-from dysta_gym.policies import Policy
+from dysta_gym.policies import Policy, in_file
 
 ARGUMENTS = ("queue", "size", "now", "parameters", "scores")
 """What a rule takes."""
-
-_OBJECT = re.compile(r"(.*\.py):([^\W\d]\w*)", re.IGNORECASE | re.DOTALL)
 
 
 def policy_of_file(name: str) -> Policy:
@@ -35,7 +32,7 @@ def policy_of_file(name: str) -> Policy:
         DystaError: If it cannot be read, raises something itself, or has none of that name, or
             several without one.
     """
-    path, wanted = parts_of(name)
+    path, wanted = in_file(name)
     where = f"policy {name!r}"
     try:
         source = Path(path).read_bytes()
@@ -43,12 +40,6 @@ def policy_of_file(name: str) -> Policy:
         raise DystaError(f"{where}: the file cannot be read ({error.strerror})") from None
     module = _module(str(Path(path).absolute()), source, where)
     return replace(_chosen(module, wanted, where), name=name)
-
-
-def parts_of(name: str) -> tuple[str, str | None]:
-    """The file that a policy's name names, and which of its policies."""
-    found = _OBJECT.fullmatch(name)
-    return (found[1], found[2]) if found and not Path(name).is_file() else (name, None)
 
 
 @lru_cache(maxsize=64)
