@@ -16,6 +16,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import resources
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -204,6 +205,31 @@ def check_folder(folder: str | Path) -> None:
         raise DystaError(f"out: {str(folder)!r} cannot be a folder, because {nearest} is a file")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise DystaError(f"out: {str(folder)!r} cannot be written, because {nearest} is protected")
+
+
+def check_file(path: Path, field: str, such: str = "") -> None:
+    """See that a file can be written, without making it: before long work.
+
+    Args:
+        path: The file.
+        field: What it is asked for as, for messages.
+        such: What it might be, for the message that it is a folder.
+
+    Raises:
+        DystaError: If it cannot.
+    """
+    if path.is_dir():
+        raise DystaError(f"{field}: {str(path)!r} is a folder; it must be a file{such}")
+    try:
+        check_folder(path.parent)
+    except DystaError as error:
+        reason = str(error).partition(": ")[2]
+        raise DystaError(f"{field}: {str(path)!r} cannot be written; {reason}") from None
+
+
+def packaged(*parts: str) -> Path:
+    """A file or folder of the package's data."""
+    return Path(str(resources.files("dysta_gym")), "data", *parts)
 
 
 # --- what is run when it is read -----------------------------------------------------------------

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -28,6 +27,7 @@ from dysta_gym.accelerators import sanger_padded_length
 from dysta_gym.archives import ARRAY_LIMIT, TEXT_LIMIT, read_arrays
 from dysta_gym.configs import Strict, told
 from dysta_gym.errors import DystaError
+from dysta_gym.files import packaged
 
 KINDS = ("attention", "dense", "convolution")
 """Kinds of operations."""
@@ -336,7 +336,7 @@ def _convolutions(
 @cache
 def shipped_convolutions() -> Mapping[str, Mapping[str, list[int]]]:
     """Of each layer of the shipped convolutional networks: weights, values read, values written."""
-    path = Path(str(resources.files("dysta_gym"))) / "data" / "convolutions.json"
+    path = packaged("convolutions.json")
     found: dict[str, dict[str, list[int]]] = json.loads(path.read_text(encoding="utf-8"))
     return found
 

@@ -18,7 +18,6 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
@@ -30,7 +29,7 @@ from dysta_gym.archives import ARRAY_LIMIT, TEXT_LIMIT, read_arrays
 from dysta_gym.charging import charge_of
 from dysta_gym.configs import plain
 from dysta_gym.errors import DystaError, one_of, shown
-from dysta_gym.files import open_regular, replacing, visible
+from dysta_gym.files import open_regular, packaged, replacing, visible
 from dysta_gym.operations import Layers, Steps, read_layers, whole_layers
 from dysta_gym.plugins import OpenFiles
 from dysta_gym.sealing import Sealed, sealed
@@ -543,8 +542,7 @@ def whole_network(path: str | Path, steps: Steps = "blocks") -> Layers:
 
 def shipped_traces() -> dict[str, Path]:
     """Name and file of every trace file in the package, sorted by name."""
-    folder = Path(str(resources.files("dysta_gym"))) / "data" / "traces"
-    return {path.stem: path for path in sorted(folder.glob("*.npz"))}
+    return {path.stem: path for path in sorted(packaged("traces").glob("*.npz"))}
 
 
 ENTRY_POINTS = "dysta_gym.traces"

@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
-from importlib import resources
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +26,7 @@ from dysta_gym.agent_files import Agent
 from dysta_gym.comparison import Cell, Condition, run
 from dysta_gym.configs import Positive, Strict, content_of, told
 from dysta_gym.errors import DystaError, one_of
+from dysta_gym.files import packaged
 from dysta_gym.policies import Policy
 from dysta_gym.traces import TraceStore
 from dysta_gym.workloads import Scenario, load_scenario
@@ -137,8 +137,7 @@ class Track(Strict):
 
 def shipped_tracks() -> dict[str, Path]:
     """Name and file of every track in the package, sorted by name."""
-    folder = Path(str(resources.files("dysta_gym"))) / "data" / "tracks"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: path for path in sorted(packaged("tracks").glob("*.yaml"))}
 
 
 def load_track(source: str | Path | Mapping[str, Any] | Track) -> Track:

@@ -80,20 +80,14 @@ class Outputs:
 
 
 def _check_report(path: Path) -> None:
-    from dysta_gym.files import check_folder
+    from dysta_gym.files import check_file
 
     if path.suffix.lower() not in PAGE_SUFFIXES:
         raise DystaError(
             f"report: {str(path)!r} is no name of a web page; it must end in "
             f"{' or '.join(PAGE_SUFFIXES)}"
         )
-    if path.is_dir():
-        raise DystaError(f"report: {str(path)!r} is a folder; it must be a file")
-    try:
-        check_folder(path.parent)
-    except DystaError as error:
-        reason = str(error).partition(": ")[2]
-        raise DystaError(f"report: {str(path)!r} cannot be written; {reason}") from None
+    check_file(path, "report")
 
 
 @dataclass(frozen=True)

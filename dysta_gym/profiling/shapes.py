@@ -11,14 +11,13 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from dysta_gym.errors import DystaError
-from dysta_gym.files import replacing
+from dysta_gym.files import packaged, replacing
 from dysta_gym.operations import NetworkShapes, Stem
 
 # What weights are called: BERT and MiniLM or DINOv2, MPNet, and Llama, SmolLM2, Whisper or DINOv2.
@@ -171,7 +170,7 @@ def main(cache: Path) -> None:
         f"{json.dumps(name)}: {json.dumps(convolution_shapes(network, cache))}"
         for name, network in cnn._NETWORKS.items()
     ]
-    path = Path(str(resources.files("dysta_gym"))) / "data" / "convolutions.json"
+    path = packaged("convolutions.json")
     with replacing(path) as scratch:
         scratch.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 

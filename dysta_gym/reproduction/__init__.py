@@ -14,7 +14,7 @@ from pathlib import Path
 from dysta_gym import figures
 from dysta_gym.cores import workers
 from dysta_gym.errors import DystaError, one_of
-from dysta_gym.files import check_folder, replacing
+from dysta_gym.files import check_file, check_folder, replacing
 from dysta_gym.reproduction import (
     characterisation,
     correlation,
@@ -89,7 +89,7 @@ def reproduce(
     check_folder(out)
     workers(jobs)
     if page is not None:
-        _check_page(Path(page))
+        check_file(Path(page), "page", f", such as {PAGE!r}")
     elif not names:
         page = Path(out) / PAGE
     context = Context(traces, fast=fast, jobs=jobs, progress=progress)
@@ -134,17 +134,6 @@ def item_name(text: str) -> str:
         if kind.startswith(match[1]) and name in FIGURES:
             return name
     raise one_of("figure", text, FIGURES)
-
-
-def _check_page(page: Path) -> None:
-    """See that the page can be written, before long work."""
-    if page.is_dir():
-        raise DystaError(f"page: {str(page)!r} is a folder; it must be a file, such as {PAGE!r}")
-    try:
-        check_folder(page.parent)
-    except DystaError as error:
-        reason = str(error).partition(": ")[2]
-        raise DystaError(f"page: {str(page)!r} cannot be written; {reason}") from None
 
 
 def _write(result: Result, path: Path, format: str) -> None:

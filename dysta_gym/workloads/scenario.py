@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -26,6 +25,7 @@ from dysta_gym.charging import (
 )
 from dysta_gym.configs import NotNegative, Positive, Strict, content_of, plain, told
 from dysta_gym.errors import DystaError, shown
+from dysta_gym.files import packaged
 from dysta_gym.operations import Layers, read_layers
 from dysta_gym.plugins import OpenFiles
 from dysta_gym.traces import (
@@ -323,8 +323,7 @@ def _layers(name: str, path: Path | None) -> Layers:
 
 def shipped_scenarios() -> dict[str, Path]:
     """Name and file of every scenario in the package, sorted by name."""
-    folder = Path(str(resources.files("dysta_gym"))) / "data" / "scenarios"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: path for path in sorted(packaged("scenarios").glob("*.yaml"))}
 
 
 ENTRY_POINTS = "dysta_gym.scenarios"
