@@ -88,8 +88,7 @@ class Block(Strict):
     def _changed(self, scenario: Scenario) -> Scenario:
         if not self.changes:
             return scenario
-        own = {name: getattr(scenario, name) for name in Scenario.model_fields}
-        return load_scenario({**own, **self.changes, "name": scenario.name + self.suffix})
+        return scenario.replaced(**self.changes, name=scenario.name + self.suffix)
 
 
 class Track(Strict):

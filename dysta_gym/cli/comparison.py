@@ -70,9 +70,7 @@ def compare(
         str | None,
         typer.Option(metavar="NAME", help="Inputs to draw from: train, test or all [test]."),
     ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(metavar="INTEGER", help="Workloads at a time [one a core].")
-    ] = None,
+    jobs: terminal.Jobs = None,
     reference: Annotated[
         list[str] | None,
         typer.Option(

@@ -16,10 +16,6 @@ from dysta_gym.files import check_folder
 if TYPE_CHECKING:
     from dysta_gym.entries import Entry, Part
 
-Jobs = Annotated[
-    int | None, typer.Option(metavar="INTEGER", help="Workloads at a time [one a core].")
-]
-
 
 def enter(
     policy: Annotated[
@@ -36,7 +32,7 @@ def enter(
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="What the entry is called.")
     ] = None,
-    jobs: Jobs = None,
+    jobs: terminal.Jobs = None,
 ) -> None:
     """Run a policy on tracks, and write an entry of the leaderboard."""
     from dysta_gym.entries import entered
@@ -62,7 +58,7 @@ def verify(
     trust: Annotated[
         bool, typer.Option("--trust", help="Run the Python source that an entry carries.")
     ] = False,
-    jobs: Jobs = None,
+    jobs: terminal.Jobs = None,
 ) -> None:
     """Run entries of the leaderboard again: their numbers must agree to the last bit."""
     from dysta_gym.entries import load_entry

@@ -65,9 +65,7 @@ def reproduce(
     ] = None,
     fast: Annotated[bool, typer.Option(help="Fewer requests, seeds and points.")] = False,
     format: Annotated[str, typer.Option(metavar="NAME", help="png or pdf.")] = "png",
-    jobs: Annotated[
-        int | None, typer.Option(metavar="INTEGER", help="Workloads at a time [one a core].")
-    ] = None,
+    jobs: terminal.Jobs = None,
 ) -> None:
     """Make the figures and tables of the Sparse-DySta paper again: pictures and their numbers."""
     from dysta_gym import reproduction

@@ -15,6 +15,10 @@ from dysta_gym.text import printable
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON list of objects.")]
 
 
+Jobs = Annotated[
+    int | None, typer.Option(metavar="INTEGER", help="Workloads at a time [one a core].")
+]
+
 Progress = Callable[[int, int], None]
 """What is told how much of some work is done, and how much there is."""
 

@@ -195,8 +195,16 @@ class Scenario(Strict):
         }
         if "load" in changes or "rate" in changes:
             changes = {"load": None, "rate": None, **changes}
-        fields = {name: getattr(self, name) for name in type(self).model_fields}
-        return _checked({**fields, **changes}, f"scenario {self.name!r}", None)
+        return self.replaced(**changes)
+
+    def replaced(self, **changes: Any) -> Scenario:
+        """This scenario with other values of some fields.
+
+        Raises:
+            DystaError: If there is no such field, or a value is not allowed.
+        """
+        fields = {name: getattr(self, name) for name in type(self).model_fields} | changes
+        return _checked(fields, f"scenario {fields['name']!r}", None)
 
     def store(self) -> TraceStore:
         """The traces that this scenario draws from.
