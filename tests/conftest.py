@@ -125,3 +125,17 @@ def refused():
             assert word in message, message
 
     return check
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """``run(*arguments)``: status, standard output, standard error of a command in this process."""
+    from dysta_gym import cli
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["dysta-gym", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run

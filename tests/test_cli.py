@@ -20,7 +20,6 @@ from rich.console import Console
 
 import dysta_gym
 from dysta_gym import (
-    cli,
     generate,
     load_scenario,
     measure,
@@ -51,19 +50,6 @@ def shell(*arguments, cwd):
         [command, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300
     )
     return done.returncode, done.stdout, done.stderr
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """``run(*arguments)``: the same in this process."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dysta-gym", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dysta_gym import DystaError, cli, compare_on
+from dysta_gym import DystaError, compare_on
 from dysta_gym import entries as module
 from dysta_gym.agents.checkpoints import SHIPPED
 from dysta_gym.entries import METRICS, Part, entered, load_entry, verify
@@ -50,17 +50,6 @@ def tracks(monkeypatch):
     """Two small tracks instead of the shipped ones."""
     monkeypatch.setattr(module, "shipped_tracks", lambda: TRACKS)
     monkeypatch.setattr(module, "shipped_track", TRACKS.__getitem__)
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["dysta-gym", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return end.value.code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture

@@ -101,18 +101,9 @@ def test_what_a_terminal_cannot_show_is_replaced(tmp_path, settings):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """``run(*arguments)``: status, output and errors of a command in this process."""
-    from dysta_gym import cli
-
+def run(run, monkeypatch, tmp_path):
+    """``run(*arguments)``, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dysta-gym", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code or 0, *capsys.readouterr()
-
     return run
 
 

@@ -3,8 +3,8 @@
 import csv
 import json
 import re
-import sys
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from matplotlib import image
 
 import dysta_gym
-from dysta_gym import cli, generate, load_scenario, measure, simulate
+from dysta_gym import generate, load_scenario, measure, simulate
 from dysta_gym.cli.showing import file_names
 from dysta_gym.timeline import text
 from dysta_gym.timeline.colours import LATE, colour_of, rgb
@@ -26,16 +26,9 @@ from dysta_gym.timeline.segments import lanes, runs_of, segments_of
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    """``run(*arguments)``: status, standard output, standard error of the command."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["dysta-gym", "show", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code or 0, *capsys.readouterr()
-
-    return run
+def show(run):
+    """``show(*arguments)``: status, standard output, standard error of the command."""
+    return partial(run, "show")
 
 
 @pytest.fixture
@@ -48,11 +41,11 @@ def schedules(workload):
 
 
 @pytest.mark.parametrize("scenario", ["multi-attnn", "multi-cnn"])
-def test_files_of_show_are_what_simulate_does(run, tmp_path, scenario):
+def test_files_of_show_are_what_simulate_does(show, tmp_path, scenario):
     out = tmp_path / "new" / "folder"
     options = ("--scenario", scenario, "--load", 1.3, "--slo", 4, "--requests", 30, "--seed", 5)
     policies = [part for name in ("fcfs", "dysta", "sjf@*") for part in ("--policy", name)]
-    status, output, errors = run(*options, *policies, "--out", out)
+    status, output, errors = show(*options, *policies, "--out", out)
     assert (status, errors) == (0, "")
     names = ["fcfs", "dysta", *(f"sjf@{each}" for each in dysta_gym.information.LEVELS)]
     traces = {f"{name}.trace.json" for name in names}
@@ -93,9 +86,9 @@ def test_files_of_show_are_what_simulate_does(run, tmp_path, scenario):
         assert (colours == rgb(colour)).all(1).any(), colour
 
 
-def test_without_a_folder_show_prints_a_picture(run, monkeypatch, tmp_path):
+def test_without_a_folder_show_prints_a_picture(show, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    status, output, errors = run("--load", 1.4, "--requests", 20, "--policy", "fcfs")
+    status, output, errors = show("--load", 1.4, "--requests", 20, "--policy", "fcfs")
     assert (status, errors) == (0, "")
     assert output.startswith("multi-attnn: load 1.4 (")
     assert "fcfs  " in output and "accelerator " in output and " A  mpnet" in output
@@ -120,10 +113,10 @@ def test_without_a_folder_show_prints_a_picture(run, monkeypatch, tmp_path):
         (["--out", "file/folder"], ["out", "is a file"]),
     ],
 )
-def test_bad_input_is_one_line(run, monkeypatch, tmp_path, arguments, words):
+def test_bad_input_is_one_line(show, monkeypatch, tmp_path, arguments, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
-    status, output, errors = run(*arguments)
+    status, output, errors = show(*arguments)
     assert (status, output) == (2, "")
     assert errors.startswith("dysta-gym: error: ") and len(errors.splitlines()) == 1
     for word in words:

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from dysta_gym import DystaError, cli, compare, compare_on, load_scenario, load_track
+from dysta_gym import DystaError, compare, compare_on, load_scenario, load_track
 from dysta_gym.agents.protocol import TRAINING, VALIDATION
 from dysta_gym.comparison import CELL, Condition
 from dysta_gym.tracks import FIRST_SEED, Seeds, digest, shipped_tracks
@@ -105,20 +105,13 @@ def test_bad_tracks_are_refused_in_a_line(changes, words):
         assert word in str(error.value)
 
 
-def test_compare_runs_a_track_from_a_file(tmp_path, monkeypatch, capsys):
+def test_compare_runs_a_track_from_a_file(tmp_path, run):
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(SMALL))
 
-    def run(*arguments):
-        monkeypatch.setattr(
-            "sys.argv", ["dysta-gym", "compare", "--track", str(path), *map(str, arguments)]
-        )
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return end.value.code, *capsys.readouterr()
-
-    status, output, _ = run("--policy", "sjf", "--policy", "dysta")
+    command = ["compare", "--track", path]
+    status, output, _ = run(*command, "--policy", "sjf", "--policy", "dysta")
     assert status == 0 and output.count("mine: load 1.1") == 1 and "over 2 seeds" in output
     for option, value in (("--load", 1), ("--seeds", 3), ("--scenario", "multi-cnn")):
-        status, _, errors = run(option, value)
+        status, _, errors = run(*command, option, value)
         assert status == 2 and "beside track" in errors and option[2:] in errors

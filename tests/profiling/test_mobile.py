@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -245,25 +246,18 @@ def test_state_dict_is_loaded(tmp_path: Path) -> None:
 
 
 def test_every_view_of_a_person_shows_the_face(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    people_in: Callable[[float], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image = pytest.importorskip("PIL.Image")
     from dysta_gym.profiling import faces, images
 
-    (tmp_path / "demo").mkdir()
-    for file, people in faces.PHOTOS.items():
-        pixels = np.zeros((1280, 1920, 3), np.uint8)
-        for x, y, size in people:
-            half = size // 2
-            pixels[y - half : y + half, x - half : x + half] = 255
-        image.fromarray(pixels).save(tmp_path / file, quality=95)
+    folder = people_in(1)
     others = [
         images.Picture(f"other{i}", "photo", f"other{i}", np.zeros((8, 8, 3), np.uint8))
         for i in range(7)
     ]
-    monkeypatch.setattr(faces, "fetch", lambda package, cache: tmp_path)
+    monkeypatch.setattr(faces, "fetch", lambda package, cache: folder)
     monkeypatch.setattr(images, "load_pictures", lambda cache: others)
-    pictures = faces.load_pictures(tmp_path)
+    pictures = faces.load_pictures(folder)
     assert len({picture.name for picture in pictures}) == len(pictures)
     people = [picture for picture in pictures if picture.condition == "people"]
     low_light = [picture for picture in pictures if picture.condition == "people, low light"]
@@ -282,4 +276,4 @@ def test_every_view_of_a_person_shows_the_face(
     groups = {picture.group for picture in people}
     assert len(groups) == len(faces.PHOTOS)
     assert {picture.group for picture in low_light} == groups
-    assert len(faces.load_pictures(tmp_path, 5)) == 5
+    assert len(faces.load_pictures(folder, 5)) == 5

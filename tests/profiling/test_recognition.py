@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -79,20 +80,13 @@ def test_a_residual_block_by_its_definition() -> None:
 
 
 def test_portraits_show_every_face_in_the_middle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    people_in: Callable[[float], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image = pytest.importorskip("PIL.Image")
     from dysta_gym.profiling import faces, portraits
 
-    (tmp_path / "demo").mkdir()
-    for file, people in faces.PHOTOS.items():
-        pixels = np.zeros((1280, 1920, 3), np.uint8)
-        for x, y, size in people:
-            half = size // 4
-            pixels[y - half : y + half, x - half : x + half] = 255
-        image.fromarray(pixels).save(tmp_path / file, quality=95)
-    monkeypatch.setattr(portraits, "fetch", lambda package, cache: tmp_path)
-    pictures = portraits.load_pictures(tmp_path)
+    folder = people_in(0.5)
+    monkeypatch.setattr(portraits, "fetch", lambda package, cache: folder)
+    pictures = portraits.load_pictures(folder)
     people = sum(map(len, faces.PHOTOS.values()))
     assert len(pictures) == people * len(portraits.SIDES) * 2 * 3 // 2
     assert len({picture.name for picture in pictures}) == len(pictures)
@@ -105,8 +99,8 @@ def test_portraits_show_every_face_in_the_middle(
             height, width = picture.pixels.shape[:2]
             assert height == width <= portraits.LONG_SIDE
             assert picture.pixels[height // 2, width // 2].min() > 200
-    assert len(portraits.load_pictures(tmp_path, 12)) == 12
-    groups = {picture.group for picture in portraits.load_pictures(tmp_path, 12)}
+    assert len(portraits.load_pictures(folder, 12)) == 12
+    groups = {picture.group for picture in portraits.load_pictures(folder, 12)}
     assert len(groups) == len(faces.PHOTOS)
 
 
