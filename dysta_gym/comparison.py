@@ -69,6 +69,12 @@ CELL = ["scenario", "load", "rate", "slo"]
 """Columns that say under which conditions a row was measured."""
 
 
+def title(condition: Iterable[Any]) -> str:
+    """A condition, by its values of the columns `CELL`, in words."""
+    scenario, load, rate, slo = condition
+    return f"{scenario}: load {load:.3g} ({rate:.4g} requests/s), SLO x {slo:g}"
+
+
 @dataclass(frozen=True)
 class Condition:
     """A scenario at one load or rate and one SLO multiplier."""

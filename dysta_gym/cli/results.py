@@ -9,7 +9,7 @@ import pandas as pd
 import rich.table
 from rich.console import Console
 
-from dysta_gym.comparison import CELL
+from dysta_gym.comparison import CELL, title
 from dysta_gym.hindsight import BOUND_OF, BOUNDS
 from dysta_gym.policies import find
 from dysta_gym.policies import split as parts_of
@@ -31,7 +31,7 @@ def condition_tables(
     summary = summarise(results, [*METRICS, *bounds], reference, statistic)
     way = ["way (%)"] if bounds else []
     head = ["policy", "violations (%)", "difference", *way, "ANTT", "difference", *way, "p99 NTT"]
-    for (scenario, load, rate, slo), panel in summary.groupby(CELL, sort=False):
+    for condition, panel in summary.groupby(CELL, sort=False):
         rows = []
         records = panel.to_dict("records")
         for row in records:
@@ -55,8 +55,7 @@ def condition_tables(
             slow = interval(limits, BOUND_OF["antt"], ".2f")
             rows.append(["(in hindsight)", reached, *[""] * 6])
             rows.append(["(lower bound)", late, "", "", slow, "", "", ""])
-        title = f"{scenario}: load {load:.3g} ({rate:.4g} requests/s), SLO x {slo:g}"
-        tables.append(Table(title, head, rows))
+        tables.append(Table(title(condition), head, rows))
     return tables
 
 

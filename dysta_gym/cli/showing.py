@@ -57,6 +57,7 @@ def show(
     ] = None,
 ) -> None:
     """Show who runs when: one workload under several policies, as pictures and files."""
+    from dysta_gym.comparison import title as words
     from dysta_gym.files import check_folder
     from dysta_gym.policies import expand, find
     from dysta_gym.simulation import simulate
@@ -76,10 +77,8 @@ def show(
     workload = generate(chosen, seed, split=split)
     schedules = {name: simulate(workload, rule, record=True) for name, rule in rules.items()}
     offered = arrival_rate(chosen)
-    title = (
-        f"{chosen.name}: load {offered * mean_isolated_s(chosen):.3g} ({offered:.4g} requests/s), "
-        f"SLO x {chosen.slo_multiplier:g}, {len(workload)} requests, seed {seed}, {split} inputs"
-    )
+    where = (chosen.name, offered * mean_isolated_s(chosen), offered, chosen.slo_multiplier)
+    title = f"{words(where)}, {len(workload)} requests, seed {seed}, {split} inputs"
     by_request = {name: request_table(schedule) for name, schedule in schedules.items()}
     tables = class_tables(by_request, workload.store.models)
     if out is None:

@@ -86,6 +86,11 @@ class Schedule:
     elapsed_s: Floats
     began_s: Floats
 
+    @property
+    def ntt(self) -> Floats:
+        """Normalised turnaround of each request, NaN if unfinished, shape ``(requests,)``."""
+        return (self.elapsed_s - self.workload.moments.arrival) / self.workload.isolated_s
+
     def __repr__(self) -> str:
         finished = int(np.isfinite(self.finish_s).sum())
         return (

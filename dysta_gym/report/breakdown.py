@@ -7,8 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from dysta_gym.comparison import CELL
-from dysta_gym.report.charts import title
+from dysta_gym.comparison import CELL, title
 from dysta_gym.text import printable
 
 KINDS: Mapping[str, str] = {"model": "", "priority": "priority "}
@@ -29,7 +28,7 @@ def breakdowns(results: pd.DataFrame, spreads: pd.DataFrame) -> list[dict[str, A
     both = late.join(spreads.set_index([*CELL, "policy"]))
     return [
         {
-            "title": title(dict(zip(CELL, condition, strict=True))),
+            "title": printable(title(condition)),
             "tables": [_table(panel, metric) for metric in METRICS],
         }
         for condition, panel in both.groupby(CELL, sort=False)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dysta_gym.comparison import CELL
+from dysta_gym.comparison import CELL, title
 from dysta_gym.hindsight import BOUNDS
 from dysta_gym.report.spreads import SHARES, quantile
 from dysta_gym.statistics import summarise
@@ -77,13 +77,13 @@ def trade_off(results: pd.DataFrame, keep: Sequence[str]) -> list[dict[str, Any]
     names = list(summary["policy"].unique())
     parts = rules_and_levels(names)
     return [
-        _panel(dict(zip(CELL, condition, strict=True)), panel, parts, keep, bool(bounds))
+        _panel(title(condition), panel, parts, keep, bool(bounds))
         for condition, panel in summary.groupby(CELL, sort=False)
     ]
 
 
 def _panel(
-    condition: Mapping[str, Any],
+    where: str,
     panel: pd.DataFrame,
     parts: Mapping[str, tuple[str, str]],
     keep: Sequence[str],
@@ -114,7 +114,7 @@ def _panel(
             f"{100 * first['violation_rate_in_hindsight']:.1f} %",
         }
     return {
-        "title": title(condition),
+        "title": printable(where),
         "points": [_point(rows[row], at[row], down) for row in order],
         "across": [(across(tick / 100), f"{tick}") for tick in _PERCENT_TICKS],
         "down": [(down(tick), f"{tick:g}") for tick in ticks(least / margin, most * margin)],
@@ -145,14 +145,6 @@ def _point(row: Mapping[Any, Any], at: Any, down: Callable[[float], float]) -> d
         "interval": interval,
         "said": f"{printable(row['policy'])}\nviolations {late}\nANTT {slow}",
     }
-
-
-def title(condition: Mapping[str, Any]) -> str:
-    """A condition in words."""
-    return printable(
-        f"{condition['scenario']}: load {condition['load']:.3g} "
-        f"({condition['rate']:.4g} requests/s), SLO x {condition['slo']:g}"
-    )
 
 
 def across(share: float) -> float:
@@ -211,7 +203,7 @@ def spreads(table: pd.DataFrame, results: pd.DataFrame) -> list[dict[str, Any]]:
             )
         panels.append(
             {
-                "title": title(dict(zip(CELL, condition, strict=True))),
+                "title": printable(title(condition)),
                 "rows": rows,
                 "ticks": [(place(tick), f"{tick:g}") for tick in ticks(least, most)],
             }

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from dysta_gym.comparison import CELL
-from dysta_gym.sealing import opened
 
 if TYPE_CHECKING:
     from dysta_gym.comparison import Cell
@@ -31,7 +30,7 @@ class Spreads:
     def watch(self, cell: Cell, policy: str, schedule: Schedule) -> None:
         """Look at a schedule; may be called from several threads at once."""
         workload = schedule.workload
-        ntt = (schedule.elapsed_s - workload.moments.arrival) / opened(workload.isolated_s)
+        ntt = schedule.ntt
         row = {quantile(share): value for share, value in zip(SHARES, _of(ntt), strict=True)}
         for index in np.unique(workload.model):
             mine = ntt[workload.model == index]

@@ -24,7 +24,6 @@ def request_table(schedule: Schedule) -> pd.DataFrame:
     total = len(workload)
     start_s = np.full(total, np.nan)
     start_s[runs.request[::-1]] = runs.start_s[::-1]  # the first that it ran is written last
-    turnaround_s = schedule.elapsed_s - workload.moments.arrival
     return pd.DataFrame(
         {
             "request": np.arange(total),
@@ -37,7 +36,7 @@ def request_table(schedule: Schedule) -> pd.DataFrame:
             "finish_s": schedule.finish_s,
             "deadline_s": workload.deadline_s,
             "isolated_s": workload.isolated_s,
-            "ntt": turnaround_s / workload.isolated_s,
+            "ntt": schedule.ntt,
             "late": late(schedule),
             "preemptions": np.bincount(runs.request, minlength=total) - 1,
         }
