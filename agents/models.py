@@ -34,12 +34,14 @@ class ModelInFile:
         spec: Its file and level.
         level: The level that it was trained at.
         notes: What is read beside its file.
+        files: All that is read.
     """
 
-    def __init__(
-        self, path: str, model: Any, seen: Mapping[str, Any], notes: tuple[str, ...]
-    ) -> None:
-        self._model, self._seen, self.notes = model, seen, notes
+    def __init__(self, path: str, model: Any, seen: Mapping[str, Any], beside: Path | None) -> None:
+        self._model, self._seen = model, seen
+        self.files = (path,) if beside is None else (path, str(beside))
+        said = f"{path}: its observations are normalised by {beside}"
+        self.notes = () if beside is None else (said,)
         self.level = str(seen["level"])
         self.spec = f"{path}@{self.level}"
 
@@ -75,12 +77,10 @@ def model_of_file(path: str, trust: bool) -> ModelInFile:
             seen = settings(model, {})
         except DystaError as error:
             raise DystaError(f"{error}, to dysta_gym.agents.evaluate in Python") from None
-        notes: tuple[str, ...] = ()
-        if _is_normalised(model):
-            beside = Path(path).with_name(STATISTICS)
+        beside = Path(path).with_name(STATISTICS) if _is_normalised(model) else None
+        if beside is not None:
             model = _Normalised(model, _statistics(beside, trust))
-            notes = (f"{path}: its observations are normalised by {beside}",)
-    return ModelInFile(path, model, seen, notes)
+    return ModelInFile(path, model, seen, beside)
 
 
 def _opened(path: Path, trust: bool, called: str) -> IO[bytes]:

@@ -25,6 +25,9 @@ class Agent(Protocol):
         spec: What it is called in a table: its file, and the level that it was trained at.
         level: That level.
         notes: What its user should know, a line each.
+
+    Where it is read from more than its file, ``files`` has the paths of all that is read, which
+    travel with it to other machines.
     """
 
     spec: str

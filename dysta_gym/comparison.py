@@ -7,7 +7,7 @@ can be taken seed by seed (`dysta_gym.statistics`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice, product
@@ -26,7 +26,8 @@ from dysta_gym.hindsight import BOUNDS, bounds_of
 from dysta_gym.information import estimates
 from dysta_gym.machine.machine import Machine, Schedule
 from dysta_gym.metrics import METRICS, measured, names, occurring
-from dysta_gym.policies import Policy, agent_reader, find, split
+from dysta_gym.policies import Policy, find, split
+from dysta_gym.policies import names as installed
 from dysta_gym.signatures import takes
 from dysta_gym.traces import reference_split
 from dysta_gym.workloads import (
@@ -214,14 +215,38 @@ def _place(column: str) -> int:
 
 def table(cells: Sequence[Cell], policies: Sequence[str], parts: Sequence[Rows]) -> pd.DataFrame:
     """What `compare` returns: metrics, bounds, and metrics of classes as they first occur."""
-    layouts = dict.fromkeys(part.labels for part in parts)
+    wheres, seeds = [cell.condition.where for cell in cells], [cell.seed for cell in cells]
+    layouts = list(dict.fromkeys(part.labels for part in parts))
+    return tabled(wheres, seeds, policies, parts, layouts)
+
+
+def tabled(
+    wheres: Sequence[tuple[str, float, float, float]],
+    seeds: Sequence[int],
+    policies: Sequence[str],
+    parts: Sequence[Rows],
+    layouts: Sequence[tuple[str, ...]],
+) -> pd.DataFrame:
+    """What `compare` returns.
+
+    Args:
+        wheres: The condition of each workload, by its values of the columns `CELL`.
+        seeds: The seed of each.
+        policies: Names of the policies.
+        parts: What each workload gives.
+        layouts: Labels that there may be, of which the columns are made as they first occur.
+    """
     columns = sorted(dict.fromkeys(chain.from_iterable(layouts)), key=_rank)
     places = {labels: [columns.index(name) for name in labels] for labels in layouts}
     values = np.full((len(parts), len(policies), len(columns)), np.nan)
     for part, rows in zip(parts, values, strict=True):
         rows[:, places[part.labels]] = part.values
     where = pd.DataFrame(
-        [(*cell.condition.where, policy, cell.seed) for cell in cells for policy in policies],
+        [
+            (*where, policy, seed)
+            for where, seed in zip(wheres, seeds, strict=True)
+            for policy in policies
+        ],
         columns=[*CELL, "policy", "seed"],
     )
     metrics = pd.DataFrame(values.reshape(len(where), len(columns)), columns=columns)
@@ -354,22 +379,8 @@ def run(
     Raises:
         DystaError: If an argument is not usable.
     """
-    _lists(policies=policies)
-    named = [_named(each, trust) for each in policies]
-    _some("policy", named)
-    _unique("policy", [name for name, _ in named])
-    at_a_time = workers(jobs)
-    by_name = dict(named)
-    rules = {name: each for name, each in named if isinstance(each, Policy)}
-    agents = {name: each for name, each in named if not isinstance(each, Policy)}
-    # Where the row of each is, among those of a workload.
-    order = [[*rules, *agents].index(name) for name in by_name]
-    used = dict.fromkeys((cell.scenario.store(), reference_split(cell.split)) for cell in cells)
-    for (store, reference), policy in product(used, rules.values()):
-        # Made once, before the workers share it.
-        policy.compiled()
-        estimates(store, policy.level, reference)
-    done, total = 0, len(cells) * (1 + len(agents))
+    lineup = Lineup.of(policies, trust=trust)
+    done, total = 0, len(cells) * lineup.rounds
 
     def report() -> None:
         nonlocal done
@@ -377,20 +388,93 @@ def run(
         if progress:
             progress(done, total)
 
-    played: list[list[Rows]] = [[] for _ in cells]
-    for agent in agents.values():
-        for at, rows in agent.play(cells):
-            played[at].append(rows)
-            report()
-    parts: list[Rows] = []
-    with threads(at_a_time) as (each, stop):
-        for part in each(
-            lambda at: cells[at].rows(rules, stop, bounds=bounds, played=played[at], watch=watch),
-            range(len(cells)),
-        ):
-            parts.append(Rows(part.labels, part.values[order]))
-            report()
-    return table(cells, list(by_name), parts)
+    parts = lineup.play(cells, jobs=jobs, bounds=bounds, report=report, watch=watch)
+    return table(cells, lineup.names, list(parts))
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """What is run on the same workloads.
+
+    Attributes:
+        runs: Policies and agents, by the names that a table calls them.
+    """
+
+    runs: Mapping[str, Policy | Agent]
+
+    @classmethod
+    def of(cls, policies: Sequence[str | Policy | Agent], *, trust: bool = False) -> Lineup:
+        """What `compare` is given, each by its name.
+
+        Raises:
+            DystaError: If one is not usable, there is none, or two have one name.
+        """
+        _lists(policies=policies)
+        named = [_named(each, trust) for each in policies]
+        _some("policy", named)
+        _unique("policy", [name for name, _ in named])
+        return cls(dict(named))
+
+    @property
+    def names(self) -> list[str]:
+        """Their names, in the order of the rows of a workload."""
+        return list(self.runs)
+
+    @property
+    def rounds(self) -> int:
+        """How often each workload is worked on: once for all policies, and once an agent."""
+        return 1 + sum(not isinstance(each, Policy) for each in self.runs.values())
+
+    def play(
+        self,
+        cells: Sequence[Cell],
+        *,
+        jobs: int | None = None,
+        bounds: bool = True,
+        report: Callable[[], None] | None = None,
+        watch: Watch | None = None,
+    ) -> Iterator[Rows]:
+        """Run all of them on each of the workloads.
+
+        Args:
+            cells: The workloads.
+            jobs: As of `compare`.
+            bounds: As of `compare`.
+            report: Called `rounds` times a workload, as it is worked on.
+            watch: As of `run`.
+
+        Yields:
+            What each workload gives, in their order.
+
+        Raises:
+            DystaError: If an argument is not usable.
+        """
+        at_a_time = workers(jobs)
+        rules = {name: each for name, each in self.runs.items() if isinstance(each, Policy)}
+        agents = {name: each for name, each in self.runs.items() if not isinstance(each, Policy)}
+        # Where the row of each is, among those of a workload.
+        order = [[*rules, *agents].index(name) for name in self.runs]
+        used = dict.fromkeys((cell.scenario.store(), reference_split(cell.split)) for cell in cells)
+        for (store, reference), policy in product(used, rules.values()):
+            # Made once, before the workers share it.
+            policy.compiled()
+            estimates(store, policy.level, reference)
+        played: list[list[Rows]] = [[] for _ in cells]
+        for agent in agents.values():
+            for at, rows in agent.play(cells):
+                played[at].append(rows)
+                if report:
+                    report()
+        with threads(at_a_time) as (each, stop):
+            for part in each(
+                lambda at: cells[at].rows(
+                    rules, stop, bounds=bounds, played=played[at], watch=watch
+                ),
+                range(len(cells)),
+            ):
+                if report:
+                    report()
+                yield Rows(part.labels, part.values[order])
 
 
 def _named(given: str | Policy | Agent, trust: bool) -> tuple[str, Policy | Agent]:
@@ -412,8 +496,8 @@ def references(policies: Sequence[str]) -> list[str]:
     Dysta in all its forms (`DYSTA_FORMS`) that are among them, or else the first.
     """
     forms = {find(name).spec for name in DYSTA_FORMS}
-    rules = [name for name in policies if not agent_reader(split(name)[0])]
-    return [name for name in rules if find(name).spec in forms] or list(policies[:1])
+    known = [name for name in policies if split(name)[0] in installed()]
+    return [name for name in known if find(name).spec in forms] or list(policies[:1])
 
 
 def _lists(**arguments: object) -> None:

@@ -33,6 +33,7 @@ from dysta_gym.cli.listings import (
 )
 from dysta_gym.cli.runs import profile, replay, reproduce
 from dysta_gym.cli.showing import show
+from dysta_gym.cli.sweeping import results, sweep
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.text import printable
 
@@ -60,7 +61,7 @@ class _Command(TyperCommand):
 
 
 for command in (
-    *(compare, show, replay, reproduce, enter, verify),
+    *(compare, sweep, results, show, replay, reproduce, enter, verify),
     *(traces, accelerators, policies, scenarios, tracks, features, rewards),
     profile,
 ):

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dysta_gym.cli import terminal
+from dysta_gym.cli.sweeping import kept
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.text import printable
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from dysta_gym.cli.outputs import Found
     from dysta_gym.comparison import Cell
 
@@ -122,6 +125,7 @@ def compare(
     from dysta_gym.cli.outputs import Found, Outputs, deliver
     from dysta_gym.policies import expand
     from dysta_gym.statistics import share_cut
+    from dysta_gym.sweeps.running import compare_into
 
     share_cut(statistic)
     policies = [name for spec in policy or comparison.DEFAULT_POLICIES for name in expand(spec)]
@@ -151,14 +155,21 @@ def compare(
         from dysta_gym.report import Spreads
 
         spreads = Spreads()
-    results = terminal.with_progress(
-        "workloads",
-        lambda progress: comparison.run(
-            cells, [agents.get(name, name) for name in policies],
-            jobs=jobs, bounds=bounds, progress=progress,
-            watch=spreads.watch if spreads else None,
-        ),
-    )  # fmt: skip
+    options: dict[str, Any] = {"jobs": jobs, "bounds": bounds}
+
+    def work(progress: terminal.Progress) -> pd.DataFrame:
+        if out is not None and spreads is None:
+            return compare_into(out, cells, policies, trust=trust, progress=progress, **options)
+        chosen = [agents.get(name, name) for name in policies]
+        watch = spreads.watch if spreads else None
+        return comparison.run(cells, chosen, progress=progress, watch=watch, **options)
+
+    try:
+        results = terminal.with_progress("workloads", work)
+    except KeyboardInterrupt:
+        if out is not None and spreads is None:
+            terminal.note(f"{kept(out)}; the same command goes on from there")
+        raise
     found = Found(results, to, statistic, cells[0].split)
 
     def write_report(path: Path) -> None:

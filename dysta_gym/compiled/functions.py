@@ -261,6 +261,11 @@ class _Cache(caching.Cache):
         return found
 
 
+def say_no_compiling() -> None:
+    """Leave out, in this process, the line that it compiles: another one has said it."""
+    _Cache._said = True
+
+
 def _say_compiling() -> None:
     place = caching.folder()
     often = "and is kept for later runs"

@@ -1,0 +1,122 @@
+"""The commands ``dysta-gym sweep`` and ``dysta-gym results``."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dysta_gym.cli import terminal
+from dysta_gym.errors import DystaError
+
+if TYPE_CHECKING:
+    from dysta_gym.sweeps import Store
+
+
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="What to run.")],
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where cells are kept; what is there is not run.")
+    ],
+    jobs: Annotated[
+        int | None, typer.Option(metavar="INTEGER", help="Processes to work in [one a core].")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Only every Nth cell, from the Kth on.")
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Work on a Ray cluster: its address, auto or local."),
+    ] = None,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Read models in files that others may have written."),
+    ] = False,
+) -> None:
+    """Run a grid of cells, or what is left of it, and keep them."""
+    from dysta_gym import sweeps
+
+    try:
+        terminal.with_progress(
+            "cells",
+            lambda progress: sweeps.sweep(
+                file, out, jobs=jobs, shard=shard, ray=ray, trust=trust, progress=progress
+            ),
+            rates=True,
+        )
+    except KeyboardInterrupt:
+        terminal.note(f"{kept(out)}; the same command goes on from there")
+        raise
+    terminal.say(f"{kept(out)}; dysta-gym results {out} shows them.")
+
+
+def kept(out: Path) -> str:
+    """How much a folder holds, in words."""
+    from dysta_gym.sweeps import opened
+
+    try:
+        with opened(out) as store:
+            return f"{store.count()} of {store.total} cells are in {out}"
+    except DystaError:
+        return f"no cells are in {out}"
+
+
+def results(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="FOLDER...", help="What sweep wrote; shards together.")
+    ],
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a row a cell and policy.")
+    ] = None,
+    parquet: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the same as Parquet.")
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(metavar="POLICY", help="Policy to take differences to; may be repeated."),
+    ] = None,
+    statistic: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Average: mean, or iqm for the interquartile mean."),
+    ] = "mean",
+    as_json: terminal.AsJson = False,
+) -> None:
+    """Show what a sweep has kept so far, and write it to CSV or Parquet."""
+    import pandas as pd
+
+    from dysta_gym import comparison
+    from dysta_gym.cli.outputs import Found, Outputs, deliver
+    from dysta_gym.files import check_file
+    from dysta_gym.statistics import share_cut
+    from dysta_gym.sweeps import frames, opened
+    from dysta_gym.sweeps.export import to_csv, to_parquet
+    from dysta_gym.sweeps.store import varied
+
+    share_cut(statistic)
+    for path, field in ((csv, "csv"), (parquet, "parquet")):
+        if path is not None:
+            check_file(path, field)
+    with ExitStack() as stack:
+        stores: list[Store] = [stack.enter_context(opened(folder)) for folder in folders]
+        policies = stores[0].policies
+        for name in reference or ():
+            if name not in policies:
+                raise DystaError(
+                    f"reference: {name!r} was not run; choose one of: {', '.join(policies)}"
+                )
+        if csv is not None:
+            to_csv(stores, csv)
+        if parquet is not None:
+            to_parquet(stores, parquet)
+        parts = [part.drop(columns=varied(stores)) for part in frames(stores)]
+        split = str(stores[0].about["split"])
+        there, total = sum(map(len, parts)) // len(policies), stores[0].total
+    if not parts:
+        raise DystaError(f"{', '.join(map(str, folders))}: there is no cell yet")
+    to = reference or comparison.references(policies)
+    found = Found(pd.concat(parts, ignore_index=True), to, statistic, split)
+    deliver(found, Outputs(as_json=as_json), lambda path: None)
+    if not as_json and there < total:
+        terminal.say(f"{there} of {total} cells are there.")

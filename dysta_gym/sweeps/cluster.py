@@ -1,0 +1,136 @@
+"""Cells of a sweep on a Ray cluster.
+
+The package travels as it is here, with what its entry points are, and so do the policies' files:
+nodes need Python and the libraries that this package depends on. Traces and scenarios outside the
+package have to be where they are here, on a file system that the nodes share, and other packages
+that plug in have to be installed there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from importlib import metadata, resources
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from dysta_gym.errors import DystaError
+from dysta_gym.extras import extra
+from dysta_gym.sweeps.work import Done, Pace, TaskQueue, Work, Worker
+
+AHEAD = 2
+"""Tasks a processor of the cluster that are handed over at a time."""
+
+LOOK_S = 0.5
+"""How long it is waited before Python looks whether it has been interrupted."""
+
+
+def on_ray(work: Work, numbers: Sequence[int], address: str) -> Iterator[Done]:
+    """Do cells on a cluster; those of a node that dies are done again.
+
+    Args:
+        work: What there is to do.
+        numbers: Which cells.
+        address: The cluster's, ``auto`` for the one that is found here, ``local`` for a new one on
+            this machine alone.
+
+    Raises:
+        DystaError: If there is no such cluster, or a policy does what it may not do.
+        MissingExtra: If Ray is not installed.
+    """
+    with extra("ray", "ray"):
+        import ray
+    with _connected(ray, address):
+        shared = ray.put(work)
+        # Ray does a task again whose process or node is lost, as often as that happens.
+        remote = ray.remote(num_cpus=1, max_retries=-1)(_do)
+        pace = Pace()
+        queue = TaskQueue(list(numbers), pace)
+        waiting: list[Any] = []
+        while queue or waiting:
+            most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+            while queue and len(waiting) < most:
+                waiting.append(remote.remote(shared, queue.take()))
+            finished, waiting = ray.wait(waiting, num_returns=1, timeout=LOOK_S)
+            for done, seconds in _got(ray, finished):
+                pace.saw(len(done), seconds)
+                yield done
+
+
+def _got(ray: Any, finished: list[Any]) -> list[tuple[Done, float]]:
+    try:
+        return ray.get(finished)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, DystaError):
+            raise DystaError(str(error.cause)) from None
+        raise
+    except ray.exceptions.RayError as error:
+        raise DystaError(f"ray: {_first_line(error)}") from None
+
+
+@contextlib.contextmanager
+def _connected(ray: Any, address: str) -> Iterator[None]:
+    """A connection with the cluster, closed afterwards if it was made here."""
+    if ray.is_initialized():
+        yield
+        return
+    with TemporaryDirectory(prefix="dysta-gym-") as place:
+        try:
+            ray.init(
+                address=None if address == "local" else address,
+                runtime_env={"working_dir": str(_packed(Path(place)))},
+                log_to_driver=False,
+                configure_logging=False,
+                include_dashboard=False if address == "local" else None,
+            )
+        except Exception as error:  # Ray raises anything
+            raise DystaError(
+                f"ray: {address!r} is no cluster that can be worked on ({_first_line(error)}); "
+                "give the address that `ray start` printed, auto, or local"
+            ) from None
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return " ".join(lines[0].split())
+
+
+def _packed(folder: Path) -> Path:
+    """The package as it would be installed, in a folder from which Python imports it."""
+    import dysta_gym.agents
+    import dysta_gym.baselines
+    import dysta_gym.envs
+
+    skipped = shutil.ignore_patterns("__pycache__", "*.pyc")
+    with resources.as_file(resources.files("dysta_gym")) as own:
+        shutil.copytree(own, folder / "dysta_gym", ignore=skipped)
+    for part in (dysta_gym.agents, dysta_gym.baselines, dysta_gym.envs):
+        source, target = Path(part.__path__[0]), folder / "dysta_gym" / part.__name__.split(".")[1]
+        if not target.exists():  # as it is in a checkout
+            shutil.copytree(source, target, ignore=skipped)
+    about = metadata.distribution("dysta-gym")
+    described = folder / f"dysta_gym-{about.version}.dist-info"
+    described.mkdir()
+    for name in ("METADATA", "PKG-INFO", "entry_points.txt"):
+        text = about.read_text(name)
+        if text is not None:
+            target = described / ("METADATA" if name == "PKG-INFO" else name)
+            target.write_text(text, encoding="utf-8")
+    return folder
+
+
+_workers: dict[int, Worker] = {}
+
+
+def _do(work: Work, numbers: list[int]) -> tuple[Done, float]:
+    """Do cells in a process of the cluster, which keeps the policies that it has read."""
+    key = hash((work.grid.seeds, len(work.grid), tuple(each.digest for each in work.policies)))
+    if key not in _workers:
+        _workers[key] = Worker(work).__enter__()
+    return _workers[key].do(numbers)

@@ -1,0 +1,46 @@
+"""The cells of sweeps as one table in a file, written part after part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dysta_gym.comparison import in_order_of_conditions
+from dysta_gym.extras import extra
+from dysta_gym.files import replacing
+from dysta_gym.sweeps.store import Store, frames
+
+
+def to_csv(stores: Sequence[Store], path: Path) -> None:
+    """Write what `frames` gives as CSV, conditions first.
+
+    Raises:
+        DystaError: If it cannot be written, or a store is damaged.
+    """
+    with replacing(path) as scratch, scratch.open("w", encoding="utf-8", newline="") as stream:
+        for at, part in enumerate(frames(stores)):
+            in_order_of_conditions(part).to_csv(stream, index=False, header=at == 0)
+
+
+def to_parquet(stores: Sequence[Store], path: Path) -> None:
+    """Write what `frames` gives as Parquet, conditions first, a row group a part.
+
+    Raises:
+        DystaError: If it cannot be written, or a store is damaged.
+        MissingExtra: If there is no library for it.
+    """
+    with extra("parquet", "parquet"):
+        import pyarrow as arrow
+        import pyarrow.parquet as parquet
+    with replacing(path) as scratch:
+        writer: Any = None
+        try:
+            for part in frames(stores):
+                made = arrow.Table.from_pandas(in_order_of_conditions(part), preserve_index=False)
+                if writer is None:
+                    writer = parquet.ParquetWriter(scratch, made.schema)
+                writer.write_table(made)
+        finally:
+            if writer is not None:
+                writer.close()

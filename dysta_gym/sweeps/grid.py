@@ -1,0 +1,232 @@
+"""What a sweep runs: a grid of scenarios, loads, deadlines, fields of scenarios and seeds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from dysta_gym.comparison import Cell, Condition, cells_of
+from dysta_gym.configs import Positive, Strict, content_of, plain, told
+from dysta_gym.errors import DystaError, shown
+from dysta_gym.policies import expand, in_file, split
+from dysta_gym.tracks import Seeds
+from dysta_gym.workloads import Scenario, load_scenario
+
+OWN_OPTIONS = {"load": "loads", "rate": "rates", "slo_multiplier": "slos", "requests": "requests"}
+"""Fields of a scenario that a sweep has an option for, and the option."""
+
+MOST_CELLS = 10_000_000
+"""More than this is a slip of the pen."""
+
+
+class SweepSeeds(Seeds):
+    """Seeds of the workloads of every condition.
+
+    Attributes:
+        first: The first of them.
+        count: How many.
+    """
+
+    first: int = Field(default=0, ge=0, strict=True)
+    count: int = Field(default=5, ge=1, le=100_000, strict=True)
+
+
+class Sweep(Strict):
+    """A grid; `load_sweep` makes one.
+
+    Attributes:
+        name: Its name.
+        description: What it asks.
+        scenarios: Names, YAML files, or the fields of a scenario.
+        policies: Policies, as a command line has them.
+        loads: Loads; without loads and rates, the scenarios' own.
+        rates: Arrival rates in requests a second.
+        slos: SLO multipliers; without any, the scenarios' own.
+        vary: Values of other fields of a scenario, a list a field, or a mapping that gives each a
+            name; ``decision_cost.fixed_s`` is a field of a field. Every combination is run.
+        seeds: Seeds of the workloads of each condition.
+        requests: Requests a workload; None for the scenarios' own number.
+        split: Inputs that requests are drawn from.
+        bounds: Whether to compute bounds, too.
+    """
+
+    name: str = ""
+    description: str = ""
+    scenarios: tuple[str | dict[str, Any], ...] = Field(min_length=1)
+    policies: tuple[str, ...] = Field(min_length=1)
+    loads: tuple[Positive | str, ...] = ()
+    rates: tuple[Positive, ...] = ()
+    slos: tuple[Positive, ...] = ()
+    vary: dict[str, tuple[Any, ...] | dict[str, Any]] = Field(default_factory=dict)
+    seeds: SweepSeeds = SweepSeeds()
+    requests: int | None = Field(default=None, gt=0, strict=True)
+    split: Literal["train", "test", "all"] = "test"
+    bounds: bool = Field(default=True, strict=True)
+
+    @pydantic.field_validator("vary")
+    @classmethod
+    def _fields_without_options(cls, vary: dict[str, Any]) -> dict[str, Any]:
+        for field, values in vary.items():
+            if field in OWN_OPTIONS:
+                raise ValueError(f"vary.{field}: it is not allowed; give {OWN_OPTIONS[field]}")
+            if field.partition(".")[0] not in Scenario.model_fields or field == "name":
+                choices = [
+                    each
+                    for each in Scenario.model_fields
+                    if each not in {*OWN_OPTIONS, "name", "description", "sources"}
+                ]
+                raise ValueError(f"vary.{field}: unknown; choose one of: {', '.join(choices)}")
+            if not values:
+                raise ValueError(f"vary.{field}: there is no value; give at least one")
+        return vary
+
+    def grid(self, folder: Path | None = None) -> Grid:
+        """Its workloads.
+
+        Args:
+            folder: Where the paths in it start; None for the current folder.
+
+        Raises:
+            DystaError: If something in it is not usable.
+        """
+        chosen = [
+            load_scenario(_beside(folder, each) if isinstance(each, str) else each)
+            for each in self.scenarios
+        ]
+        seeds = range(self.seeds.first, self.seeds.first + self.seeds.count)
+        scenarios, where = [], {}
+        for scenario, settings in product(chosen, self._settings()):
+            changed = _changed(scenario, settings)
+            scenarios.append(changed)
+            where[changed.name] = {field: label for field, (label, _) in settings.items()}
+        count = len(scenarios) * max(1, len(self.loads) + len(self.rates))
+        count *= max(1, len(self.slos)) * len(seeds)
+        if count > MOST_CELLS:
+            raise DystaError(
+                f"sweep {self.name!r}: it has {count} cells; {MOST_CELLS} are allowed at most"
+            )
+        cells = cells_of(
+            scenarios, loads=self.loads, rates=self.rates, slos=self.slos, seeds=seeds[:1],
+            requests=self.requests, split=self.split,
+        )  # fmt: skip
+        return Grid(tuple(cell.condition for cell in cells), tuple(seeds), where)
+
+    def _settings(self) -> Iterator[dict[str, tuple[str, Any]]]:
+        """Every combination of the fields that vary: of each, its label and its value."""
+        named = [
+            [(field, (label, value)) for label, value in _labelled(values)]
+            for field, values in self.vary.items()
+        ]
+        return (dict(each) for each in product(*named))
+
+    def specs(self, folder: Path | None = None) -> dict[str, str]:
+        """Its policies by the names that tables call them, and where each is found.
+
+        Args:
+            folder: Where the paths in it start; None for the current folder.
+        """
+        return {
+            spec: spec if folder is None else _policy_beside(folder, spec)
+            for each in self.policies
+            for spec in expand(each)
+        }
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Workloads: all seeds of each condition.
+
+    Attributes:
+        conditions: The conditions.
+        seeds: The seeds.
+        varied: By the name of a scenario, which of its fields are not its own, and their labels.
+    """
+
+    conditions: tuple[Condition, ...]
+    seeds: tuple[int, ...]
+    varied: Mapping[str, Mapping[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.conditions) * len(self.seeds)
+
+    def cell(self, at: int) -> Cell:
+        """A workload by its number."""
+        return Cell(self.conditions[at // len(self.seeds)], self.seeds[at % len(self.seeds)])
+
+    @classmethod
+    def of(cls, cells: Sequence[Cell]) -> Grid:
+        """Of workloads that are all seeds of each condition, one after the other."""
+        conditions = tuple(dict.fromkeys(id(cell.condition) for cell in cells))
+        by_id = {id(cell.condition): cell.condition for cell in cells}
+        seeds = tuple(dict.fromkeys(cell.seed for cell in cells))
+        return cls(tuple(by_id[each] for each in conditions), seeds, {})
+
+
+def _labelled(values: tuple[Any, ...] | Mapping[str, Any]) -> list[tuple[str, Any]]:
+    if isinstance(values, Mapping):
+        return [(str(label), value) for label, value in values.items()]
+    return [(value if isinstance(value, str) else json.dumps(value), value) for value in values]
+
+
+def _changed(scenario: Scenario, settings: Mapping[str, tuple[str, Any]]) -> Scenario:
+    """The scenario with other fields, which its name says."""
+    if not settings:
+        return scenario
+    content = scenario.model_dump()
+    fields: dict[str, Any] = {}
+    for path, (_, value) in settings.items():
+        field, *below = path.split(".")
+        if not below:
+            fields[field] = value
+            continue
+        whole = plain(fields.get(field, content[field]))
+        if isinstance(whole, str) and field == "accelerator":
+            whole = {"model": whole}
+        if not isinstance(whole, dict):
+            raise DystaError(
+                f"vary.{path}: {field} of scenario {scenario.name!r} is {shown(whole)}, which has "
+                "no fields; give it whole"
+            )
+        *inner, last = below
+        part = whole
+        for each in inner:
+            part = part.setdefault(each, {})
+        part[last] = value
+        fields[field] = whole
+    said = ",".join(f"{field}={label}" for field, (label, _) in settings.items())
+    return scenario.replaced(**fields, name=f"{scenario.name}:{said}")
+
+
+def _beside(folder: Path | None, name: str) -> str:
+    """A file that a sweep names, from its own folder."""
+    return str(folder / name) if folder and name.endswith((".yaml", ".yml")) else name
+
+
+def _policy_beside(folder: Path, spec: str) -> str:
+    """A policy that a sweep names: its file, if it is one, from the sweep's own folder."""
+    path, _ = in_file(split(str(folder / spec))[0])
+    return str(folder / spec) if Path(path).is_file() else spec
+
+
+def load_sweep(source: str | Path | Mapping[str, Any] | Sweep) -> tuple[Sweep, Path | None]:
+    """A sweep from a YAML file or a mapping, and the folder that paths in it start from.
+
+    Raises:
+        DystaError: If there is no such file, or a field is missing, unknown or not allowed.
+    """
+    if isinstance(source, Sweep):
+        return source, None
+    content, where, folder = content_of(source, "sweep", {})
+    try:
+        return Sweep.model_validate(dict(content)), folder
+    except pydantic.ValidationError as error:
+        fault = error.errors()[0]
+        path = [str(part) for part in fault["loc"] if not str(part).startswith(("tuple", "dict"))]
+        raise DystaError(f"{where}: {told(fault, path, Sweep, '', (), '{first: 0}')}") from None

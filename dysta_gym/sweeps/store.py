@@ -1,0 +1,460 @@
+"""Where the cells of a sweep are kept as they come: an SQLite database, ``cells.sqlite``.
+
+SQLite, with a write-ahead log, for what is asked of it: a transaction is there or is not, whenever
+the process is killed; any number of readers look on while one writes; it is one file, of a format
+that every language reads, without a server; and Python brings it along. Parquet, which the results
+are exported to, would be a file for each batch, and a list of them that has to be kept whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import json
+import math
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dysta_gym.comparison import CELL, Rows, tabled
+from dysta_gym.errors import DystaError, shown
+
+FILE = "cells.sqlite"
+_WRITER = "writer.sqlite"
+
+FORMAT = 1
+"""Version of the store's format."""
+
+_APPLICATION = 0x64797374
+"""What SQLite files of this kind are marked with: ``dyst``."""
+
+_SCHEMA = """
+CREATE TABLE about (content TEXT NOT NULL);
+CREATE TABLE layouts (id INTEGER PRIMARY KEY, labels TEXT NOT NULL UNIQUE);
+CREATE TABLE cells (at INTEGER PRIMARY KEY, layout INTEGER NOT NULL, metrics BLOB NOT NULL);
+"""
+
+MOST_TEXT, MOST_BLOB = 64 * 2**20, 16 * 2**20
+"""Bytes of what a store says of itself, and of the metrics of a cell, at most."""
+
+_DOUBLES = np.dtype("<f8")
+
+
+class Store:
+    """The cells of a sweep in a folder; a context, which closes it.
+
+    Use `created` to write, `opened` to read.
+
+    Attributes:
+        path: Its file.
+        about: What it is of, see `dysta_gym.sweeps.running`.
+    """
+
+    def __init__(self, path: Path, database: sqlite3.Connection, about: Mapping[str, Any]) -> None:
+        self.path, self.about = path, about
+        self._database = database
+        self._layouts: dict[tuple[str, ...], int] = {}
+        self._lock: sqlite3.Connection | None = None
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._database.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    # --- what is there ---------------------------------------------------------------------------
+
+    @property
+    def policies(self) -> list[str]:
+        """Names of the policies, in the order of the rows of a cell."""
+        return list(self.about["policies"])
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of each condition."""
+        return list(self.about["seeds"])
+
+    @property
+    def total(self) -> int:
+        """How many cells there will be."""
+        return len(self.about["conditions"]) * len(self.seeds)
+
+    def done(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which of the cells are there, shape ``(total,)``."""
+        there = np.zeros(self.total, bool)
+        for (at,) in self._ask("SELECT at FROM cells"):
+            self._check_number(at)
+            there[at] = True
+        return there
+
+    def count(self) -> int:
+        """How many of the cells are there."""
+        return int(next(self._ask("SELECT count(*) FROM cells"))[0])
+
+    def rows(self) -> Iterator[tuple[int, Rows]]:
+        """The cells that are there, by their numbers, in order.
+
+        Raises:
+            DystaError: If the store is damaged.
+        """
+        layouts = self._layouts_there()
+        count = len(self.policies)
+        query = (
+            f"SELECT at, layout, CASE WHEN length(metrics) <= {MOST_BLOB} THEN metrics END "
+            "FROM cells ORDER BY at"
+        )
+        for at, layout, metrics in self._ask(query):
+            self._check_number(at)
+            labels = layouts.get(layout)
+            if labels is None or not isinstance(metrics, bytes):
+                raise self._damaged(f"cell {shown(at)} has no metrics")
+            if len(metrics) != count * len(labels) * _DOUBLES.itemsize:
+                raise self._damaged(f"cell {at} has {len(metrics)} bytes of metrics")
+            values = np.frombuffer(metrics, _DOUBLES).reshape(count, len(labels))
+            yield at, Rows(labels, values.astype(np.float64))
+
+    def _layouts_there(self) -> dict[int, tuple[str, ...]]:
+        query = f"SELECT id, substr(labels, 1, {MOST_TEXT}) FROM layouts ORDER BY id"
+        found = {}
+        for key, text in self._ask(query):
+            labels = self._json(text, "labels")
+            if not isinstance(labels, list) or not all(isinstance(each, str) for each in labels):
+                raise self._damaged("labels are no list of names")
+            found[key] = tuple(labels)
+        return found
+
+    def _check_number(self, at: object) -> None:
+        if not isinstance(at, int) or not 0 <= at < self.total:
+            raise self._damaged(f"there is no cell {shown(at)}")
+
+    def _ask(self, query: str) -> Iterator[Any]:
+        try:
+            yield from self._database.execute(query)
+        except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
+            raise self._damaged(str(error)) from None
+
+    def _json(self, text: object, what: str) -> Any:
+        try:
+            if not isinstance(text, str):
+                raise ValueError(f"{what} is no text")
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise self._damaged(str(error)) from None
+
+    def _damaged(self, why: str) -> DystaError:
+        return DystaError(f"{str(self.path)!r} is damaged, or no store of cells ({why})")
+
+    def remove(self) -> None:
+        """Close it, and remove it from its folder."""
+        self.__exit__(None, None, None)
+        for name in (FILE, f"{FILE}-wal", f"{FILE}-shm", _WRITER):
+            self.path.with_name(name).unlink(missing_ok=True)
+
+    # --- what comes ------------------------------------------------------------------------------
+
+    def add(self, cells: Iterable[tuple[int, Rows]]) -> None:
+        """Keep some cells, all of them or none.
+
+        Raises:
+            DystaError: If they cannot be written.
+        """
+        try:
+            with self._database:
+                self._database.executemany(
+                    "INSERT OR REPLACE INTO cells VALUES (?, ?, ?)",
+                    [
+                        (at, self._layout(rows.labels), rows.values.astype(_DOUBLES).tobytes())
+                        for at, rows in cells
+                    ],
+                )
+        except sqlite3.Error as error:
+            self._layouts.clear()
+            raise _unwritable(self.path, error) from None
+
+    def _layout(self, labels: tuple[str, ...]) -> int:
+        """Number of a layout; it is kept once."""
+        if labels not in self._layouts:
+            text = json.dumps(labels)
+            self._database.execute("INSERT OR IGNORE INTO layouts (labels) VALUES (?)", (text,))
+            query = "SELECT id FROM layouts WHERE labels = ?"
+            self._layouts[labels] = self._database.execute(query, (text,)).fetchone()[0]
+        return self._layouts[labels]
+
+
+def _unwritable(path: Path, error: sqlite3.Error) -> DystaError:
+    return DystaError(
+        f"out: {str(path)!r} cannot be written ({error}); once it can be, the same command goes on"
+    )
+
+
+def created(folder: Path, about: Mapping[str, Any]) -> Store:
+    """The store in a folder, made if there is none, to be written by this process alone.
+
+    Args:
+        folder: The folder.
+        about: What it is of, as JSON has it.
+
+    Raises:
+        DystaError: If it cannot be written, another process writes it, or it is of something else.
+    """
+    path = folder / FILE
+    lock = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = _locked(folder)
+        there = path.exists() and path.stat().st_size > 0
+        if there:
+            with opened(folder) as old:
+                _check_same(old, about, folder)
+        database = sqlite3.connect(path, isolation_level="DEFERRED")
+        database.execute("PRAGMA trusted_schema = OFF")
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        if not there:
+            with database:
+                database.execute("BEGIN IMMEDIATE")
+                for statement in filter(str.strip, _SCHEMA.split(";")):
+                    database.execute(statement)
+                database.execute("INSERT INTO about VALUES (?)", (json.dumps(about),))
+                database.execute(f"PRAGMA application_id = {_APPLICATION}")
+                database.execute(f"PRAGMA user_version = {FORMAT}")
+    except OSError as error:
+        if lock:
+            lock.close()
+        raise DystaError(f"out: {str(folder)!r} cannot be written ({error.strerror})") from None
+    except sqlite3.Error as error:
+        if lock:
+            lock.close()
+        raise _unwritable(path, error) from None
+    except DystaError:
+        if lock:
+            lock.close()
+        raise
+    store = Store(path, database, json.loads(json.dumps(about)))
+    store._lock = lock
+    return store
+
+
+def _locked(folder: Path) -> sqlite3.Connection:
+    """What keeps other writers out until it is closed, or the process ends, however that be."""
+    lock = sqlite3.connect(folder / _WRITER, timeout=0, isolation_level=None)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        lock.close()
+        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            raise DystaError(
+                f"out: another process writes to {str(folder)!r}; wait for its end, or give "
+                "another folder"
+            ) from None
+        raise
+    return lock
+
+
+def opened(folder: str | Path) -> Store:
+    """The store in a folder, to be read; somebody may write it meanwhile.
+
+    Raises:
+        DystaError: If there is none, or it is damaged, or of another format.
+    """
+    path = Path(folder) / FILE
+    if not path.is_file():
+        raise DystaError(f"{str(folder)!r} holds no sweep: there is no {FILE}")
+    store = None
+    try:
+        database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
+        database.execute("PRAGMA trusted_schema = OFF")
+        store = Store(path, database, {})
+        (kind,), (form,) = (
+            database.execute(f"PRAGMA {name}").fetchone()
+            for name in ("application_id", "user_version")
+        )
+        if kind != _APPLICATION:
+            raise store._damaged("it is not marked as one")
+        if form != FORMAT:
+            raise DystaError(f"{str(path)!r} is of format {form}; this version reads {FORMAT}")
+        tables = {
+            row[0]: row[1]
+            for row in database.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+        }
+        wanted = {text.split()[2]: text for text in map(str.strip, _SCHEMA.split(";")) if text}
+        if tables != wanted:
+            raise store._damaged("its tables are not those of a store")
+        row = database.execute(f"SELECT substr(content, 1, {MOST_TEXT}) FROM about").fetchone()
+        store.about = _checked(store._json(row and row[0], "about"), store)
+        return store
+    except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
+        if store:
+            store.__exit__(None, None, None)
+        raise DystaError(f"{str(path)!r} is damaged, or no store of cells ({error})") from None
+    except DystaError:
+        if store:
+            store.__exit__(None, None, None)
+        raise
+
+
+def _checked(about: Any, store: Store) -> dict[str, Any]:
+    """What a store says of itself, if it is all there."""
+    kinds = {"version": str, "policies": dict, "seeds": list, "conditions": list, "split": str}
+    if not isinstance(about, dict) or any(
+        not isinstance(about.get(key), kind) for key, kind in kinds.items()
+    ):
+        raise store._damaged("it does not say what it is of")
+    for condition in about["conditions"]:
+        where = condition.get("where") if isinstance(condition, dict) else None
+        ok = (
+            isinstance(where, list)
+            and len(where) == len(CELL)
+            and isinstance(where[0], str)
+            and all(isinstance(each, int | float) and math.isfinite(each) for each in where[1:])
+            and isinstance(condition.get("varied"), dict)
+            and isinstance(condition.get("workloads"), str)
+        )
+        if not ok:
+            raise store._damaged("a condition is not whole")
+    if not all(isinstance(seed, int) for seed in about["seeds"]):
+        raise store._damaged("a seed is no number")
+    return about
+
+
+def _check_same(old: Store, about: Mapping[str, Any], folder: Path) -> None:
+    """Raise a `DystaError` if a store is of something else, which it names."""
+    found = difference(old.about, json.loads(json.dumps(about)))
+    if found is not None:
+        raise DystaError(
+            f"out: {str(folder)!r} holds other cells: {found}; "
+            f"give another folder, or remove {FILE} from it"
+        )
+
+
+def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
+    """The first thing in which two stores differ, in words; None if there is none."""
+    for field in ("version", "policies", "split", "requests", "bounds"):
+        old, new = there.get(field), here.get(field)
+        if old == new:
+            continue
+        if field == "policies" and isinstance(old, dict) and isinstance(new, dict):
+            if list(old) != list(new):
+                return f"policies: they are {', '.join(old)} there, {', '.join(new)} here"
+            name = next(name for name in old if old[name] != new[name])
+            return f"policies: {name!r} is not what it was, {new[name]} instead of {old[name]}"
+        return f"{field}: it is {shown(old)} there, {shown(new)} here"
+    if there["seeds"] != here["seeds"]:
+        return f"seeds: they are {_range(there['seeds'])} there, {_range(here['seeds'])} here"
+    old, new = ([each["where"] for each in about["conditions"]] for about in (there, here))
+    if old != new:
+        only = [_said(each) for each in new if each not in old]
+        gone = [_said(each) for each in old if each not in new]
+        told = [f"{only[0]} is only here"] * bool(only) + [f"{gone[0]} only there"] * bool(gone)
+        return f"conditions: {', '.join(told) or 'their order differs'}"
+    for was, now in zip(there["conditions"], here["conditions"], strict=True):
+        if was["workloads"] != now["workloads"]:
+            return (
+                f"traces or scenario: the workloads of {_said(now['where'])} are not what they "
+                f"were, {now['workloads']} instead of {was['workloads']}"
+            )
+    return None if there == here else "it was made otherwise"
+
+
+def _said(where: Sequence[Any]) -> str:
+    name, load, _, slo = where
+    return f"{name!r} at load {load:.3g} and SLO multiplier {slo:g}"
+
+
+def _range(seeds: Sequence[int]) -> str:
+    return f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else ", ".join(map(str, seeds))
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+BATCH = 2_000
+"""Cells that are made a table of at a time."""
+
+
+def varied(stores: Sequence[Store]) -> list[str]:
+    """The fields that vary in a sweep, of which the scenarios' names tell, too."""
+    conditions = stores[0].about["conditions"]
+    return list(dict.fromkeys(name for each in conditions for name in each["varied"]))
+
+
+def frames(stores: Sequence[Store], batch: int = BATCH) -> Iterator[pd.DataFrame]:
+    """The cells of stores of the same sweep, as `dysta_gym.compare` returns them, part after part.
+
+    Where a cell is in several, it has to be the same in all. The fields that vary come behind the
+    conditions, as text.
+
+    Raises:
+        DystaError: If they are not of the same sweep, a cell differs, or one is damaged.
+    """
+    first = stores[0]
+    for other in stores[1:]:
+        found = difference(first.about, other.about)
+        if found is not None:
+            raise DystaError(f"{str(other.path.parent)!r} is of another sweep: {found}")
+    layouts = _layouts(stores)
+    fields = varied(stores)
+    seeds, conditions = first.seeds, first.about["conditions"]
+    part: list[tuple[int, Rows]] = []
+
+    def made() -> pd.DataFrame:
+        chosen = [conditions[at // len(seeds)] for at, _ in part]
+        frame = tabled(
+            [tuple(each["where"]) for each in chosen],
+            [seeds[at % len(seeds)] for at, _ in part],
+            first.policies,
+            [rows for _, rows in part],
+            layouts,
+        )
+        for field in fields:
+            labels = [each["varied"].get(field, "") for each in chosen]
+            frame[field] = np.repeat(np.array(labels, object), len(first.policies))
+        return frame
+
+    for at, rows in _merged(stores):
+        part.append((at, rows))
+        if len(part) == batch:
+            yield made()
+            part = []
+    if part:
+        yield made()
+
+
+def _layouts(stores: Sequence[Store]) -> list[tuple[str, ...]]:
+    """Labels of the metrics, in the order in which cells first have them."""
+    first: dict[tuple[str, ...], int] = {}
+    for store in stores:
+        there = store._layouts_there()
+        for key, at in store._ask("SELECT layout, min(at) FROM cells GROUP BY layout"):
+            if key not in there:
+                raise store._damaged(f"there is no layout {shown(key)}")
+            first[there[key]] = min(at, first.get(there[key], at))
+    return sorted(first, key=lambda labels: first[labels])
+
+
+def _merged(stores: Sequence[Store]) -> Iterator[tuple[int, Rows]]:
+    """The cells of stores in order, each once."""
+    last: tuple[int, Rows] | None = None
+    for at, rows in heapq.merge(*(store.rows() for store in stores), key=lambda each: each[0]):
+        if last is not None and last[0] == at:
+            same = (
+                last[1].labels == rows.labels and last[1].values.tobytes() == rows.values.tobytes()
+            )
+            if not same:
+                raise DystaError(f"cell {at} is not the same in two of the stores")
+            continue
+        yield at, rows
+        last = at, rows

@@ -1,0 +1,124 @@
+"""Policies that travel: names and the content of their files, for workers that have no such files.
+
+What is run is what the files held when the sweep began, whatever becomes of them meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dysta_gym.agent_files import Agent, agent_of
+from dysta_gym.comparison import Lineup
+from dysta_gym.errors import DystaError
+from dysta_gym.policies import Policy, find, in_file, split
+
+LARGEST = 256 * 2**20
+"""Bytes of a file that a policy is in, at most."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """A policy, by its name, or by its file's.
+
+    Attributes:
+        name: What a table calls it.
+        spec: How it is found; of one in a file, what stands behind the file's path.
+        file: Name of its file, or None.
+        content: What is in it.
+        beside: The files beside it that are read with it, by name.
+    """
+
+    name: str
+    spec: str
+    file: str | None = None
+    content: bytes = b""
+    beside: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """What says whether it is still the same: its parameters, or what its files hold."""
+        if self.file is None:
+            return find(self.spec).spec
+        made = hashlib.sha256(self.content)
+        for name, content in self.beside:
+            made.update(f"\0{name}\0".encode() + content)
+        return f"{self.spec}#{made.hexdigest()[:16]}"
+
+
+def carried(specs: Mapping[str, str], *, trust: bool = False) -> list[Carried]:
+    """Policies as they can travel.
+
+    Args:
+        specs: By the names that tables call them, how they are found now.
+        trust: As of `dysta_gym.compare`.
+
+    Raises:
+        DystaError: If one cannot be found or read, or two have one name.
+    """
+    found = []
+    for name, spec in specs.items():
+        agent = agent_of(spec, trust=trust)
+        if agent is None:
+            find(spec)
+        else:  # a table calls it by its level, too
+            name = name if name.endswith(f"@{agent.level}") else f"{name}@{agent.level}"
+        head = split(spec)[0]
+        path = Path(in_file(head)[0])
+        if not path.is_file():
+            found.append(Carried(name, spec))
+            continue
+        read = map(Path, getattr(agent, "files", ()))
+        found.append(
+            Carried(
+                name,
+                spec[len(str(in_file(head)[0])) :],
+                path.name,
+                _read(path),
+                tuple((each.name, _read(each)) for each in read if each != path),
+            )
+        )
+    names = [each.name for each in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise DystaError(f"policy: {name!r} is given more than once; give it once")
+    return found
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST + 1)
+    except OSError as error:
+        raise DystaError(f"policy {str(path)!r}: it cannot be read ({error.strerror})") from None
+    if len(content) > LARGEST:
+        raise DystaError(f"policy {str(path)!r}: it is larger than {LARGEST} bytes")
+    return content
+
+
+@contextmanager
+def unpacked(policies: Sequence[Carried]) -> Iterator[Lineup]:
+    """The policies, read from files of their own as long as the context lasts.
+
+    Whether to trust them was asked where they were packed.
+
+    Raises:
+        DystaError: If one cannot be read.
+    """
+    with TemporaryDirectory(prefix="dysta-gym-") as place:
+        runs: dict[str, Policy | Agent] = {}
+        for at, each in enumerate(policies):
+            if each.file is None:
+                runs[each.name] = find(each.spec)
+                continue
+            folder = Path(place, str(at))
+            folder.mkdir()
+            for name, content in ((each.file, each.content), *each.beside):
+                (folder / name).write_bytes(content)
+            spec = f"{folder / each.file}{each.spec}"
+            runs[each.name] = agent_of(spec, trust=True) or find(spec)
+        yield Lineup(runs)
