@@ -239,6 +239,14 @@ def _model_of(model: type[BaseModel], field: str) -> type[BaseModel]:
     return model
 
 
+_PART = re.compile(r"\d+|[a-z]+(_[a-z]+)*")
+
+
+def place_of(fault: Mapping[str, Any]) -> list[str]:
+    """Where in a file one of pydantic's errors is, without its own additions."""
+    return [str(part) for part in fault["loc"] if _PART.fullmatch(str(part))]
+
+
 def told(
     fault: Mapping[str, Any],
     path: Sequence[str],

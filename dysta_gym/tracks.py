@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
@@ -24,7 +23,7 @@ from pydantic import Field
 
 from dysta_gym.agent_files import Agent
 from dysta_gym.comparison import Cell, Condition, run
-from dysta_gym.configs import Positive, Strict, content_of, told
+from dysta_gym.configs import Positive, Strict, content_of, place_of, told
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.files import packaged
 from dysta_gym.policies import Policy
@@ -152,12 +151,9 @@ def load_track(source: str | Path | Mapping[str, Any] | Track) -> Track:
         return Track.model_validate(dict(content))
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
-        path = [str(part) for part in fault["loc"] if _FIELD.fullmatch(str(part))]
-        raise DystaError(f"{where}: {told(fault, path, Track, '', (), '{first: 5000}')}") from None
-
-
-_FIELD = re.compile(r"\d+|[a-z]+(_[a-z]+)*")
-"""A part of a place in a file, without pydantic's own additions."""
+        raise DystaError(
+            f"{where}: {told(fault, place_of(fault), Track, '', (), '{first: 5000}')}"
+        ) from None
 
 
 def shipped_track(name: str) -> Track:

@@ -13,7 +13,7 @@ import pydantic
 from pydantic import Field
 
 from dysta_gym.comparison import Cell, Condition, cells_of
-from dysta_gym.configs import Positive, Strict, content_of, plain, told
+from dysta_gym.configs import Positive, Strict, content_of, place_of, plain, told
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.policies import expand, in_file, split
 from dysta_gym.tracks import Seeds
@@ -126,17 +126,17 @@ class Sweep(Strict):
         ]
         return (dict(each) for each in product(*named))
 
-    def specs(self, folder: Path | None = None) -> dict[str, str]:
+    def specs(self, folder: Path | None = None) -> list[tuple[str, str]]:
         """Its policies by the names that tables call them, and where each is found.
 
         Args:
             folder: Where the paths in it start; None for the current folder.
         """
-        return {
-            spec: spec if folder is None else _policy_beside(folder, spec)
+        return [
+            (spec, spec if folder is None else _policy_beside(folder, spec))
             for each in self.policies
             for spec in expand(each)
-        }
+        ]
 
 
 @dataclass(frozen=True)
@@ -228,5 +228,6 @@ def load_sweep(source: str | Path | Mapping[str, Any] | Sweep) -> tuple[Sweep, P
         return Sweep.model_validate(dict(content)), folder
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
-        path = [str(part) for part in fault["loc"] if not str(part).startswith(("tuple", "dict"))]
-        raise DystaError(f"{where}: {told(fault, path, Sweep, '', (), '{first: 0}')}") from None
+        raise DystaError(
+            f"{where}: {told(fault, place_of(fault), Sweep, '', (), '{first: 0}')}"
+        ) from None

@@ -92,7 +92,7 @@ def compare_into(
     Raises:
         DystaError: As `sweep` does.
     """
-    specs = {name: name for name in policies}
+    specs = [(name, name) for name in policies]
     work = Work(Grid.of(cells), tuple(carried(specs, trust=trust)), bounds)
     with created(folder, about(work)) as store:
         run_left(store, work, lambda work, left: in_threads(work, left, jobs), progress=progress)

@@ -343,15 +343,17 @@ def _check_same(old: Store, about: Mapping[str, Any], folder: Path) -> None:
 
 def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
     """The first thing in which two stores differ, in words; None if there is none."""
-    for field in ("version", "policies", "split", "requests", "bounds"):
+    for field in ("version", "policies", "split", "bounds"):
         old, new = there.get(field), here.get(field)
-        if old == new:
-            continue
         if field == "policies" and isinstance(old, dict) and isinstance(new, dict):
+            if list(old.items()) == list(new.items()):
+                continue
             if list(old) != list(new):
                 return f"policies: they are {', '.join(old)} there, {', '.join(new)} here"
             name = next(name for name in old if old[name] != new[name])
             return f"policies: {name!r} is not what it was, {new[name]} instead of {old[name]}"
+        if old == new:
+            continue
         return f"{field}: it is {shown(old)} there, {shown(new)} here"
     if there["seeds"] != here["seeds"]:
         return f"seeds: they are {_range(there['seeds'])} there, {_range(here['seeds'])} here"
@@ -359,7 +361,8 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
     if old != new:
         only = [_said(each) for each in new if each not in old]
         gone = [_said(each) for each in old if each not in new]
-        told = [f"{only[0]} is only here"] * bool(only) + [f"{gone[0]} only there"] * bool(gone)
+        told = [f"{each} is only here" for each in only[:1]]
+        told += [f"{each} only there" for each in gone[:1]]
         return f"conditions: {', '.join(told) or 'their order differs'}"
     for was, now in zip(there["conditions"], here["conditions"], strict=True):
         if was["workloads"] != now["workloads"]:

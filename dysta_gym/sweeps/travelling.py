@@ -6,7 +6,7 @@ What is run is what the files held when the sweep began, whatever becomes of the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,18 +50,18 @@ class Carried:
         return f"{self.spec}#{made.hexdigest()[:16]}"
 
 
-def carried(specs: Mapping[str, str], *, trust: bool = False) -> list[Carried]:
+def carried(specs: Sequence[tuple[str, str]], *, trust: bool = False) -> list[Carried]:
     """Policies as they can travel.
 
     Args:
-        specs: By the names that tables call them, how they are found now.
+        specs: What tables call each, and how it is found now.
         trust: As of `dysta_gym.compare`.
 
     Raises:
         DystaError: If one cannot be found or read, or two have one name.
     """
     found = []
-    for name, spec in specs.items():
+    for name, spec in specs:
         agent = agent_of(spec, trust=trust)
         if agent is None:
             find(spec)

@@ -1,0 +1,355 @@
+"""Sweeps: what is kept is what `compare` gives, however it was interrupted, spread and merged."""
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from dysta_gym import compare
+from dysta_gym.sweeps import frames, load_sweep, opened, sweep
+from dysta_gym.sweeps.store import FILE
+
+GRID = {
+    "scenarios": ["multi-attnn", "arvr-hands"],
+    "policies": ["fcfs", "dysta"],
+    "loads": [0.8, 1.05],
+    "slos": [5.0, 10.0],
+    "seeds": {"first": 3, "count": 4},
+    "requests": 20,
+    "bounds": False,
+}
+
+RULE = """
+def score(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = {}queue.remaining[i]
+"""
+
+
+def read(*folders):
+    stores = [opened(folder) for folder in folders]
+    return pd.concat(list(frames(stores)), ignore_index=True)
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """``file(**changes)``: the grid as a file."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(**changes):
+        path = tmp_path / "grid.yaml"
+        path.write_text(yaml.safe_dump(GRID | changes, sort_keys=False))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """What `compare` gives of the grid."""
+    return compare(
+        GRID["scenarios"], GRID["policies"], loads=GRID["loads"], slos=GRID["slos"],
+        seeds=range(3, 7), requests=20, bounds=False,
+    )  # fmt: skip
+
+
+def test_it_keeps_what_compare_gives(file, whole):
+    seen = []
+    sweep(file(), "one", jobs=1, progress=lambda *counts: seen.append(counts))
+    assert seen[0] == (0, 32) and seen[-1] == (32, 32) and seen == sorted(seen)
+    pd.testing.assert_frame_equal(read("one"), whole, check_exact=True)
+    sweep(file(), "one", jobs=1, progress=lambda *counts: seen.append(counts))
+    assert seen[-1] == (32, 32) and seen.count((32, 32)) == 2  # none is done twice
+
+
+def test_processes_and_shards_give_the_same(file, whole):
+    for part in ("2/3", "1/3", "3/3"):
+        sweep(file(), part[0], jobs=1, shard=part)
+        assert len(read(part[0])) < len(whole)
+    sweep(file(), "two", jobs=2)
+    pd.testing.assert_frame_equal(read("two"), whole, check_exact=True)
+    pd.testing.assert_frame_equal(read("2", "1", "3"), whole, check_exact=True)
+    pd.testing.assert_frame_equal(read("2", "two"), whole, check_exact=True)
+
+
+def test_any_field_of_a_scenario_varies(file):
+    varied = {
+        "queue_limit": [None, 2],
+        "decision_cost.fixed_s": [0, 0.01],
+        "arrivals": {"even": {"process": "poisson"}, "bursts": {"process": "mmpp"}},
+    }
+    path = file(scenarios=["multi-attnn"], slos=[], loads=[], vary=varied, bounds=True)
+    sweep(path, "out", jobs=1)
+    frame = read("out")
+    assert len(frame) == 8 * 4 * 2
+    assert set(frame["queue_limit"]) == {"null", "2"} and set(frame["arrivals"]) == {
+        "even",
+        "bursts",
+    }
+    means = frame[frame["policy"] == "dysta"].groupby("decision_cost.fixed_s")["antt"].mean()
+    assert means["0.01"] > means["0"]
+    own = load_sweep(path)[0].grid().cell(4 * 7).scenario
+    assert own.name == "multi-attnn:queue_limit=2,decision_cost.fixed_s=0.01,arrivals=bursts"
+    assert (own.queue_limit, own.decision_cost.fixed_s) == (2, 0.01)
+
+
+def test_rules_in_files_travel(file, tmp_path):
+    (tmp_path / "mine.py").write_text(RULE.format(""))
+    path = file(policies=["mine.py", "sjf@static", "mine.py@clairvoyant"])
+    sweep(path, "one", jobs=1)
+    sweep(path, "two", jobs=2)
+    pd.testing.assert_frame_equal(read("one"), read("two"), check_exact=True)
+    antt = read("one").pivot(
+        index=["scenario", "load", "slo", "seed"], columns="policy", values="antt"
+    )
+    assert (antt["mine.py"] == antt["sjf@static"]).all()
+    assert (antt["mine.py@clairvoyant"] != antt["sjf@static"]).any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"seeds": {"first": 3, "count": 5}}, "seeds: they are 3 to 6 there, 3 to 7 here"),
+        ({"policies": ["dysta", "fcfs"]}, "policies: they are fcfs, dysta there, dysta, fcfs here"),
+        ({"policies": ["fcfs", "dysta:beta=0.02"]}, "policies: they are"),
+        (
+            {"loads": [0.8]},
+            "'multi-attnn' at load 1.05 and SLO multiplier 5 only there",
+        ),
+        ({"split": "train"}, "split: it is 'test' there, 'train' here"),
+        ({"bounds": True}, "bounds: it is False there, True here"),
+        ({"requests": 21}, "the workloads of 'multi-attnn' at load 0.8 and SLO multiplier 5"),
+    ],
+)
+def test_a_folder_of_another_grid_is_refused(file, refused, changes, said):
+    sweep(file(), "out", jobs=1, shard="1/32")
+    with refused("out: 'out' holds other cells", said, "give another folder"):
+        sweep(file(**changes), "out", jobs=1)
+
+
+def test_an_edited_rule_and_another_version_are_refused(file, refused, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(RULE.format(""))
+    path = file(policies=["mine.py"])
+    sweep(path, "out", jobs=1, shard="1/32")
+    (tmp_path / "mine.py").write_text(RULE.format("-"))
+    with refused("policies: 'mine.py' is not what it was"):
+        sweep(path, "out", jobs=1)
+    (tmp_path / "mine.py").write_text(RULE.format(""))
+    monkeypatch.setattr("dysta_gym.__version__", "9.9")
+    with refused("version: it is", "there, '9.9' here"):
+        sweep(path, "out", jobs=1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"scenario": []}, ["key 'scenario' is unknown", "scenarios"]),
+        ({"scenarios": []}, ["scenarios"]),
+        ({"scenarios": ["nowhere"]}, ["scenario: 'nowhere' is unknown"]),
+        ({"policies": ["nobody"]}, ["nobody"]),
+        ({"policies": ["dysta", "dysta"]}, ["'dysta'", "more than once"]),
+        ({"loads": [-1.0]}, ["loads.0: -1.0"]),
+        ({"loads": [0.8, 0.8]}, ["load", "more than once"]),
+        ({"seeds": {"count": 0}}, ["seeds.count: 0"]),
+        ({"vary": {"load": [1]}}, ["vary.load: it is not allowed; give loads"]),
+        ({"vary": {"colour": [1]}}, ["vary.colour: unknown", "queue_limit"]),
+        ({"vary": {"queue_limit": []}}, ["vary.queue_limit: there is no value"]),
+        ({"vary": {"queue_limit": [-1]}}, ["queue_limit: -1"]),
+        ({"vary": {"speed.inner": [1]}}, ["vary.speed.inner", "has no fields"]),
+        ({"requests": 0}, ["requests: 0"]),
+        ({"bounds": "no"}, ["bounds: 'no'"]),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named(file, refused, changes, words):
+    with refused(*words):
+        sweep(file(**changes), "out", jobs=1)
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/2/3", (1, 0)])
+def test_a_shard_is_one_of_some(file, refused, shard):
+    with refused("shard", "K/N"):
+        sweep(file(), "out", shard=shard)
+
+
+def test_only_one_writes(file, refused):
+    sweep(file(), "out", jobs=1, shard="1/2")
+    lock = sqlite3.connect("out/writer.sqlite", isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    with refused("another process writes to 'out'"):
+        sweep(file(), "out", jobs=1)
+    assert len(read("out")) == 32  # others read
+    lock.close()
+    sweep(file(), "out", jobs=1)
+
+
+# --- killed, interrupted, without room -----------------------------------------------------------
+
+
+def command(*arguments, start="from dysta_gym_start import main; main()", **options):
+    return subprocess.Popen(
+        [sys.executable, "-c", start, *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler), **options,
+    )  # fmt: skip
+
+
+def kept(folder):
+    try:
+        with opened(folder) as store:
+            return store.count()
+    except Exception:
+        return 0
+
+
+@pytest.mark.parametrize(("jobs", "kills"), [(1, 4), (2, 2)])
+def test_killed_at_any_moment_it_goes_on(file, jobs, kills):
+    many = {"seeds": {"count": 100}, "requests": 60, "slos": [5.0]}
+    path = file(**many)
+    rng = random.Random(jobs)
+    for _ in range(kills):
+        before = kept("out")
+        process = command("sweep", path, "--out", "out", "--jobs", jobs)
+        while process.poll() is None and kept("out") == before:
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 0.3))
+        process.kill()
+        process.communicate()
+        assert kept("out") > before or before == 400
+    sweep(path, "out", jobs=2)
+    sweep(path, "whole", jobs=1)
+    pd.testing.assert_frame_equal(read("out"), read("whole"), check_exact=True)
+
+
+def test_interrupted_it_says_how_to_go_on(file):
+    path = file(seeds={"count": 5000}, requests=200)
+    process = command("sweep", path, "--out", "out", "--jobs", 2, start_new_session=True)
+    while not kept("out"):
+        time.sleep(0.05)
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate()
+    assert time.monotonic() - began < 5  # a second, where the machine is one's own
+    assert process.returncode == 130
+    assert f"{kept('out')} of 40000 cells are in out; the same command goes on from there" in said
+    assert "Traceback" not in said
+
+
+def test_without_room_it_ends_and_goes_on_later(file):
+    path = file(seeds={"count": 50}, requests=30)
+    limit = 48 * 2**10
+    start = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))\n"
+    start += "from dysta_gym_start import main; main()"
+    process = command("sweep", path, "--out", "out", "--jobs", 1, start=start.format(limit))
+    _, said = process.communicate()
+    assert process.returncode == 2, said
+    assert "cannot be written" in said and "the same command goes on" in said
+    assert len([line for line in said.splitlines() if "error" in line]) == 1
+    assert "Traceback" not in said
+    sweep(path, "out", jobs=1)
+    sweep(path, "whole", jobs=1)
+    pd.testing.assert_frame_equal(read("out"), read("whole"), check_exact=True)
+
+
+def test_compare_goes_on_where_it_was_interrupted(file, tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = ["compare", "--policy", "fcfs", "--policy", "dysta", "--seeds", "2000"]
+    asked += ["--requests", "60", "--no-bounds", "--scenario", "multi-attnn"]
+    process = command(*asked, "--out", "out", cwd=tmp_path)
+    while kept("out") < 20:
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    there = kept("out")
+    assert 20 <= there < 2000
+    status, _, said = run(*asked, "--slo", "3", "--out", "out")
+    assert status == 2 and "holds other cells" in said and FILE in said
+    assert run(*asked, "--out", "out")[0] == 0
+    assert not list((tmp_path / "out").glob("*.sqlite*"))
+    assert run(*asked, "--out", "whole", "--jobs", "1")[0] == 0
+    for name in ("results.csv", "results.md"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+# --- results -------------------------------------------------------------------------------------
+
+
+def test_results_are_shown_and_exported(file, run, whole):
+    sweep(file(), "a", jobs=1, shard="1/2")
+    status, text, _ = run("results", "a")
+    assert status == 0 and "16 of 32 cells are there." in text and "arvr-hands" in text
+    sweep(file(), "b", jobs=1, shard="2/2")
+    status, text, _ = run(
+        "results", "b", "a", "--csv", "all.csv", "--parquet", "all.parquet", "--json"
+    )
+    assert status == 0
+    assert {row["policy"] for row in json.loads(text)} == {"fcfs", "dysta"}
+    flat = pd.read_csv("all.csv")
+    assert len(flat) == 64
+    np.testing.assert_array_equal(flat["antt"], whole["antt"])
+    pd.testing.assert_frame_equal(pd.read_parquet("all.parquet"), flat, check_dtype=False)
+    status, _, said = run("results", "a", "--reference", "sjf")
+    assert status == 2 and "'sjf' was not run" in said
+    status, _, said = run("results", "nowhere")
+    assert status == 2 and "'nowhere' holds no sweep" in said
+
+
+DAMAGE = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:5000]),
+    "text": lambda path: path.write_bytes(b"no database" * 100),
+    "empty": lambda path: path.write_bytes(b""),
+    "zeros": lambda path: path.write_bytes(path.read_bytes()[:4096] + bytes(40_000)),
+}
+
+STATEMENTS = {
+    "number": "UPDATE cells SET at = 10000 WHERE at = 3",
+    "negative": "UPDATE cells SET at = -1 WHERE at = 3",
+    "layout": "UPDATE cells SET layout = 7 WHERE at = 3",
+    "short": "UPDATE cells SET metrics = x'00' WHERE at = 3",
+    "huge": "UPDATE cells SET metrics = zeroblob(100000000) WHERE at = 3",
+    "words": "UPDATE cells SET metrics = 'text' WHERE at = 3",
+    "labels": "UPDATE layouts SET labels = '{' WHERE id = 1",
+    "deep": "UPDATE layouts SET labels = replace(hex(zeroblob(50000)), '00', '[') WHERE id = 1",
+    "about": "UPDATE about SET content = '[]'",
+    "none": "DELETE FROM about",
+    "where": """UPDATE about SET content = replace(content, '0.8', '"x"')""",
+    "nan": "UPDATE about SET content = replace(content, '0.8', 'NaN')",
+    "mark": "PRAGMA application_id = 1",
+    "format": "PRAGMA user_version = 99",
+    "trigger": "CREATE TRIGGER t AFTER INSERT ON cells BEGIN DELETE FROM cells; END",
+    "view": "DROP TABLE cells; CREATE VIEW cells AS SELECT 1 AS at, 1 AS layout, x'00' AS metrics",
+}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("small") / "out"
+    sweep(GRID | {"seeds": {"count": 1}}, folder, jobs=1)
+    return (folder / FILE).read_bytes()
+
+
+@pytest.mark.parametrize("damage", [*DAMAGE, *STATEMENTS])
+def test_a_damaged_store_is_refused_in_a_line(small, tmp_path, run, damage):
+    folder = tmp_path / "bad"
+    folder.mkdir()
+    path = folder / FILE
+    path.write_bytes(small)
+    if damage in DAMAGE:
+        DAMAGE[damage](path)
+    else:
+        with sqlite3.connect(path) as database:
+            database.executescript(STATEMENTS[damage])
+        database.close()
+    status, _, said = run("results", folder)
+    assert status == 2, said
+    assert len(said.splitlines()) == 1 and str(folder) in said, said
