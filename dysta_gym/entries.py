@@ -28,7 +28,7 @@ from dysta_gym import policies
 from dysta_gym.comparison import CELL, Condition
 from dysta_gym.configs import LARGEST, Finite, NotNegative, Strict, content_of, told
 from dysta_gym.errors import DystaError, one_of, shown
-from dysta_gym.files import replacing
+from dysta_gym.files import write_text
 from dysta_gym.information import ALL_LEVELS
 from dysta_gym.policies import Policy, in_file
 from dysta_gym.tracks import Track, digest, run_on, shipped_track, shipped_tracks
@@ -179,8 +179,7 @@ class Entry(Strict):
         size = sum(len(line.encode()) for line in lines)
         if size > LARGEST:
             raise DystaError(f"entry: it has {size} bytes; {LARGEST} are allowed")
-        with replacing(path) as scratch:
-            scratch.write_text("".join(lines), encoding="utf-8")
+        write_text(path, "".join(lines))
 
 
 class _Dumper(yaml.SafeDumper):

@@ -18,9 +18,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, TYPE_CHECKING, BinaryIO
 
 from dysta_gym.errors import DystaError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SCRATCH = re.compile(r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.scratch")
 """What scratch folders are called; in them a file has the name that it will have, so that nothing
@@ -31,6 +34,10 @@ _FLAGS = ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")
 
 _STALE_S = 3600.0
 """Age from which a scratch folder is one that a process left behind, whichever it was."""
+
+_PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if os.name == "nt" else ()
+"""After which a file is put into another's place again: Windows does not as long as somebody, such
+as a virus scanner, has one of the two open."""
 
 
 @contextmanager
@@ -58,7 +65,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         folder = _scratch_folder(target)
         scratch = folder / Path(path).name  # as it is asked for, since its suffix may mean a format
         try:
-            folder.mkdir(mode=0o700)
+            # Windows would have a file keep it where it goes: nobody else could read it.
+            folder.mkdir(mode=0o777 if os.name == "nt" else 0o700)
             yield scratch
             _put(scratch, target)
         finally:
@@ -66,6 +74,26 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise DystaError(f"{str(path)!r} cannot be written ({reason})") from error
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Replace a file by a text, the same bytes on any system; what UTF-8 has not is escaped.
+
+    Raises:
+        DystaError: If it cannot be written.
+    """
+    with replacing(path) as scratch:
+        scratch.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+def write_csv(path: str | Path, table: pd.DataFrame) -> None:
+    """Replace a file by a table's columns, the same bytes on any system.
+
+    Raises:
+        DystaError: If it cannot be written.
+    """
+    with replacing(path) as scratch:
+        table.to_csv(scratch, index=False, errors="backslashreplace", lineterminator="\n")
 
 
 def is_scratch(path: str | Path) -> bool:
@@ -127,7 +155,14 @@ def _put(scratch: Path, target: Path) -> None:
     _sync(scratch, os.O_RDWR)
     if target.exists():
         scratch.chmod(stat.S_IMODE(target.stat().st_mode) & 0o777)
-    scratch.replace(target)
+    for pause_s in _PAUSES_S:
+        try:
+            scratch.replace(target)
+            break
+        except PermissionError:
+            time.sleep(pause_s)
+    else:
+        scratch.replace(target)
     if hasattr(os, "O_DIRECTORY"):  # else folders cannot be opened
         _sync(target.parent, os.O_RDONLY)
 

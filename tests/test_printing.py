@@ -56,6 +56,33 @@ def test_a_pipe_that_is_closed_ends_a_command_quietly(tmp_path, arguments, files
         assert (tmp_path / name).stat().st_size > 0
 
 
+def test_a_pipe_that_is_closed_may_be_an_invalid_argument():
+    """As Windows has it."""
+    program = """
+import errno, io, os, stat, sys
+from dysta_gym import cli
+
+class Pipe(io.RawIOBase):
+    def writable(self):
+        return True
+    def fileno(self):
+        return 1
+    def write(self, data):
+        if stat.S_ISFIFO(os.fstat(1).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return os.write(1, data)
+
+sys.stdout = io.TextIOWrapper(io.BufferedWriter(Pipe()), encoding="utf-8")
+cli._CLOSED = {errno.EPIPE, errno.EINVAL}
+sys.argv[1:] = ["policies"]
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (141, "", "")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize(("arguments", "files"), PRINTING.items(), ids=lambda each: str(each[:2]))
 def test_a_full_disk_is_one_line(tmp_path, arguments, files):

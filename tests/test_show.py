@@ -131,6 +131,11 @@ def test_names_of_files_are_safe_and_no_two_alike():
     for file in found.values():
         assert re.fullmatch(r"[\w@=+,-][\w@=+,.-]*\.trace\.json", file, re.ASCII), file
         assert len(file) < 130
+    reserved = file_names(["con", "NUL.x", "lpt1", "console", "aux_rule"])  # by Windows
+    assert list(reserved.values()) == [
+        f"{stem}.trace.json" for stem in ("policy-con", "policy-NUL.x", "policy-lpt1", "console",
+                                          "aux_rule")
+    ]  # fmt: skip
     assert file_names(["sjf@monitored"]) == {"sjf@monitored": "sjf@monitored.trace.json"}
 
 

@@ -49,6 +49,10 @@ COMPLETION = ("--install-completion", "--show-completion")
 """Typer's options for the shell, which end the command whatever else is asked."""
 
 
+_CLOSED = {errno.EPIPE, errno.EINVAL} if os.name == "nt" else {errno.EPIPE}
+"""What a system says of standard output that nobody reads any more."""
+
+
 class _Command(TyperCommand):
     """A command whose help calls arguments by their names, without Python's types."""
 
@@ -122,11 +126,11 @@ def _stop_printing(error: OSError) -> NoReturn:
     Raises:
         OSError: If this is not what the error says.
     """
-    if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
+    if error.errno not in (*_CLOSED, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
         raise error
     with contextlib.suppress(OSError, ValueError):  # what is left is not tried again at the exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if error.errno == errno.EPIPE:
+    if error.errno in _CLOSED:
         sys.exit(141)
     _exit(2, f"error: standard output cannot be written ({error.strerror})")
 

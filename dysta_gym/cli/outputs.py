@@ -206,17 +206,14 @@ def _write_folder(found: Found, outputs: Outputs) -> None:
     from dysta_gym import figures
     from dysta_gym.cli.pictures import PICTURES
     from dysta_gym.comparison import in_order_of_conditions
-    from dysta_gym.files import replacing
+    from dysta_gym.files import write_csv, write_text
 
     assert outputs.out is not None
-    ordered = in_order_of_conditions(found.results)
-    with replacing(outputs.out / "results.csv") as scratch:
-        ordered.to_csv(scratch, index=False, errors="backslashreplace")
+    write_csv(outputs.out / "results.csv", in_order_of_conditions(found.results))
     texts: Mapping[str, Callable[[], str]] = {"results.md": found.page, "results.tex": found.latex}
     for name, make in texts.items():
         if name in outputs.files():
-            with replacing(outputs.out / name) as scratch:
-                scratch.write_text(make(), encoding="utf-8", errors="backslashreplace")
+            write_text(outputs.out / name, make())
     faults = []
     for name in outputs.figures:
         try:

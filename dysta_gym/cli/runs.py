@@ -27,7 +27,7 @@ def replay(
     """Run recorded requests over traces in the artifact's CSV format."""
     import pandas as pd
 
-    from dysta_gym.files import replacing
+    from dysta_gym.files import write_csv
     from dysta_gym.metrics import measure
     from dysta_gym.policies import find
     from dysta_gym.simulation import simulate
@@ -37,8 +37,7 @@ def replay(
     rule = find(policy)
     workload = read_requests(requests, read_artifact_traces(traces, accelerator), slo)
     schedule = simulate(workload, rule)
-    with replacing(out) as scratch:
-        pd.DataFrame({"finish_s": schedule.finish_s}).to_csv(scratch, index=False)
+    write_csv(out, pd.DataFrame({"finish_s": schedule.finish_s}))
     rows = [[name, f"{value:.6g}"] for name, value in measure(schedule).items()]
     terminal.show(Table(f"{requests.name}, {policy}", ["metric", "value"], rows))
 

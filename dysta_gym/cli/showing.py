@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _DEFAULT_POLICIES = ("fcfs", "dysta")
 _MOST_REQUESTS = 10_000
 _UNSAFE = re.compile(r"[^\w@=+,.-]+", re.ASCII)
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+"""What names a device on Windows, whatever follows the dot."""
+
 _LONGEST_NAME = 100
 """Characters of a policy's name in a file's."""
 
@@ -120,7 +123,7 @@ def _write(
     import pandas as pd
 
     from dysta_gym import figures
-    from dysta_gym.files import replacing
+    from dysta_gym.files import write_csv, write_text
     from dysta_gym.text import for_markdown
     from dysta_gym.timeline.events import write_trace
     from dysta_gym.timeline.picture import gantt
@@ -129,24 +132,26 @@ def _write(
     for name, table in by_request.items():
         columns.append(table.copy())
         columns[-1].insert(0, "policy", name)
-    with replacing(out / "requests.csv") as scratch:
-        pd.concat(columns).to_csv(scratch, index=False, errors="backslashreplace")
+    write_csv(out / "requests.csv", pd.concat(columns))
     traces = file_names(schedules)
     for name, file in traces.items():
         write_trace(schedules[name], out / file, name)
-    with replacing(out / "classes.md") as scratch:
-        page = "\n".join([f"{for_markdown(title)}\n", *(table.for_page() for table in tables)])
-        scratch.write_text(page, encoding="utf-8", errors="backslashreplace")
+    page = "\n".join([f"{for_markdown(title)}\n", *(table.for_page() for table in tables)])
+    write_text(out / "classes.md", page)
     figures.draw(lambda: gantt(schedules, title), out / "timeline.png")
     return ["timeline.png", "requests.csv", "classes.md", *traces.values()]
 
 
 def file_names(policies: Iterable[str]) -> dict[str, str]:
-    """A name for the trace file of each policy: no two alike, not even but for their case."""
+    """A name for the trace file of each policy: no two alike, not even but for their case.
+
+    They will do on any system.
+    """
     files: dict[str, str] = {}
     taken: set[str] = set()
     for name in policies:
         stem = _UNSAFE.sub("_", name).strip("._")[-_LONGEST_NAME:] or "policy"
+        stem = f"policy-{stem}" if _RESERVED.match(stem) else stem
         chosen, number = stem, 1
         while chosen.casefold() in taken:
             number += 1

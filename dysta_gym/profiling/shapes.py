@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dysta_gym.errors import DystaError
-from dysta_gym.files import packaged, replacing
+from dysta_gym.files import packaged, write_text
 from dysta_gym.operations import NetworkShapes, Stem
 
 # What weights are called: BERT and MiniLM or DINOv2, MPNet, and Llama, SmolLM2, Whisper or DINOv2.
@@ -171,8 +171,7 @@ def main(cache: Path) -> None:
         for name, network in cnn._NETWORKS.items()
     ]
     path = packaged("convolutions.json")
-    with replacing(path) as scratch:
-        scratch.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":

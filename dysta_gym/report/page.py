@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 import dysta_gym
 from dysta_gym.comparison import CELL
 from dysta_gym.errors import DystaError
-from dysta_gym.files import replacing
+from dysta_gym.files import write_text
 from dysta_gym.policies import find
 from dysta_gym.report import charts
 from dysta_gym.report.breakdown import breakdowns
@@ -82,8 +82,7 @@ def write(
         versions=_versions(),
         policies=[_policy(name) for name in names],
     )
-    with replacing(path) as scratch:
-        scratch.write_text(page, encoding="utf-8", errors="backslashreplace")
+    write_text(path, page)
 
 
 def _source(templates: Environment, name: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from dysta_gym import figures
 from dysta_gym.cores import workers
 from dysta_gym.errors import DystaError, one_of
-from dysta_gym.files import check_file, check_folder, replacing
+from dysta_gym.files import check_file, check_folder, write_csv
 from dysta_gym.reproduction import (
     characterisation,
     correlation,
@@ -137,6 +137,5 @@ def item_name(text: str) -> str:
 
 
 def _write(result: Result, path: Path, format: str) -> None:
-    with replacing(path.with_suffix(".csv")) as scratch:
-        result.frame.to_csv(scratch, index=False, errors="backslashreplace")
+    write_csv(path.with_suffix(".csv"), result.frame)
     figures.draw(result.draw, path.with_suffix(f".{format}"))
