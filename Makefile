@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 LOWEST := build/lowest
 
-.PHONY: run test smoke lint results readme leaderboard verify agents statistics train tune \
+.PHONY: run test smoke lint systems package results readme leaderboard verify agents statistics train tune \
   reproduction departures charges benchmark traces clean
 
 ## run: the main job: the published and the learned schedulers compared, as a table and a picture
@@ -28,6 +28,23 @@ lint: $(VENV)/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p dysta_gym
+
+## systems: types again, as macOS and Windows have them
+systems: $(VENV)/test.done
+	$(BIN)/mypy -p dysta_gym --platform darwin
+	$(BIN)/mypy -p dysta_gym --platform win32
+
+## package: dist/: the source and the wheel, each installed and tried where the repository is not
+package: $(VENV)/test.done
+	rm -rf dist
+	$(BIN)/python -m build
+	set -e; here=$$PWD; elsewhere=$$(mktemp -d); trap 'rm -rf "$$elsewhere"' EXIT; cd "$$elsewhere"; \
+	for each in "$$here"/dist/*; do \
+	  $(PYTHON) -m venv --clear env; \
+	  env/bin/python -m pip install --quiet --disable-pip-version-check "$$each"; \
+	  env/bin/python -m pip check; \
+	  env/bin/python "$$here/tests/smoke.py"; \
+	done
 
 ## results: docs/results/, every policy at every level of information on the paper's workloads, and
 ## docs/deployments/, the other scenarios

@@ -107,12 +107,36 @@ def test_version_is_the_same_everywhere():
 
 def test_ci_runs_what_contributors_run_on_every_python_that_is_named():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (job,) = read_yaml(".github/workflows/ci.yml")["jobs"].values()
+    job = read_yaml(".github/workflows/ci.yml")["jobs"]["test"]
     assert job["steps"][-1] == {"run": ".ci/run"} and (ROOT / ".ci" / "run").is_file()
     pythons = job["strategy"]["matrix"]["python"]
     assert project["requires-python"] == f">={pythons[0]}"
     named = [each.rpartition(" :: ")[2] for each in project["classifiers"] if " :: 3." in each]
     assert named == pythons
+
+
+SYSTEMS = {"macos": "MacOS", "ubuntu": "POSIX :: Linux", "windows": "Microsoft :: Windows"}
+"""Systems as CI calls them, and as classifiers do."""
+
+
+def test_ci_installs_what_is_built_on_every_system_and_python_that_is_named():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    jobs = read_yaml(".github/workflows/ci.yml")["jobs"]
+    install = jobs["install"]
+    matrix = install["strategy"]["matrix"]
+    assert matrix["python"] == jobs["test"]["strategy"]["matrix"]["python"]
+    assert sorted(matrix["system"]) == [f"{name}-latest" for name in sorted(SYSTEMS)]
+    named = {each for each in project["classifiers"] if each.startswith("Operating System")}
+    assert named == {f"Operating System :: {each}" for each in SYSTEMS.values()}
+    assert install["needs"] == "package" and install["runs-on"] == "${{ matrix.system }}"
+    assert not [step for step in install["steps"] if "checkout" in step.get("uses", "")]
+    did = [step["run"] for step in install["steps"] if "run" in step]
+    smoke = "python ../tests/smoke.py"
+    assert did.count(smoke) == 2
+    assert did.index("python -m pip install dist/*.whl") < did.index(smoke)
+    assert did[-2:] == ["python -m pip install dist/*.tar.gz", smoke]
+    (upload,) = (step for step in jobs["package"]["steps"] if "upload" in step.get("uses", ""))
+    assert upload["with"]["path"].split() == ["dist/*", "tests/smoke.py"]
 
 
 def test_the_forms_parse():
@@ -201,6 +225,7 @@ def wheel(built):
 
 
 def test_source_distribution_is_the_repository(sdist, sources):
+    assert sdist.stat().st_size < 25e6
     with tarfile.open(sdist) as archive:
         names = {each.name.partition("/")[2] for each in archive.getmembers() if not each.isdir()}
     made = {"PKG-INFO", "setup.cfg"}  # by setuptools
@@ -265,7 +290,20 @@ def test_wheel_holds_the_package_and_its_data(wheel):
         assert content[name] == (ROOT / at_home).read_bytes()
     (metadata,) = (name for name in content if name.endswith(".dist-info/METADATA"))
     assert b"License-Expression: MIT" in content[metadata]
+    assert content[metadata].endswith(b"\n\n" + (ROOT / "PYPI.md").read_bytes())
+    (tags,) = (name for name in content if name.endswith(".dist-info/WHEEL"))
+    assert b"Root-Is-Purelib: true\nTag: py3-none-any\n" in content[tags]
     assert any(name.endswith("LICENSE") for name in content)
+
+
+def test_the_page_of_the_package_index_leads_nowhere_beside_it_and_its_code_runs():
+    page = (ROOT / "PYPI.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]*)\)", page)
+    assert links and all(link.startswith("https://") for link in links)
+    rule, environment = re.findall(r"```python\n(.*?)```", page, re.S)
+    few = rule.replace('level="monitored")]', 'level="monitored")], seeds=[0], requests=20')
+    assert few != rule
+    python(f"{few}\n{environment}\nprint(0)".replace("print(table", "len(table"))
 
 
 def test_wheel_works_where_the_repository_is_not(wheel, tmp_path):
