@@ -5,6 +5,7 @@ It needs nothing but the installed package: ``python tests/smoke.py``.
 
 import importlib.metadata
 import importlib.util
+import json
 import subprocess
 import sys
 import sysconfig
@@ -24,7 +25,9 @@ def run(*arguments, status=0):
     """What the command prints and what it says on standard error."""
     suffix = ".exe" if sys.platform == "win32" else ""
     command = Path(sysconfig.get_path("scripts"), f"dysta-gym{suffix}")
-    done = subprocess.run([command, *arguments], capture_output=True, encoding="utf-8")
+    done = subprocess.run(
+        [command, *arguments], capture_output=True, encoding="utf-8", errors="replace"
+    )
     assert done.returncode == status, done.stderr
     return done.stdout, done.stderr
 
@@ -106,8 +109,9 @@ def found():
         rule = Path(folder, "rules.py").absolute()  # on Windows, a colon follows the drive
         rule.write_text(RULE, encoding="utf-8")
         few = ["--scenario", "multi-attnn", "--seeds", "1", "--requests", "20", "--no-bounds"]
-        told, _ = run("compare", *few, "--policy", "fcfs", "--policy", f"{rule}:LATEST@static")
-        assert "LATEST" in told
+        policies = ["--policy", "fcfs", "--policy", f"{rule}:LATEST@static"]
+        table = json.loads(run("compare", *few, *policies, "--json")[0])
+        assert [row["policy"] for row in table] == policies[1::2]
 
 
 RULE = """
