@@ -35,7 +35,9 @@ _FLAGS = ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")
 _STALE_S = 3600.0
 """Age from which a scratch folder is one that a process left behind, whichever it was."""
 
-_PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if os.name == "nt" else ()
+_WINDOWS = os.name == "nt"
+
+_PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if _WINDOWS else ()
 """After which a file is put into another's place again: Windows does not as long as somebody, such
 as a virus scanner, has one of the two open."""
 
@@ -65,8 +67,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         folder = _scratch_folder(target)
         scratch = folder / Path(path).name  # as it is asked for, since its suffix may mean a format
         try:
-            # Windows would have a file keep it where it goes: nobody else could read it.
-            folder.mkdir(mode=0o777 if os.name == "nt" else 0o700)
+            # On Windows, a file stays as private as the folder that it was made in.
+            folder.mkdir(mode=0o777 if _WINDOWS else 0o700)
             yield scratch
             _put(scratch, target)
         finally:
@@ -153,16 +155,16 @@ def _write_through(scratch: Path, target: Path | int) -> None:
 def _put(scratch: Path, target: Path) -> None:
     """Put a whole file into the place of another, for good."""
     _sync(scratch, os.O_RDWR)
-    if target.exists():
+    if target.exists() and not _WINDOWS:  # whose modes only say that a file may not be changed
         scratch.chmod(stat.S_IMODE(target.stat().st_mode) & 0o777)
-    for pause_s in _PAUSES_S:
+    for pause_s in (*_PAUSES_S, None):
         try:
             scratch.replace(target)
             break
         except PermissionError:
+            if pause_s is None:
+                raise
             time.sleep(pause_s)
-    else:
-        scratch.replace(target)
     if hasattr(os, "O_DIRECTORY"):  # else folders cannot be opened
         _sync(target.parent, os.O_RDONLY)
 
