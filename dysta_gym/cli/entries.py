@@ -34,7 +34,7 @@ def enter(
     ] = None,
     jobs: terminal.Jobs = None,
 ) -> None:
-    """Run a policy on tracks, and write an entry of the leaderboard."""
+    """Run a policy on tracks, and write a leaderboard entry."""
     from dysta_gym.entries import entered
 
     if out.suffix not in {".yaml", ".yml"}:
@@ -60,7 +60,10 @@ def verify(
     ] = False,
     jobs: terminal.Jobs = None,
 ) -> None:
-    """Run entries of the leaderboard again: their numbers must agree to the last bit."""
+    """Run leaderboard entries again.
+
+    Their numbers must agree to the last bit.
+    """
     from dysta_gym.entries import load_entry
 
     chosen = _part(part)

@@ -19,6 +19,7 @@ from dysta_gym.text import for_markdown, printable
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dysta_gym.cli.fitting import Form
     from dysta_gym.comparison import Cell
     from dysta_gym.tables import Table
 
@@ -116,11 +117,17 @@ class Found:
             tables.append(overall_table(self.results, self.reference, self.statistic))
         return tables
 
-    def caption(self, show: Callable[[object], str]) -> str:
-        """What stands below the tables, names as ``show`` has them."""
+    def notes(self, show: Callable[[object], str], form: Form | None = None) -> list[str]:
+        """What stands below the tables, which are in a form, names as ``show`` has them."""
+        from dysta_gym.cli.fitting import WHOLE
         from dysta_gym.cli.results import caption
 
-        return caption(self.results, [*map(show, self.reference)], self.statistic, self.split)
+        reference = [*map(show, self.reference)]
+        return caption(self.results, reference, self.statistic, self.split, form or WHOLE)
+
+    def caption(self, show: Callable[[object], str]) -> str:
+        """The notes on a page."""
+        return "\n".join(self.notes(show))
 
     def page(self) -> str:
         """The tables in Markdown."""
@@ -193,12 +200,15 @@ def deliver(found: Found, outputs: Outputs, write_report: Callable[[Path], None]
 
 
 def _show(found: Found) -> None:
-    from dysta_gym.cli.results import fitted
+    from dysta_gym.cli import fitting
 
-    console = terminal.console()
-    for table in found.tables:
-        console.print(fitted(table, console))
-    console.print(found.caption(printable))
+    width, sign = terminal.console().width, terminal.sign()
+    form, tables = fitting.comparison(found.tables, width, sign)
+    for table in tables:
+        terminal.show(table)
+    notes = [note.replace("±", sign) for note in found.notes(printable, form)]
+    for note in [*notes, *fitting.what_is_left_out(found.tables, form, width)]:
+        terminal.say(note.replace("\n", " "))
 
 
 def _write_folder(found: Found, outputs: Outputs) -> None:
