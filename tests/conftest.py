@@ -13,7 +13,10 @@ from dysta_gym import DystaError, Trace, TraceStore, Workload
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("tests")
 
-os.environ.pop("COLUMNS", None)  # tables are those of a pipe, whatever terminal tests run in
+# Tables are those of a pipe, whatever terminal tests run in. GNU readline, which pytest imports,
+# sets the variable for processes that are started, behind Python's back.
+os.environ.pop("COLUMNS", None)
+os.unsetenv("COLUMNS")
 
 
 def _trace(model, latency_s, sparsity=None, *, pattern="dense", train=None, name=None):

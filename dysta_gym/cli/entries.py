@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -114,7 +115,8 @@ def _alone(file: Path, part: str, trust: bool, jobs: int | None) -> None:
     """
     command = [sys.executable, "-m", "dysta_gym", "verify", str(file), "--part", part]
     command += ["--trust"] * trust + (["--jobs", str(jobs)] if jobs is not None else [])
-    done = subprocess.run(command, capture_output=True, text=True)
+    whole = {**os.environ, "COLUMNS": "9999"}  # the line is broken here
+    done = subprocess.run(command, capture_output=True, text=True, env=whole)
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
         raise DystaError(said[-1].partition("error: ")[2] or said[-1])

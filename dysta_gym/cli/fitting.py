@@ -50,17 +50,14 @@ class Form:
         head = [table.head[at] for at in kept]
         if self != WHOLE:
             head = [SHORT.get(name, name) for name in head]
-        return Table(
-            table.title,
-            head,
-            [[self._cell(table.head[at], row[at], sign) for at in kept] for row in table.rows],
-        )
 
-    def _cell(self, name: str, cell: str, sign: str) -> str:
-        interval = self.differences if name == DIFFERENCE else self.values
-        if name == "policy" or interval == "whole":
-            return cell
-        return half_width(cell, sign) if interval == "half" else cell.partition(" [")[0]
+        def shown(at: int, cell: str) -> str:
+            interval = self.differences if table.head[at] == DIFFERENCE else self.values
+            if at == 0 or interval == "whole":
+                return cell
+            return half_width(cell, sign) if interval == "half" else cell.partition(" [")[0]
+
+        return Table(table.title, head, [[shown(at, row[at]) for at in kept] for row in table.rows])
 
 
 WHOLE = Form()

@@ -233,6 +233,8 @@ def scenarios(verbose: Verbose = False, as_json: AsJson = False) -> None:
         columns,
         lambda s: {
             **{name: shown(s) for name, shown in columns.items() if name != "name"},
+            "speed": f"{s['speed']:g} x",
+            "queue limit": str(s["queue_limit"] or "none"),
             "description": s["description"],
             "sources": "; ".join(s["sources"]),
         },

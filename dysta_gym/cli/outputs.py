@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dysta_gym.cli import terminal
+from dysta_gym.cli import fitting, terminal
+from dysta_gym.cli.fitting import WHOLE, Form
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.text import for_markdown, printable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dysta_gym.cli.fitting import Form
     from dysta_gym.comparison import Cell
     from dysta_gym.tables import Table
 
@@ -117,17 +117,18 @@ class Found:
             tables.append(overall_table(self.results, self.reference, self.statistic))
         return tables
 
-    def notes(self, show: Callable[[object], str], form: Form | None = None) -> list[str]:
-        """What stands below the tables, which are in a form, names as ``show`` has them."""
-        from dysta_gym.cli.fitting import WHOLE
-        from dysta_gym.cli.results import caption
+    def notes(self, show: Callable[[object], str], form: Form = WHOLE) -> list[str]:
+        """The parts of the caption where tables are in a form."""
+        from dysta_gym.cli.results import notes
 
         reference = [*map(show, self.reference)]
-        return caption(self.results, reference, self.statistic, self.split, form or WHOLE)
+        return notes(self.results, reference, self.statistic, self.split, form)
 
     def caption(self, show: Callable[[object], str]) -> str:
-        """The notes on a page."""
-        return "\n".join(self.notes(show))
+        """What stands below the tables, names as ``show`` has them."""
+        from dysta_gym.cli.results import caption
+
+        return caption(self.results, [*map(show, self.reference)], self.statistic, self.split)
 
     def page(self) -> str:
         """The tables in Markdown."""
@@ -200,8 +201,6 @@ def deliver(found: Found, outputs: Outputs, write_report: Callable[[Path], None]
 
 
 def _show(found: Found) -> None:
-    from dysta_gym.cli import fitting
-
     width, sign = terminal.console().width, terminal.sign()
     form, tables = fitting.comparison(found.tables, width, sign)
     for table in tables:

@@ -85,21 +85,26 @@ def overall_table(results: pd.DataFrame, reference: Sequence[str], statistic: st
     return Table(f"all conditions: {means}", head, rows)
 
 
-def caption(
+def caption(results: pd.DataFrame, reference: Sequence[str], statistic: str, split: str) -> str:
+    """What the numbers and marks of the tables mean; references as they are to be shown."""
+    return "\n".join(notes(results, reference, statistic, split))
+
+
+def notes(
     results: pd.DataFrame,
     reference: Sequence[str],
     statistic: str,
     split: str,
     form: Form = WHOLE,
 ) -> list[str]:
-    """Notes on what the numbers and marks of the tables mean, some of them of several lines.
+    """The parts of the caption, some of them of several lines, for what tables show.
 
     Args:
         results: What `dysta_gym.comparison.run` returns.
         reference: Policies that others are compared with, as they are to be shown.
         statistic: How seeds are averaged.
         split: Inputs that requests were drawn from.
-        form: What the tables show of them.
+        form: What of it the tables show.
     """
     seeds, conditions = results["seed"].nunique(), results.groupby(CELL).ngroups
     average = {"mean": "Mean", "iqm": "Interquartile mean"}[statistic]
@@ -108,7 +113,7 @@ def caption(
     over = f"{seeds} seeds{shown}" if seeds > 1 else "1 seed"
     compared = f" differences to {chosen}, paired by seed;" * (DIFFERENCE not in form.left_out)
     lines = [f"{average} over {over};{compared} split {split}."]
-    if len(reference) > 1:
+    if len(reference) > 1 and DIFFERENCE not in form.left_out:
         lines.append(
             "The reference, in each condition and column, is the best of\n"
             f"{', '.join(reference[:-1])} and {reference[-1]}."
