@@ -116,7 +116,11 @@ def compare(
     ] = False,
     as_json: terminal.AsJson = False,
 ) -> None:
-    """Compare policies on the same workloads: a table, its numbers and a picture."""
+    """Compare policies on the same workloads.
+
+    Prints a table a condition, as wide as the terminal or COLUMNS has room for; --out, --report,
+    --latex and --json keep all of it.
+    """
     from dysta_gym import comparison
     from dysta_gym.agent_files import agent_of
     from dysta_gym.cli.outputs import Found, Outputs, deliver

@@ -35,7 +35,7 @@ def enter(
     ] = None,
     jobs: terminal.Jobs = None,
 ) -> None:
-    """Run a policy on tracks, and write an entry of the leaderboard."""
+    """Run a policy on tracks, and write a leaderboard entry."""
     from dysta_gym.entries import entered
 
     if out.suffix not in {".yaml", ".yml"}:
@@ -61,7 +61,10 @@ def verify(
     ] = False,
     jobs: terminal.Jobs = None,
 ) -> None:
-    """Run entries of the leaderboard again: their numbers must agree to the last bit."""
+    """Run leaderboard entries again.
+
+    Their numbers must agree to the last bit.
+    """
     from dysta_gym.entries import load_entry
 
     chosen = _part(part)
@@ -114,7 +117,7 @@ def _alone(file: Path, part: str, trust: bool, jobs: int | None) -> None:
     command += ["--trust"] * trust + (["--jobs", str(jobs)] if jobs is not None else [])
     done = subprocess.run(
         command, capture_output=True, encoding="utf-8", errors="replace",
-        env={**os.environ, "PYTHONUTF8": "1"},
+        env={**os.environ, "PYTHONUTF8": "1", "COLUMNS": "9999"},  # the line is broken here
     )  # fmt: skip
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dysta_gym.cli import terminal
+from dysta_gym.cli import fitting, terminal
+from dysta_gym.cli.fitting import WHOLE, Form
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.text import for_markdown, printable
 
@@ -116,6 +117,13 @@ class Found:
             tables.append(overall_table(self.results, self.reference, self.statistic))
         return tables
 
+    def notes(self, show: Callable[[object], str], form: Form = WHOLE) -> list[str]:
+        """The parts of the caption where tables are in a form."""
+        from dysta_gym.cli.results import notes
+
+        reference = [*map(show, self.reference)]
+        return notes(self.results, reference, self.statistic, self.split, form)
+
     def caption(self, show: Callable[[object], str]) -> str:
         """What stands below the tables, names as ``show`` has them."""
         from dysta_gym.cli.results import caption
@@ -193,12 +201,13 @@ def deliver(found: Found, outputs: Outputs, write_report: Callable[[Path], None]
 
 
 def _show(found: Found) -> None:
-    from dysta_gym.cli.results import fitted
-
-    console = terminal.console()
-    for table in found.tables:
-        console.print(fitted(table, console))
-    console.print(found.caption(printable))
+    width, sign = terminal.console().width, terminal.sign()
+    form, tables = fitting.comparison(found.tables, width, sign)
+    for table in tables:
+        terminal.show(table)
+    notes = [note.replace("±", sign) for note in found.notes(printable, form)]
+    for note in [*notes, *fitting.what_is_left_out(found.tables, form, width)]:
+        terminal.say(note.replace("\n", " "))
 
 
 def _write_folder(found: Found, outputs: Outputs) -> None:

@@ -24,7 +24,7 @@ def replay(
         Path, typer.Option(metavar="FILE", help="CSV to write finish_s to, in the requests' order.")
     ],
 ) -> None:
-    """Run recorded requests over traces in the artifact's CSV format."""
+    """Run recorded requests over traces in the artifact's format."""
     import pandas as pd
 
     from dysta_gym.files import write_csv
@@ -66,7 +66,10 @@ def reproduce(
     format: Annotated[str, typer.Option(metavar="NAME", help="png or pdf.")] = "png",
     jobs: terminal.Jobs = None,
 ) -> None:
-    """Make the figures and tables of the Sparse-DySta paper again: pictures and their numbers."""
+    """Make the Sparse-DySta paper's figures and tables again.
+
+    As pictures and their numbers.
+    """
     from dysta_gym import reproduction
 
     made = terminal.with_progress(
@@ -107,7 +110,10 @@ def profile(
     ] = None,
     force: Annotated[bool, typer.Option(help="Measure finished traces again.")] = False,
 ) -> None:
-    """Measure the shipped traces again, from the packages that carry the networks."""
+    """Measure the shipped traces again.
+
+    From the packages that carry the networks.
+    """
     from dysta_gym.profiling import rebuild
 
     for path in rebuild(networks or None, cache=cache, out=out, inputs=inputs, force=force):

@@ -11,6 +11,7 @@ import typer
 
 from dysta_gym.cli import terminal
 from dysta_gym.cli.comparison import Policies, number_or_name
+from dysta_gym.cli.fitting import parts
 from dysta_gym.errors import DystaError
 
 if TYPE_CHECKING:
@@ -59,7 +60,10 @@ def show(
         ),
     ] = None,
 ) -> None:
-    """Show who runs when: one workload under several policies, as pictures and files."""
+    """Show who runs when: one workload under several policies.
+
+    As a picture in text, or with --out as pictures and files.
+    """
     from dysta_gym.comparison import title as words
     from dysta_gym.files import check_folder
     from dysta_gym.policies import expand, find
@@ -88,8 +92,8 @@ def show(
         _print(schedules, title)
     else:
         wrote = _write(out, schedules, by_request, tables, title)
-    for table in tables:
-        terminal.show(table)
+    for part in (part for table in tables for part in parts(table, terminal.console().width)):
+        terminal.show(part)
     if out is not None:
         terminal.say(f"Wrote {', '.join(wrote)} to {out}.")
 
