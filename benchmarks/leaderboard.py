@@ -97,7 +97,7 @@ MOST = 6
 """Rules that are named where they beat an agent on both."""
 
 PAGE, README, LOOKS = Path("docs/leaderboard.md"), Path("README.md"), Path("docs/looks.csv")
-ENTRIES = Path("entries")
+ENTRIES = Path("dysta_gym/data/entries")
 BEGIN, END = "<!-- leaderboard: make leaderboard -->\n", "<!-- /leaderboard -->"
 
 
