@@ -97,6 +97,12 @@ def visible(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 
 
+def is_ordinary(path: Path) -> bool:
+    """Whether a path leads to a file that `replacing` makes, not to a pipe or an open one."""
+    target = _target(path)
+    return isinstance(target, Path) and target.is_file()
+
+
 def _target(path: Path) -> Path | int:
     """Where a path leads, links followed: a path, or the number of an open file."""
     opened = {os.path.realpath("/proc/self/fd"), "/dev/fd"}

@@ -12,7 +12,9 @@ from dysta_gym.errors import DystaError
 
 def traces(as_json: AsJson = False) -> None:
     """List the traces in the package, and in others that plug in."""
+    from dysta_gym.provenance import trace_digest
     from dysta_gym.traces import TRACES, load_trace, shipped_trace, trace_names
+    from dysta_gym.workloads.scenario import named_trace
 
     listed = []
     found = [(name, shipped_trace(name)) for name in trace_names()]
@@ -30,6 +32,7 @@ def traces(as_json: AsJson = False) -> None:
                 "model": trace.model,
                 "pattern": trace.pattern,
                 "provenance": dict(trace.provenance),
+                "sha256": trace_digest(named_trace(name)),
             }
         )
     show_listing(
@@ -133,6 +136,7 @@ def policies(as_json: AsJson = False) -> None:
 
 def scenarios(as_json: AsJson = False) -> None:
     """List the scenarios in the package, and in others that plug in."""
+    from dysta_gym.provenance import scenario_digest
     from dysta_gym.workloads import arrival_rate, load_scenario, mean_isolated_s
     from dysta_gym.workloads.scenario import SCENARIOS
 
@@ -144,6 +148,7 @@ def scenarios(as_json: AsJson = False) -> None:
             raise DystaError(f"scenario {name!r}: {error}") from None
         return {
             **scenario.model_dump(mode="json"),
+            "sha256": scenario_digest(scenario),
             "models": list(scenario.store().models),
             "offered_load": rate * isolated_s,
             "offered_rate": rate,

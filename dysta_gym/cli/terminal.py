@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NoReturn
 
@@ -31,6 +33,11 @@ class _Console(Console):
 
     def on_broken_pipe(self) -> NoReturn:
         raise  # what Rich is handling
+
+
+def command() -> str:
+    """The command line as it was typed, for a shell."""
+    return shlex.join(["dysta-gym", *sys.argv[1:]])
 
 
 def console(*, stderr: bool = False) -> Console:
