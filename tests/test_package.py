@@ -253,6 +253,11 @@ def test_wheel_holds_the_package_and_its_data(wheel):
         *(f"dysta_gym/data/traces/{path.name}" for path in shipped_traces().values()),
         *(f"dysta_gym/data/scenarios/{path.name}" for path in shipped_scenarios().values()),
         *(f"dysta_gym/data/tracks/{path.name}" for path in shipped_tracks().values()),
+        *(
+            f"dysta_gym/data/leaderboard/{name}.csv{suffix}"
+            for name in ("rows", "conditions")
+            for suffix in ("", "-metadata.json")
+        ),
         *(f"dysta_gym/data/entries/{path.name}" for path in shipped_entries().values()),
         *(f"dysta_gym/agents/recipes/{path.name}" for path in shipped_recipes().values()),
         *(f"dysta_gym/agents/checkpoints/{name}.npz" for name in ("evolved", "ppo", "dqn")),

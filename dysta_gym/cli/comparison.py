@@ -81,10 +81,7 @@ def compare(
         str,
         typer.Option(metavar="NAME", help="Average: mean, or iqm for the interquartile mean."),
     ] = "mean",
-    trust: Annotated[
-        bool,
-        typer.Option("--trust", help="Read models in files that others may have written."),
-    ] = False,
+    trust: terminal.Trust = False,
     bounds: Annotated[
         bool, typer.Option(help="Say what could be reached at all, beside what was.")
     ] = True,

@@ -143,8 +143,8 @@ def _write(
         page = "\n".join([f"{for_markdown(title)}\n", *(table.for_page() for table in tables)])
         scratch.write_text(page, encoding="utf-8", errors="backslashreplace")
     figures.draw(lambda: gantt(schedules, title), out / "timeline.png")
-    tables = ["requests.csv", "requests.csv-metadata.json", "classes.md"]
-    return ["timeline.png", *tables, *traces.values()]
+    wrote = ["timeline.png", "requests.csv", "requests.csv-metadata.json", "classes.md"]
+    return [*wrote, *traces.values()]
 
 
 def file_names(policies: Iterable[str]) -> dict[str, str]:

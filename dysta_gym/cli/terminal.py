@@ -21,6 +21,10 @@ Jobs = Annotated[
     int | None, typer.Option(metavar="INTEGER", help="Workloads at a time [one a core].")
 ]
 
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Read models in files that others may have written.")
+]
+
 Progress = Callable[[int, int], None]
 """What is told how much of some work is done, and how much there is."""
 
