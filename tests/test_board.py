@@ -1,5 +1,6 @@
 """``dysta-gym leaderboard``: the page's rows, without running them, and one's own beside them."""
 
+import hashlib
 import io
 import json
 import shutil
@@ -68,6 +69,12 @@ def test_the_conditions_are_those_of_the_tracks():
     for name, part in listed.groupby("track"):
         seeds = part["antt_lower_bound"].str.split().map(len)
         assert set(seeds) == {load_track(name).seeds.count}
+    claims = pd.DataFrame([claim.model_dump() for claim in load_entry("dysta").claims])
+    where = ["track", "scenario", "load", "slo", "workloads"]
+    pd.testing.assert_frame_equal(listed[where], claims[where], check_exact=False, rtol=1e-15)
+    for path in (board.ROWS, board.CONDITIONS):
+        said = json.loads(path.with_name(f"{path.name}-metadata.json").read_text())
+        assert said["schema:sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_what_is_run_stands_beside_the_same_shipped_row():

@@ -67,8 +67,8 @@ def _show(found: pd.DataFrame, everything: bool) -> list[str]:
 
     tracks = list(dict.fromkeys(found["track"]))
     found = found.assign(cost=board.cost(found))
-    order = found.groupby(["policy", "entry", "run_here"])["cost"].mean()
-    order = list(order.sort_values(kind="stable").index)
+    costs = found.groupby(["policy", "entry", "run_here"])["cost"].mean()
+    order = list(costs.sort_values(kind="stable").index)
     console = terminal.console()
     for count in range(len(tracks), 0, -1):
         blocks = [tracks[at : at + count] for at in range(0, len(tracks), count)]
