@@ -66,13 +66,14 @@ readme: $(VENV)/run.done
 	$(BIN)/dysta-gym compare --seeds 20 --out docs/paper
 	$(BIN)/python benchmarks/readme.py README.md docs/paper/results.md
 
-## leaderboard: docs/leaderboard.md, the README's part of it and entries/: everything on every track
+## leaderboard: docs/leaderboard.md, the README's part of it, the entries and the
+## rows in the package: everything on every track
 leaderboard: $(VENV)/run.done
 	$(BIN)/python -m benchmarks.leaderboard --because "$(BECAUSE)"
 
 ## verify: the entries again, every condition
 verify: $(VENV)/run.done
-	$(BIN)/dysta-gym verify entries/*.yaml
+	$(BIN)/dysta-gym verify $(notdir $(basename $(wildcard dysta_gym/data/entries/*.yaml)))
 
 ## agents: the measured parts and the pictures of docs/agents.md; trains variants into build/agents
 agents: $(VENV)/test.done

@@ -27,6 +27,7 @@ from dysta_gym.information import estimates
 from dysta_gym.machine.machine import Machine, Schedule
 from dysta_gym.metrics import METRICS, measured, names, occurring
 from dysta_gym.policies import Policy, agent_reader, find, split
+from dysta_gym.provenance import KEY, provenance
 from dysta_gym.signatures import takes
 from dysta_gym.traces import reference_split
 from dysta_gym.workloads import (
@@ -212,8 +213,17 @@ def _place(column: str) -> int:
     return list(METRICS).index(column) if column in METRICS else len(METRICS)
 
 
-def table(cells: Sequence[Cell], policies: Sequence[str], parts: Sequence[Rows]) -> pd.DataFrame:
-    """What `compare` returns: metrics, bounds, and metrics of classes as they first occur."""
+def table(
+    cells: Sequence[Cell], policies: Sequence[str], parts: Sequence[Rows], origin: Mapping[str, Any]
+) -> pd.DataFrame:
+    """What `compare` returns: metrics, bounds, and metrics of classes as they first occur.
+
+    Args:
+        cells: The workloads.
+        policies: The policies.
+        parts: What they reached, a workload after another.
+        origin: What all was made with and of, `dysta_gym.provenance.provenance`.
+    """
     layouts = dict.fromkeys(part.labels for part in parts)
     columns = sorted(dict.fromkeys(chain.from_iterable(layouts)), key=_rank)
     places = {labels: [columns.index(name) for name in labels] for labels in layouts}
@@ -226,7 +236,9 @@ def table(cells: Sequence[Cell], policies: Sequence[str], parts: Sequence[Rows])
     )
     metrics = pd.DataFrame(values.reshape(len(where), len(columns)), columns=columns)
     whole = pd.concat([where, metrics], axis=1)
-    return whole[[*FIRST, *(name for name in whole if name not in {*FIRST, *LAST}), *LAST]]
+    whole = whole[[*FIRST, *(name for name in whole if name not in {*FIRST, *LAST}), *LAST]]
+    whole.attrs[KEY] = dict(origin)
+    return whole
 
 
 def cells_of(
@@ -320,7 +332,9 @@ def compare(
         A row per scenario, load or rate, SLO multiplier, seed and policy, with the columns
         ``policy``, one a metric (see `dysta_gym.metrics.measure`), ``antt`` first, with bounds
         those of `dysta_gym.hindsight.BOUNDS`, and ``rate``, ``slo``, ``seed``, ``scenario``,
-        ``load``. Load and rate both say at what load the row was measured.
+        ``load``. Load and rate both say at what load the row was measured. Its ``attrs`` say under
+        ``provenance`` what it was made with and of: versions, date, digests of scenarios and
+        traces (`dysta_gym.provenance.provenance`).
 
     Raises:
         DystaError: If an argument is not usable.
@@ -359,6 +373,7 @@ def run(
     _some("policy", named)
     _unique("policy", [name for name, _ in named])
     at_a_time = workers(jobs)
+    origin = provenance(cell.scenario for cell in cells)
     by_name = dict(named)
     rules = {name: each for name, each in named if isinstance(each, Policy)}
     agents = {name: each for name, each in named if not isinstance(each, Policy)}
@@ -390,7 +405,7 @@ def run(
         ):
             parts.append(Rows(part.labels, part.values[order]))
             report()
-    return table(cells, list(by_name), parts)
+    return table(cells, list(by_name), parts, origin)
 
 
 def _named(given: str | Policy | Agent, trust: bool) -> tuple[str, Policy | Agent]:

@@ -18,12 +18,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import IO, BinaryIO
 
 from dysta_gym.errors import DystaError
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _SCRATCH = re.compile(r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a-f]{8}\.scratch")
 """What scratch folders are called; in them a file has the name that it will have, so that nothing
@@ -88,16 +85,6 @@ def write_text(path: str | Path, text: str) -> None:
         scratch.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
-def write_csv(path: str | Path, table: pd.DataFrame) -> None:
-    """Replace a file by a table's columns, the same bytes on any system.
-
-    Raises:
-        DystaError: If it cannot be written.
-    """
-    with replacing(path) as scratch:
-        table.to_csv(scratch, index=False, errors="backslashreplace", lineterminator="\n")
-
-
 def is_scratch(path: str | Path) -> bool:
     """Whether a path is what `replacing` leaves behind if its process is killed."""
     return bool(_SCRATCH.fullmatch(Path(path).name))
@@ -125,6 +112,12 @@ def open_regular(path: str | Path, where: str) -> BinaryIO:
 def visible(folder: Path, pattern: str) -> list[Path]:
     """Files of a folder that a pattern fits, sorted, without hidden ones."""
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
+def is_ordinary(path: Path) -> bool:
+    """Whether a path leads to a file that `replacing` makes, not to a pipe or an open one."""
+    target = _target(path)
+    return isinstance(target, Path) and target.is_file()
 
 
 def _target(path: Path) -> Path | int:

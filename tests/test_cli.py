@@ -114,7 +114,10 @@ def comparison(tmp_path_factory):
 
 def test_compare_writes_one_row_per_combination(comparison):
     folder, _, _ = comparison
-    assert set(files(folder)) == {Path("results.csv"), Path("results.md"), Path("trade-off.png")}
+    assert set(files(folder)) == {
+        Path(name)
+        for name in ("results.csv", "results.csv-metadata.json", "results.md", "trade-off.png")
+    }
     frame = read(folder / "results.csv")
     assert list(frame.columns[:6]) == CONDITION
     assert list(frame.columns[6 : 6 + len(METRICS)]) == list(METRICS)
@@ -364,7 +367,8 @@ def test_compare_draws_what_is_asked_for(run, tmp_path, format, start):
     status, output, errors = run(*arguments, "--out", tmp_path)
     assert (status, errors) == (0, "")
     pictures = [f"{name}.{format}" for name in names]
-    assert {path.name for path in tmp_path.iterdir()} == {"results.csv", "results.md", *pictures}
+    tables = {"results.csv", "results.csv-metadata.json", "results.md"}
+    assert {path.name for path in tmp_path.iterdir()} == {*tables, *pictures}
     assert all((tmp_path / name).read_bytes().startswith(start) for name in pictures)
     said = " ".join(output.split())
     assert all(name in said for name in pictures)
@@ -547,7 +551,7 @@ def test_replay_by_the_installed_command(tmp_path):
         status, output, errors = shell(*replay_arguments(case, policy, out), cwd=tmp_path)
         assert (status, errors) == (0, "")
         check_replay(case, column, out, output)
-    assert len(files(tmp_path / "new")) == 2
+    assert len(files(tmp_path / "new")) == 4  # each with its companion
 
 
 # --- listings ------------------------------------------------------------------------------------

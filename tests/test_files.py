@@ -13,15 +13,16 @@ import pandas as pd
 import pytest
 
 from dysta_gym import files
+from dysta_gym.companions import write_csv
 from dysta_gym.files import (
     NotOwn,
     is_scratch,
     open_own,
     replacing,
     visible,
-    write_csv,
     write_text,
 )
+from dysta_gym.provenance import KEY, provenance
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system")
 
@@ -186,7 +187,9 @@ def test_a_file_that_somebody_has_open_is_replaced_once_it_is_closed(
 def test_texts_and_tables_have_the_same_bytes_on_every_system(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "linesep", "\r\n")  # what Pandas ends lines with, unless told
     write_text(tmp_path / "page.md", "a\n\ud800\u20ac\n")
-    write_csv(tmp_path / "table.csv", pd.DataFrame({"a": ["\u20ac", "\ud800"]}))
+    table = pd.DataFrame({"a": ["\u20ac", "\ud800"]})
+    table.attrs[KEY] = provenance([])
+    write_csv(table, tmp_path / "table.csv")
     assert (tmp_path / "page.md").read_bytes() == b"a\n\\ud800\xe2\x82\xac\n"
     assert (tmp_path / "table.csv").read_bytes() == b"a\n\xe2\x82\xac\n\\ud800\n"
 

@@ -20,6 +20,7 @@ import yaml
 import dysta_gym
 from dysta_gym import shipped_scenarios, shipped_traces
 from dysta_gym.agents.recipes import shipped_recipes
+from dysta_gym.entries import shipped_entries
 from dysta_gym.reproduction import FIGURES
 from dysta_gym.tracks import shipped_tracks
 
@@ -277,6 +278,12 @@ def test_wheel_holds_the_package_and_its_data(wheel):
         *(f"dysta_gym/data/traces/{path.name}" for path in shipped_traces().values()),
         *(f"dysta_gym/data/scenarios/{path.name}" for path in shipped_scenarios().values()),
         *(f"dysta_gym/data/tracks/{path.name}" for path in shipped_tracks().values()),
+        *(
+            f"dysta_gym/data/leaderboard/{name}.csv{suffix}"
+            for name in ("rows", "conditions")
+            for suffix in ("", "-metadata.json")
+        ),
+        *(f"dysta_gym/data/entries/{path.name}" for path in shipped_entries().values()),
         *(f"dysta_gym/agents/recipes/{path.name}" for path in shipped_recipes().values()),
         *(f"dysta_gym/agents/checkpoints/{name}.npz" for name in ("evolved", "ppo", "dqn")),
     }

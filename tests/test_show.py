@@ -50,7 +50,9 @@ def test_files_of_show_are_what_simulate_does(show, tmp_path, scenario):
     names = ["fcfs", "dysta", *(f"sjf@{each}" for each in dysta_gym.information.LEVELS)]
     traces = {f"{name}.trace.json" for name in names}
     written = {path.name for path in out.iterdir()}
-    assert written == {"timeline.png", "requests.csv", "classes.md", *traces}
+    assert written == {
+        "timeline.png", "requests.csv", "requests.csv-metadata.json", "classes.md", *traces
+    }  # fmt: skip
     for name in written:
         assert name in output.replace("\n", " ")
     assert "violations (%)" in output and "ANTT" in output

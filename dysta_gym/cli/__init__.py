@@ -20,6 +20,7 @@ from typer.core import TyperCommand
 
 import dysta_gym
 from dysta_gym import plugins
+from dysta_gym.cli.board import leaderboard
 from dysta_gym.cli.comparison import compare
 from dysta_gym.cli.entries import enter, verify
 from dysta_gym.cli.listings import (
@@ -64,7 +65,7 @@ class _Command(TyperCommand):
 
 
 for command in (
-    *(compare, show, replay, reproduce, enter, verify),
+    *(compare, show, replay, reproduce, leaderboard, enter, verify),
     *(traces, accelerators, policies, scenarios, tracks, features, rewards),
     profile,
 ):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -83,10 +81,7 @@ def compare(
         str,
         typer.Option(metavar="NAME", help="Average: mean, or iqm for the interquartile mean."),
     ] = "mean",
-    trust: Annotated[
-        bool,
-        typer.Option("--trust", help="Read models in files that others may have written."),
-    ] = False,
+    trust: terminal.Trust = False,
     bounds: Annotated[
         bool, typer.Option(help="Say what could be reached at all, beside what was.")
     ] = True,
@@ -182,7 +177,7 @@ def _settings(cells: Sequence[Cell], found: Found) -> dict[str, str]:
     seeds = [*dict.fromkeys(cell.seed for cell in cells)]
     requests = dict.fromkeys(str(cell.scenario.requests) for cell in cells)
     return {
-        "command": shlex.join(["dysta-gym", *sys.argv[1:]]),
+        "command": terminal.command(),
         "seeds": f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0]),
         "requests a workload": ", ".join(requests),
         "split": found.split,

@@ -52,7 +52,7 @@ def enter(
 
 
 def verify(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Entries.")],
+    files: Annotated[list[Path], typer.Argument(metavar="NAME_OR_FILE", help="Entries.")],
     part: Annotated[
         str, typer.Option(metavar="K/N", help="Run every N-th condition, from the K-th on.")
     ] = "1/1",

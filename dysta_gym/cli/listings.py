@@ -15,7 +15,9 @@ def traces(verbose: Verbose = False, as_json: AsJson = False) -> None:
 
     A line a network; with --verbose one a trace, with its spread and sparsity.
     """
+    from dysta_gym.provenance import trace_digest
     from dysta_gym.traces import TRACES, load_trace, shipped_trace, trace_names
+    from dysta_gym.workloads.scenario import named_trace
 
     listed = []
     found = [(name, shipped_trace(name)) for name in trace_names()]
@@ -33,6 +35,7 @@ def traces(verbose: Verbose = False, as_json: AsJson = False) -> None:
                 "model": trace.model,
                 "pattern": trace.pattern,
                 "provenance": dict(trace.provenance),
+                "sha256": trace_digest(named_trace(name)),
             }
         )
     if as_json:
@@ -197,6 +200,7 @@ def policies(verbose: Verbose = False, as_json: AsJson = False) -> None:
 
 def scenarios(verbose: Verbose = False, as_json: AsJson = False) -> None:
     """List the installed scenarios."""
+    from dysta_gym.provenance import scenario_digest
     from dysta_gym.workloads import arrival_rate, load_scenario, mean_isolated_s
     from dysta_gym.workloads.scenario import SCENARIOS
 
@@ -208,6 +212,7 @@ def scenarios(verbose: Verbose = False, as_json: AsJson = False) -> None:
             raise DystaError(f"scenario {name!r}: {error}") from None
         return {
             **scenario.model_dump(mode="json"),
+            "sha256": scenario_digest(scenario),
             "models": list(scenario.store().models),
             "offered_load": rate * isolated_s,
             "offered_rate": rate,

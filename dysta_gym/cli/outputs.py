@@ -77,7 +77,8 @@ class Outputs:
     def files(self) -> list[str]:
         """Names of what is written to the folder."""
         pictures = [f"{name}.{self.format}" for name in self.figures]
-        return ["results.csv", "results.md", *["results.tex"] * self.latex, *pictures]
+        tables = ["results.csv", "results.csv-metadata.json", "results.md"]
+        return [*tables, *["results.tex"] * self.latex, *pictures]
 
 
 def _check_report(path: Path) -> None:
@@ -154,13 +155,13 @@ class Found:
         ]
         summary = summarise(self.results, metrics, self.reference, self.statistic)
         rows = [
-            {str(name): _plain(value) for name, value in row.items()}
+            {str(name): plain(value) for name, value in row.items()}
             for row in summary.to_dict("records")
         ]
         return json.dumps(rows, indent=2, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value as JSON has it."""
     value = value.item() if isinstance(value, np.generic) else value
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -214,11 +215,13 @@ def _write_folder(found: Found, outputs: Outputs) -> None:
     """Write the numbers, before anything is made of them, and last what they look like."""
     from dysta_gym import figures
     from dysta_gym.cli.pictures import PICTURES
+    from dysta_gym.companions import write_csv
     from dysta_gym.comparison import in_order_of_conditions
-    from dysta_gym.files import write_csv, write_text
+    from dysta_gym.files import write_text
 
     assert outputs.out is not None
-    write_csv(outputs.out / "results.csv", in_order_of_conditions(found.results))
+    ordered = in_order_of_conditions(found.results)
+    write_csv(ordered, outputs.out / "results.csv", command=terminal.command())
     texts: Mapping[str, Callable[[], str]] = {"results.md": found.page, "results.tex": found.latex}
     for name, make in texts.items():
         if name in outputs.files():

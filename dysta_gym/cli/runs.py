@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -23,13 +24,17 @@ def replay(
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="CSV to write finish_s to, in the requests' order.")
     ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
     """Run recorded requests over traces in the artifact's format."""
     import pandas as pd
 
-    from dysta_gym.files import write_csv
+    from dysta_gym.cli.outputs import plain
+    from dysta_gym.companions import write_csv
+    from dysta_gym.files import visible
     from dysta_gym.metrics import measure
     from dysta_gym.policies import find
+    from dysta_gym.provenance import KEY, provenance
     from dysta_gym.simulation import simulate
     from dysta_gym.traces import read_artifact_traces
     from dysta_gym.workloads import read_requests
@@ -37,8 +42,16 @@ def replay(
     rule = find(policy)
     workload = read_requests(requests, read_artifact_traces(traces, accelerator), slo)
     schedule = simulate(workload, rule)
-    write_csv(out, pd.DataFrame({"finish_s": schedule.finish_s}))
-    rows = [[name, f"{value:.6g}"] for name, value in measure(schedule).items()]
+    finish = pd.DataFrame({"finish_s": schedule.finish_s})
+    used = [(path.stem, path) for path in visible(traces, "*.csv")]
+    finish.attrs[KEY] = provenance([], traces=used, requests=[(requests.name, requests)])
+    write_csv(finish, out, command=terminal.command())
+    measured = measure(schedule)
+    if as_json:
+        found = {"policy": policy, **{name: plain(value) for name, value in measured.items()}}
+        print(json.dumps(found, indent=2, allow_nan=False))
+        return
+    rows = [[name, f"{value:.6g}"] for name, value in measured.items()]
     terminal.show(Table(f"{requests.name}, {policy}", ["metric", "value"], rows))
 
 
@@ -83,6 +96,7 @@ def reproduce(
             format=format,
             jobs=jobs,
             progress=progress,
+            command=terminal.command(),
         ),
     )
     rows = [

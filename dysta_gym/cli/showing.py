@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -67,6 +67,7 @@ def show(
     from dysta_gym.comparison import title as words
     from dysta_gym.files import check_folder
     from dysta_gym.policies import expand, find
+    from dysta_gym.provenance import provenance
     from dysta_gym.simulation import simulate
     from dysta_gym.timeline.requests import class_tables, request_table
     from dysta_gym.workloads import arrival_rate, generate, load_scenario, mean_isolated_s
@@ -91,7 +92,8 @@ def show(
     if out is None:
         _print(schedules, title)
     else:
-        wrote = _write(out, schedules, by_request, tables, title)
+        origin = provenance([chosen])
+        wrote = _write(out, schedules, by_request, tables, title, origin)
     for part in (part for table in tables for part in parts(table, terminal.console().width)):
         terminal.show(part)
     if out is not None:
@@ -122,12 +124,15 @@ def _write(
     by_request: Mapping[str, pd.DataFrame],
     tables: Iterable[Table],
     title: str,
+    origin: Mapping[str, Any],
 ) -> list[str]:
     """Write the files, the numbers first; their names."""
     import pandas as pd
 
     from dysta_gym import figures
-    from dysta_gym.files import write_csv, write_text
+    from dysta_gym.companions import write_csv
+    from dysta_gym.files import write_text
+    from dysta_gym.provenance import KEY
     from dysta_gym.text import for_markdown
     from dysta_gym.timeline.events import write_trace
     from dysta_gym.timeline.picture import gantt
@@ -136,14 +141,17 @@ def _write(
     for name, table in by_request.items():
         columns.append(table.copy())
         columns[-1].insert(0, "policy", name)
-    write_csv(out / "requests.csv", pd.concat(columns))
+    together = pd.concat(columns)
+    together.attrs[KEY] = origin
+    write_csv(together, out / "requests.csv", command=terminal.command())
     traces = file_names(schedules)
     for name, file in traces.items():
         write_trace(schedules[name], out / file, name)
     page = "\n".join([f"{for_markdown(title)}\n", *(table.for_page() for table in tables)])
     write_text(out / "classes.md", page)
     figures.draw(lambda: gantt(schedules, title), out / "timeline.png")
-    return ["timeline.png", "requests.csv", "classes.md", *traces.values()]
+    wrote = ["timeline.png", "requests.csv", "requests.csv-metadata.json", "classes.md"]
+    return [*wrote, *traces.values()]
 
 
 def file_names(policies: Iterable[str]) -> dict[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NoReturn
 
@@ -26,6 +28,10 @@ Jobs = Annotated[
     int | None, typer.Option(metavar="INTEGER", help="Workloads at a time [one a core].")
 ]
 
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Read models in files that others may have written.")
+]
+
 Progress = Callable[[int, int], None]
 """What is told how much of some work is done, and how much there is."""
 
@@ -45,6 +51,11 @@ class _Console(Console):
 
     def on_broken_pipe(self) -> NoReturn:
         raise  # what Rich is handling
+
+
+def command() -> str:
+    """The command line as it was typed, for a shell."""
+    return shlex.join(["dysta-gym", *sys.argv[1:]])
 
 
 def console(*, stderr: bool = False) -> Console:

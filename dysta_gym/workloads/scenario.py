@@ -228,7 +228,7 @@ class Scenario(Strict):
             DystaError: If a trace is absent.
         """
         if self.trace_dir is None:
-            return tuple(map(_named, self.traces))
+            return tuple(map(named_trace, self.traces))
         return tuple(_file(Path(self.trace_dir), name) for name in self.traces)
 
 
@@ -246,7 +246,7 @@ class TraceFile(NamedTuple):
     stamp: tuple[int, ...]
 
 
-def _named(name: str) -> TraceFile:
+def named_trace(name: str) -> TraceFile:
     """A trace of this package, or of another one."""
     for each in (name, name.removesuffix(WHOLE)):
         path = TRACES.elsewhere(each)
