@@ -65,7 +65,7 @@ def part(rule: Policy, board: str) -> str:
         "## The rule",
         _markdown(said),
         "Letters: [what a rule may know](index.md#what-a-rule-may-know).",
-        markdown(["what", ""], [fact for fact in facts if fact[1]], words=2),
+        markdown(["", ""], [fact for fact in facts if fact[1]], words=2),
     ]
     if rule.parameters:
         table = [

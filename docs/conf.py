@@ -54,15 +54,13 @@ copybutton_prompt_text = "$ "
 # may be that of an argument. Links between pages and terms of the glossary are checked.
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]
-suppress_warnings = [
-    "myst.header",  # tables that `compare --out` writes, without a title
-    "ref.python",  # a name that two modules have
-]
+suppress_warnings = ["ref.python"]  # a name that two modules have
 
 default_role = "py:obj"
 add_module_names = False
 autodoc_member_order = "groupwise"
 autodoc_typehints = "signature"
+autodoc_type_aliases = {"ArrayLike": "ArrayLike"}
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
@@ -89,7 +87,10 @@ FOLDER = re.compile(r"\[([^\]]+)\]\(([\w./-]+)\)")
 
 
 def _prepare(app: Sphinx, page: str, source: list[str]) -> None:
-    """Make links to folders links to their pages, and leave out what may yet come."""
+    """Make links to folders links to their pages, and leave out what may yet come.
+
+    Tables that `compare --out` writes get a title, and are in no list.
+    """
     here = (ROOT / page).parent
 
     def linked(link: re.Match[str]) -> str:
@@ -103,6 +104,8 @@ def _prepare(app: Sphinx, page: str, source: list[str]) -> None:
         text = "\n".join(
             line for line in text.split("\n") if not line.endswith("*") or any(here.glob(line))
         )
+    if page.endswith("/results"):
+        text = "---\norphan: true\n---\n\n# Tables\n\n" + text.replace("### ", "## ")
     source[0] = text
 
 
@@ -120,7 +123,24 @@ def _reworked(app: Sphinx, what: str, name: str, it: Any, options: Any, lines: l
     lines[:] = "\n".join(lines).split("\n")
 
 
+ALIAS = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
+PREFIX = re.compile(r"~?\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])|~")
+ARRAY = re.compile(r"ndarray\[tuple\[Any, \.\.\.\], dtype\[([^\]]+)\]\]")
+
+
+def _short(
+    app: Sphinx, what: str, name: str, it: Any, options: Any, arguments: str, gives: str
+) -> tuple[str, str]:
+    """Signatures without modules."""
+    arguments, gives = (
+        ALIAS.sub(r"\1", ARRAY.sub(r"NDArray[\1]", PREFIX.sub("", each))) if each else each
+        for each in (arguments, gives)
+    )
+    return arguments and arguments.replace("<factory>", "..."), gives
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.connect("source-read", _prepare)
     app.connect("autodoc-process-docstring", _reworked)
+    app.connect("autodoc-process-signature", _short)
