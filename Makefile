@@ -5,7 +5,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 LOWEST := build/lowest
 
-.PHONY: run test smoke lint systems package results readme leaderboard verify agents statistics train tune \
+.PHONY: run test smoke lint systems package docs pages results readme leaderboard verify agents \
+  statistics train tune \
   reproduction departures charges benchmark traces clean
 
 ## run: the main job: the published and the learned schedulers compared, as a table and a picture
@@ -46,6 +47,14 @@ package: $(VENV)/test.done
 	  env/bin/python "$$here/tests/smoke.py"; \
 	done
 
+## docs: the pages and the API as a site, build/docs/index.html
+docs: $(VENV)/test.done
+	$(BIN)/sphinx-build -W --keep-going -n -q -c docs . build/docs
+
+## pages: what docs/environment.md and docs/policies/ take from the code and the leaderboard
+pages: $(VENV)/run.done
+	$(BIN)/python -m benchmarks.pages
+
 ## results: docs/results/, every policy at every level of information on the paper's workloads, and
 ## docs/deployments/, the other scenarios
 results: $(VENV)/run.done
@@ -70,6 +79,7 @@ readme: $(VENV)/run.done
 ## rows in the package: everything on every track
 leaderboard: $(VENV)/run.done
 	$(BIN)/python -m benchmarks.leaderboard --because "$(BECAUSE)"
+	$(BIN)/python -m benchmarks.pages
 
 ## verify: the entries again, every condition
 verify: $(VENV)/run.done

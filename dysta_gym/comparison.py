@@ -49,7 +49,7 @@ DYSTA_FORMS = ("dysta", "dysta-cycles", "dysta-rtl", "dysta-tuned")
 
 TEXTBOOK_POLICIES = ("gittins", "slack-index", "moore-hodgson")
 """Rules without learning that know what the learned ones know: the least mean slowdown, both goals
-in a line, and the fewest violations (docs/policies.md)."""
+in a line, and the fewest violations (docs/policies/index.md)."""
 
 DEFAULT_POLICIES = (
     *PAPER_POLICIES,

@@ -232,7 +232,7 @@ def test_source_distribution_is_the_repository(sdist, sources):
     made = {"PKG-INFO", "setup.cfg"}  # by setuptools
     given = {name for name in names if not name.startswith("dysta_gym.egg-info/")}
     assert given - made == sources - made
-    needed = ["Makefile", "constraints.txt", "constraints-lowest.txt", "docs/policies.md"]
+    needed = ["Makefile", "constraints.txt", "constraints-lowest.txt", "docs/policies/index.md"]
     needed += [f"tests/{name}" for name in ("conftest.py", "smoke.py", "golden/attnn.summary.csv")]
     needed += ["tests/corpus/yaml/norway.yaml", "benchmarks/page.py", "examples/own_policy.py"]
     assert set(needed) <= names
