@@ -10,7 +10,6 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -144,21 +143,13 @@ def convolution_shapes(network: Any, cache: Path) -> dict[str, list[int]]:
     shapes: dict[str, list[int]] = {}
     runs: dict[str, int] = {}
 
-    def see(name: str, module: Any, args: Any, output: Any) -> None:
+    def see(name: str, module: Any, given: Any, made: Any) -> None:
         runs[name] = runs.get(name, 0) + 1
         key = name if runs[name] == 1 else f"{name}#{runs[name]}"
-        shapes[key] = [module.weight.numel(), args[0].numel(), output.numel()]
+        shapes[key] = [module.weight.numel(), given.numel(), made.numel()]
 
-    handles = [
-        module.register_forward_hook(partial(see, name))
-        for name, module in cnn._layers(model).items()
-    ]
-    try:
-        with torch.inference_mode():
-            model.eval()(torch.from_numpy(np.ascontiguousarray(black[None])))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.inference_mode(), cnn.watched(model, see):
+        model.eval()(torch.from_numpy(np.ascontiguousarray(black[None])))
     return shapes
 
 
