@@ -19,6 +19,9 @@ SHORTER = {
 }
 """A training is not what is tested."""
 
+NEEDS = {"A trained model": ["sb3_contrib"], "A network": ["torch", "onnxruntime"]}
+"""Libraries of extras, by section."""
+
 SECTIONS = {
     title: BLOCK.findall(text)
     for title, text in (part.split("\n", 1) for part in PAGE.split("\n## ")[1:])
@@ -26,6 +29,7 @@ SECTIONS = {
 LINES = {
     "A rule": ["dysta", "mine.py", "mine.py@monitored"],
     "A trained model": ["dysta", "sjf@sized", "model.zip@sized"],
+    "A network": ["fcfs", "sjf@monitored"],
     "Latencies of one's own": ["fcfs", "sjf@monitored"],
     "An accelerator": ["dysta-tuned", "fcfs"],
 }
@@ -39,8 +43,8 @@ def test_every_section_is_run():
 
 @pytest.mark.parametrize("title", LINES)
 def test_a_section(tmp_path, title):
-    if "model" in title:
-        pytest.importorskip("sb3_contrib")
+    for library in NEEDS.get(title, ()):
+        pytest.importorskip(library)
     shown = ""
     for language, text in SECTIONS[title]:
         if language != "sh":
@@ -51,7 +55,7 @@ def test_a_section(tmp_path, title):
             continue
         for line in text.splitlines():
             program, *arguments = line.split()
-            few = ["--requests", "30"] if program == "dysta-gym" else []
+            few = ["--requests", "30"] if arguments[0] == "compare" else []
             done = subprocess.run(
                 [{"dysta-gym": COMMAND, "python": sys.executable}[program], *arguments, *few],
                 cwd=tmp_path, capture_output=True, text=True, timeout=300,
