@@ -13,6 +13,7 @@ from dysta_gym.cli import terminal
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.tables import Table
 from dysta_gym.text import printable
+from dysta_gym.traces import WHOLE
 
 if TYPE_CHECKING:
     from dysta_gym.profiling.own_inputs import Inputs, Scaling
@@ -63,6 +64,14 @@ def profile(
             metavar="INTEGER", help="Your own: the most tokens of its task [of its inputs]."
         ),
     ] = None,
+    whole: Annotated[
+        bool,
+        typer.Option(
+            "--whole",
+            help="Your own, on sanger: have its scenario draw on the whole network, not on its "
+            "attention alone.",
+        ),
+    ] = False,
     scale: Annotated[
         float | None,
         typer.Option(metavar="NUMBER", help="Pictures: multiplies values from 0 to 255 [1/255]."),
@@ -98,9 +107,15 @@ def profile(
             scaling = replace(scaling, deviation=_numbers("std", std))
         if size is not None:
             scaling = replace(scaling, size=_size(size))
-        _profile_own(Path(own[0]), inputs, scaling, out, force, model, name, pattern, max_length)
+        measured = _profile_own(
+            Path(own[0]), inputs, scaling, out, force, model, name, pattern, max_length, whole
+        )
+        _tell(*measured)
         return
-    for option, value in (("model", model), ("name", name), ("max-length", max_length)):
+    for option, value in (
+        *(("model", model), ("name", name), ("max-length", max_length), ("whole", whole or None)),
+        *(("scale", scale), ("mean", mean), ("std", std), ("size", size)),
+    ):
         if value is not None:
             raise DystaError(f"{option}: {shown(value)} is for a network of your own, an ONNX file")
     if inputs is not None and not inputs.lstrip("-").isdecimal():
@@ -148,8 +163,12 @@ def _profile_own(
     name: str | None,
     pattern: str,
     max_length: int | None,
-) -> None:
-    """Measure the network in an ONNX file, and say what came of it."""
+    whole: bool,
+) -> tuple[Path, Trace, Path, list[str]]:
+    """Measure the network in an ONNX file.
+
+    Returns the trace and its file, its scenario's file, and the operators that are not charged.
+    """
     from dysta_gym.errors import one_of
     from dysta_gym.extras import extra
     from dysta_gym.files import check_folder
@@ -190,10 +209,23 @@ def _profile_own(
             progress=progress,
         ),
     )
+    if whole and "shapes" not in trace.provenance:
+        raise DystaError(
+            f"whole: {path.name} is not made of blocks that are alike, each an attention with four "
+            "projections and a feed-forward half; leave --whole out"
+        )
     trace.save(file)
-    scenario = _write_scenario(file, trace)
-    rows = [*_told(trace), ["not charged", ", ".join(graph.uncharged(accelerator)) or "nothing"]]
-    terminal.show(Table(f"{path.name} on {accelerator}", ["", "measured"], rows))
+    scenario = _write_scenario(file, trace, whole)
+    return file, trace, scenario, graph.uncharged(accelerator)
+
+
+def _tell(file: Path, trace: Trace, scenario: Path, uncharged: list[str]) -> None:
+    """Say what was measured, what of it is charged, and what to do with it."""
+    rows = [*_told(trace), ["not charged", ", ".join(uncharged) or "nothing"]]
+    if "shapes" in trace.provenance:
+        rows.append(["whole network", f"{trace.name}{WHOLE}, feed-forward halves and head, too"])
+    title = f"{trace.provenance['network']} on {trace.accelerator}"
+    terminal.show(Table(title, ["", "measured"], rows))
     print(printable(f"Written to {file}, and {scenario} for it. It is in a table with"))
     print(printable(f"  dysta-gym compare --scenario {shlex.quote(str(scenario))}"))
 
@@ -212,20 +244,21 @@ def _provenance(path: Path, sha256: str, found: Inputs, inputs: str) -> dict[str
     }
 
 
-def _write_scenario(file: Path, trace: Trace) -> Path:
+def _write_scenario(file: Path, trace: Trace, whole: bool) -> Path:
     """A scenario of the trace alone beside its file, unless there is one."""
     import yaml
 
     from dysta_gym.files import replacing
 
-    path = file.with_suffix(".yaml")
+    name = f"{trace.name}{WHOLE}" if whole else trace.name
+    path = file.with_name(f"{name}.yaml")
     if not path.exists():
         content = {
-            "name": trace.name,
-            "description": f"{trace.name} alone",
+            "name": name,
+            "description": f"{name} alone",
             "accelerator": trace.accelerator,
             "trace_dir": ".",
-            "traces": {trace.name: 1},
+            "traces": {name: 1},
             "load": 0.9,
         }
         with replacing(path) as scratch:

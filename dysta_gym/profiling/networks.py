@@ -197,6 +197,7 @@ def _attention(
         subrows.append([int(count.subrows.sum()) for count in counts])
         sizes.append([layer.probability.shape[1:] for layer in layers])
     heads = first[0].probability.shape[0]
+    width = heads * first[0].head_width
     shapes = _shapes(np.array(sizes, np.int64), np.array(full, np.int64), max_length, labels[0])
     square = all(
         (side == shapes.queries[:, :1]).all() for side in (shapes.queries, shapes.keys)
@@ -211,11 +212,11 @@ def _attention(
         kept=np.array(kept, np.int64),
         subrows=np.array(subrows, np.int64),
         heads=heads,
-        width=heads * first[0].head_width,
+        width=width,
         max_length=longest,
         threshold=threshold,
         rectangles=None if square else shapes,
-        network_shapes=runs.network_shapes() if square else None,
+        network_shapes=runs.network_shapes(heads, width) if square else None,
     )
 
 

@@ -25,6 +25,7 @@ from dysta_gym.operations import NetworkShapes
 from dysta_gym.profiling.cnn import Counter
 from dysta_gym.profiling.found_attention import Attention, attention
 from dysta_gym.profiling.own_inputs import GraphInput, describe, fitting
+from dysta_gym.profiling.shapes import Product, shapes_of_products
 
 PLUMBING = frozenset(
     {
@@ -124,6 +125,7 @@ class Graph:
         self._layers = tuple(self._find_layers())
         self._softmaxes = tuple(self._find_softmaxes())
         self._arrays: dict[str, NDArray[Any]] = {}
+        self._sizes: dict[str, tuple[int, ...]] = {}
         self._session: tuple[tuple[str, ...], Any] | None = None
 
     @property
@@ -164,7 +166,9 @@ class Graph:
         """Run it on an input; its attention layers in the order of the graph."""
         feeds = self._feeds(given)
         wanted = {name for each in self._softmaxes for name in (each.probability, each.values)}
-        values = self._run(feeds, sorted(wanted))
+        wanted |= {name for each in self._dense() for name in (each.activations, each.weights)}
+        values = self._run(feeds, sorted(wanted - set(self._weights)))
+        self._sizes = {name: array.shape for name, array in values.items()}
         return [
             attention(
                 each.name,
@@ -174,9 +178,24 @@ class Graph:
             for each in self._softmaxes
         ]
 
-    def network_shapes(self) -> NetworkShapes | None:
-        """Those of its weights, where they have the names of Hugging Face's `transformers`."""
-        return None
+    def network_shapes(self, heads: int, width: int) -> NetworkShapes | None:
+        """Those of its blocks, if they are alike; after it has run."""
+        products: dict[int, Product | None] = {}
+        places = {id(node): place for place, node in enumerate(self._nodes)}
+        for softmax in self._softmaxes:
+            products[places[id(softmax.node)]] = None
+        for layer in self._dense():
+            given = self._sizes[layer.activations]
+            known = self._weights.get(layer.weights)
+            sizes = tuple(known.dims) if known is not None else self._sizes[layer.weights]
+            options = {each.name: each.i for each in layer.node.attribute}
+            inputs, outputs = sizes[-2:] if not options.get("transB") else sizes[::-1]
+            rows = int(np.prod(given)) // inputs
+            products[places[id(layer.node)]] = Product(rows, inputs, outputs)
+        return shapes_of_products([products[place] for place in sorted(products)], heads, width)
+
+    def _dense(self) -> list[_Layer]:
+        return [each for each in self._layers if each.node.op_type in ("MatMul", "Gemm")]
 
     # --- what is in the graph --------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -124,6 +124,66 @@ def shapes_of_model(model: Any, **others: Any) -> NetworkShapes | None:
             "unknown here; give network_shapes"
         )
     return shapes or None
+
+
+class Product(NamedTuple):
+    """A product of ``rows`` with a dense matrix."""
+
+    rows: int
+    inputs: int
+    outputs: int
+
+
+def shapes_of_products(
+    products: Sequence[Product | None], heads: int, width: int
+) -> NetworkShapes | None:
+    """The shapes of a network from the products that it computes, None for each attention.
+
+    None where they are other than blocks that are alike, each an attention with its projections
+    and a feed-forward half, and a head at most. A square matrix for one row, which pools, is left
+    out.
+    """
+    parts: list[list[Product]] = [[]]
+    for each in products:
+        if each is None:
+            parts.append([])
+        else:
+            parts[-1].append(each)
+    blocks = len(parts) - 1
+    sizes = [[(each.inputs, each.outputs) for each in part] for part in parts]
+    projections, first, last = sizes[0], sizes[1], sizes[-1]
+    matrices = 3 if len(first) > 3 and first[1] == first[2] else 2
+    block = first[: 1 + matrices]
+    if len(block) != 1 + matrices or any(each != block + projections for each in sizes[1:-1]):
+        return None
+    hidden, head_width = block[1][1], width // heads
+    half = [(width, width), *[(width, hidden)] * (matrices - 1), (hidden, width)]
+    shared, odd = divmod(sum(outputs for _, outputs in projections) - width, 2)
+    if (
+        block != half
+        or last[: len(block)] != block
+        or any(inputs != width for inputs, _ in projections)
+        or odd
+        or shared < 1
+        or shared % head_width
+    ):
+        return None
+    rest = [
+        each for each in parts[-1][len(block) :] if each.rows > 1 or each.outputs != each.inputs
+    ]
+    if len(rest) > 1 or any(each.inputs != width for each in rest):
+        return None
+    return NetworkShapes(
+        width=width,
+        heads=heads,
+        key_value_heads=shared // head_width,
+        head_width=head_width,
+        feed_forward=hidden,
+        feed_forward_matrices=3 if matrices == 3 else 2,
+        blocks=blocks,
+        vocabulary=rest[0].outputs if rest else None,
+        head_rows="last" if rest and rest[0].rows == 1 else "all",
+    )
 
 
 def convolution_shapes(network: Any, cache: Path) -> dict[str, list[int]]:

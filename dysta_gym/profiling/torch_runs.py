@@ -16,11 +16,10 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from dysta_gym.errors import DystaError
 from dysta_gym.operations import NetworkShapes
 from dysta_gym.profiling.cnn import Counter, counted_by, watched
 from dysta_gym.profiling.found_attention import Attention, attention
-from dysta_gym.profiling.shapes import shapes_of_model
+from dysta_gym.profiling.shapes import Product, shapes_of_products
 
 _PRODUCTS = frozenset(("matmul", "__matmul__", "bmm", "einsum"))
 _BETWEEN = frozenset(
@@ -36,11 +35,12 @@ _Call = Callable[..., Any]
 
 
 class Calls(TorchFunctionMode):
-    """Notes every attention in `found` while it lasts."""
+    """Notes every attention in `found` while it lasts, and dense matrices in `products`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[Attention] = []
+        self.products: list[Product | None] = []  # None for each attention
         # Of what became of a softmax, by the tensor's id: that tensor, so that it lives, and the
         # probabilities.
         self._softmaxes: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -59,9 +59,15 @@ class Calls(TorchFunctionMode):
         if name == "softmax":
             if _over_the_last(made, *args, **kwargs):
                 self._softmaxes[id(made)] = made, made
+        elif func is functional.linear or (name == "addmm" and len(args) == 3):
+            self._note_product(*args[-2:] if name == "addmm" else (args[0], args[1].T))
         elif self._softmaxes and isinstance(made, torch.Tensor):
             self._follow(name, made, args)
         return made
+
+    def _note_product(self, given: torch.Tensor, weights: torch.Tensor) -> None:
+        inputs, outputs = weights.shape
+        self.products.append(Product(given.numel() // inputs, inputs, outputs))
 
     def _follow(self, name: str, made: torch.Tensor, args: Any) -> None:
         """See what becomes of a softmax."""
@@ -84,6 +90,7 @@ class Calls(TorchFunctionMode):
     def _note(self, probability: torch.Tensor, head_width: int) -> None:
         values = probability.detach().float().cpu().numpy()
         self.found.append(attention(f"layer {len(self.found)}", values, head_width))
+        self.products.append(None)
 
     def _multi_head(self, func: _Call, *args: Any, **kwargs: Any) -> Any:
         call = inspect.signature(func).bind(*args, **kwargs)
@@ -93,8 +100,15 @@ class Calls(TorchFunctionMode):
         )
         call.arguments.update(need_weights=True, average_attn_weights=False)
         made, weights = func(*call.args, **call.kwargs)
-        width = call.arguments["embed_dim_to_check"] // call.arguments["num_heads"]
-        self._note(weights, width)
+        width, heads = call.arguments["embed_dim_to_check"], call.arguments["num_heads"]
+        keys = call.arguments["key"].shape[-1]
+        rows = weights.shape[-2], weights.shape[-1], weights.shape[-1]
+        self.products += [
+            Product(count, inputs, width)
+            for count, inputs in zip(rows, (width, keys, keys), strict=True)
+        ]
+        self._note(weights, width // heads)
+        self.products.append(Product(weights.shape[-2], width, width))
         if not asked:
             return made, None
         return made, weights.mean(dim=-3) if averaged else weights
@@ -137,6 +151,7 @@ class Module:
 
     def __init__(self, module: torch.nn.Module) -> None:
         self._module = module.eval()
+        self._products: list[Product | None] = []
 
     def count(self, given: Any, counter: Counter) -> None:
         """Run it on an input, and have each layer counted."""
@@ -152,14 +167,12 @@ class Module:
                 self._run(given)
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
+        self._products = calls.products
         return calls.found
 
-    def network_shapes(self) -> NetworkShapes | None:
-        """Those of its weights, where they have the names of Hugging Face's `transformers`."""
-        try:
-            return shapes_of_model(self._module)
-        except DystaError:  # of other blocks than a whole network is made of here
-            return None
+    def network_shapes(self, heads: int, width: int) -> NetworkShapes | None:
+        """Those of its blocks, if they are alike; after it has run."""
+        return shapes_of_products(self._products, heads, width)
 
     def _run(self, given: Any) -> None:
         with torch.inference_mode():

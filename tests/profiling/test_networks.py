@@ -6,6 +6,7 @@ import pytest
 from dysta_gym import compare, load_trace
 from dysta_gym.accelerators import eyerissv2_layer_counts
 from dysta_gym.profiling.attention import AttentionProfile, count_kept_scores
+from dysta_gym.traces import whole_trace
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -63,6 +64,7 @@ def transformer(path, *, batch="n", length="l"):
     rng = np.random.default_rng(0)
     weights = {name: 3 * rng.normal(size=(WIDTH, WIDTH)) / WIDTH**0.5 for name in "qkvo"}
     weights |= {"words": rng.normal(size=(WORDS, WIDTH)), "up": rng.normal(size=(WIDTH, 64))}
+    weights |= {"down": rng.normal(size=(64, WIDTH))}
     weights = {name: array.astype(np.float32) for name, array in weights.items()}
     numbers = {
         "apart": np.array([0, -1, HEADS, WIDTH // HEADS]), "again": np.array([0, -1, WIDTH]),
@@ -92,7 +94,9 @@ def transformer(path, *, batch="n", length="l"):
         ("Transpose", "seen", "turned", {"perm": [0, 2, 1, 3]}),
         ("Reshape", "turned again", "joined", {}),
         ("MatMul", "joined o", "out", {}),
-        ("MatMul", "out up", "y", {}),
+        ("MatMul", "out up", "y1", {}),
+        ("Relu", "y1", "y2", {}),
+        ("MatMul", "y2 down", "y", {}),
         ("Softmax", "y", "z", {"axis": -1}),  # no attention
     ]
     inputs = [info(name, [batch, length], TensorProto.INT64) for name in ("ids", "mask")]
@@ -162,7 +166,7 @@ def test_a_transformer_from_its_file_to_a_table(within, run):
         *("--name", "mine", "--max-length", 128),
     )
     assert (status, errors) == (0, "")
-    assert "│ Mul, Sub" not in shown and "Softmax" in shown
+    assert "not charged" in shown and "MatMul, Relu, Softmax" in shown and "mine_whole" in shown
     trace = load_trace("own/mine.npz")
     assert trace.length.tolist() == tokens.tolist()
     counts = [
@@ -180,6 +184,13 @@ def test_a_transformer_from_its_file_to_a_table(within, run):
     run_of = ("--policy", "gittins", "--seeds", 1, "--requests", 20)
     status, shown, _ = run("compare", "--scenario", "own/mine.yaml", *run_of)
     assert status == 0 and "gittins" in shown
+
+    run("profile", "words.onnx", "--inputs", "texts.npz", "--out", "own", "--name", "b", "--whole")
+    status, shown, _ = run("compare", "--scenario", "own/b_whole.yaml", *run_of)
+    assert status == 0 and "b_whole" in shown
+    dense = whole_trace("own/mine.npz").latency_s - trace.latency_s
+    padded = -(-tokens // 64) * 64
+    np.testing.assert_allclose(dense[:, 0], padded * 2 * WIDTH * 64 * 2 / 2048e9, rtol=1e-9)
 
     # A batch and a length that are fixed, and a folder with a file an input: the same.
     transformer(within / "fixed.onnx", batch=1, length=80)
@@ -258,6 +269,8 @@ def test_what_cannot_be_measured_is_a_line_and_leaves_nothing(within, run):
         ("small.onnx", "x.npz", "--name", "a_whole"): ["name is 'a_whole'"],
         ("small.onnx", "x.npz", "--mean", "a"): ["mean: 'a' is not allowed"],
         ("words.onnx", "x.npz", "small.onnx"): ["one model at a time"],
+        ("small.onnx", "x.npz", "--whole"): ["whole", "small.onnx", "blocks"],
+        ("small.onnx", "x.npz", "--scale", "0"): ["scale: 0", "above 0"],
         ("mpnet", "3", "--model", "sanger"): ["model", "an ONNX file"],
         ("mpnet", "x.npz"): ["inputs: 'x.npz' is not a number"],
     }
@@ -425,6 +438,8 @@ def test_a_file_and_its_module_are_alike(torch, within, run, recwarn):
         assert (again.train == of_file.train).all()
         with np.load("module.npz") as one, np.load(f"traces/{name}.npz") as other:
             assert sorted(one.files) == sorted(other.files)
+        assert again.provenance.get("shapes") == of_file.provenance.get("shapes")
+    assert of_file.provenance["shapes"]["feed_forward"] == 64
 
 
 def test_what_a_module_lacks_is_said(torch, refused):
@@ -452,3 +467,33 @@ def test_what_a_module_lacks_is_said(torch, refused):
     trace = profile_network(attention, crossed, accelerator="sanger", **settings)
     assert trace.layer_names == ("layer.0.cross_attention",)
     assert trace.counts["key_length"].tolist() == [[6], [6]]
+
+
+def test_networks_of_hugging_face_are_measured_as_the_shipped_ones(torch):
+    transformers = pytest.importorskip("transformers")
+    from dysta_gym.profiling import profile_network
+    from dysta_gym.profiling.attention import profile_attention
+
+    texts = [
+        {"input_ids": torch.randint(9, (1, 70)), "attention_mask": (torch.arange(70) < n)[None]}
+        for n in (70, 9, 33, 66)
+    ]
+    sizes = {"hidden_size": WIDTH, "num_attention_heads": HEADS, "num_hidden_layers": 2}
+    for kind in ("bert", "llama"):
+        config = transformers.AutoConfig.for_model(
+            kind, **sizes, vocab_size=9, intermediate_size=64
+        )
+        if kind == "llama":
+            config.num_key_value_heads = 2
+        found = []
+        for way in ("eager", "sdpa"):
+            torch.manual_seed(0)
+            config.initializer_range = 0.3
+            model = transformers.AutoModel.from_config(config, attn_implementation=way)
+            found.append(profile_network(model, texts, accelerator="sanger", name="net"))
+            if way == "eager":
+                shipped = profile_attention(model, texts, name="net", max_length=70).trace()
+                np.testing.assert_array_equal(found[0].latency_s, shipped.latency_s)
+                assert found[0].length.tolist() == [70, 9, 33, 66]
+                assert found[0].provenance["shapes"] == shipped.provenance["shapes"]
+        np.testing.assert_allclose(found[0].latency_s, found[1].latency_s, rtol=1e-3)
