@@ -10,6 +10,7 @@ The tensors in question are made outputs of the graph, which is otherwise run as
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from onnx import helper, numpy_helper
 
 from dysta_gym.errors import DystaError
 from dysta_gym.operations import NetworkShapes
+from dysta_gym.profiling import fused_attention
 from dysta_gym.profiling.cnn import Counter
 from dysta_gym.profiling.found_attention import Attention, attention
 from dysta_gym.profiling.own_inputs import GraphInput, describe, fitting
@@ -70,12 +72,15 @@ class _Layer(NamedTuple):
 
 
 class _Softmax(NamedTuple):
-    """An attention: its operator, and the tensors of its probabilities and of one a head wide."""
+    """An attention: its operator, and the tensors of its probabilities and of one a head wide.
+
+    Both are empty where the operator keeps them to itself.
+    """
 
     name: str
     node: Any
-    probability: str
-    values: str
+    probability: str = ""
+    values: str = ""
     heads: int | None = None  # of which `values` has all in its last axis
 
 
@@ -159,24 +164,38 @@ class Graph:
         wanted |= {each.weights for each in self._layers if self._is_computed(each.weights)}
         values = self._run(feeds, sorted(wanted))
         for layer in self._layers:
-            weights = values[layer.weights] if layer.weights in values else self._array(layer)
+            weights = (
+                values[layer.weights] if layer.weights in values else self._array(layer.weights)
+            )
             self._count(layer, values[layer.activations], weights, counter)
 
     def attention(self, given: Any) -> list[Attention]:
         """Run it on an input; its attention layers in the order of the graph."""
         feeds = self._feeds(given)
-        wanted = {name for each in self._softmaxes for name in (each.probability, each.values)}
+        wanted = {
+            name
+            for each in self._softmaxes
+            for name in ((each.probability, each.values) if each.probability else each.node.input)
+        }
         wanted |= {name for each in self._dense() for name in (each.activations, each.weights)}
-        values = self._run(feeds, sorted(wanted - set(self._weights)))
+        values = self._run(feeds, sorted(wanted - set(self._weights) - {""}))
         self._sizes = {name: array.shape for name, array in values.items()}
         return [
-            attention(
-                each.name,
-                values[each.probability],
-                values[each.values].shape[-1] // (each.heads or 1),
-            )
-            for each in self._softmaxes
+            attention(each.name, *self._probabilities(each, values)) for each in self._softmaxes
         ]
+
+    def _probabilities(
+        self, each: _Softmax, values: Mapping[str, NDArray[Any]]
+    ) -> tuple[NDArray[Any], int]:
+        """What an attention attends to, and the width of a head."""
+        if each.probability:
+            return values[each.probability], values[each.values].shape[-1] // (each.heads or 1)
+        given = [
+            None if not name else values[name] if name in values else self._array(name)
+            for name in each.node.input
+        ]
+        options = {one.name: helper.get_attribute_value(one) for one in each.node.attribute}
+        return fused_attention.probabilities(each.name, each.node.op_type, options, given)
 
     def network_shapes(self, heads: int, width: int) -> NetworkShapes | None:
         """Those of its blocks, if they are alike; after it has run."""
@@ -254,6 +273,8 @@ class Graph:
                     yield _Softmax(_name(node), node, node.output[0], operands[1])
             elif node.op_type == "Attention" and node.domain in ("", "ai.onnx"):
                 yield self._fused(node)
+            elif node.op_type in fused_attention.KINDS and node.domain == fused_attention.DOMAIN:
+                yield _Softmax(_name(node), node)
 
     def _of_scores(self, name: str) -> bool:
         """Whether a tensor is a product of two activations, and little more."""
@@ -303,7 +324,7 @@ class Graph:
 
     def _around(self, each: _Softmax) -> list[Any]:
         """The operators of an attention and of its four projections, as far as they are found."""
-        last = self._product_after(each.probability) or each.node
+        last = (each.probability and self._product_after(each.probability)) or each.node
         found = [each.node, last]
         self._up(found, [*each.node.input, *last.input])
         self._down(found, list(last.output[:1]))
@@ -355,8 +376,8 @@ class Graph:
         """Whether weights are in no tensor of the file, but follow from some that are."""
         return name not in self._weights
 
-    def _array(self, layer: _Layer) -> NDArray[Any]:
-        name = layer.weights
+    def _array(self, name: str) -> NDArray[Any]:
+        """A tensor of the file."""
         if name not in self._arrays:
             try:
                 folder = str(self.path.parent)
@@ -469,4 +490,4 @@ def _name(node: Any, weights: str = "") -> str:
 def _told(error: Exception) -> str:
     """What an error says, without its library's number for it."""
     words = " ".join(str(error).split()) or type(error).__name__
-    return words.removeprefix("[ONNXRuntimeError] : ")
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", words)

@@ -34,7 +34,7 @@ def write(path, nodes, weights, inputs, outputs, opset=17, **options):
     ]
     initializers = [numpy_helper.from_array(array, name) for name, array in weights.items()]
     graph = helper.make_graph(made, "net", inputs, outputs, initializers)
-    domains = [helper.make_opsetid("", opset)]
+    domains = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
     onnx.save(helper.make_model(graph, opset_imports=domains, ir_version=10), path, **options)
 
 
@@ -304,6 +304,38 @@ def test_the_operator_attention(within, run):
     with np.load("traces/fused.npz") as file:  # all scores above 1/70 are kept, below the diagonal
         assert file["density"][0, 0] == pytest.approx(70 * 71 / 2 / 128**2)
         assert file["length"].tolist() == [70] * 4
+
+
+@pytest.mark.parametrize("kind", ["Attention", "MultiHeadAttention"])
+def test_operators_that_keep_their_attention_to_themselves(within, run, kind):
+    import onnxruntime
+
+    from dysta_gym.profiling.onnx_runs import Graph
+
+    rng = np.random.default_rng(0)
+    given = {"x": ["n", "l", WIDTH], "mask": ["n", "l"]}
+    weights = {"shift": rng.normal(size=3 * WIDTH).astype(np.float32)}
+    names = "x x x shift mask"
+    if kind == "Attention":
+        weights["w"] = rng.normal(size=(WIDTH, 3 * WIDTH)).astype(np.float32) / 4
+        names = "x w shift mask"
+    options = {"num_heads": HEADS, "unidirectional": 1, "domain": "com.microsoft"}
+    of = [TensorProto.FLOAT, TensorProto.INT32]
+    inputs = [info(*each, kind) for each, kind in zip(given.items(), of, strict=True)]
+    write(within / "fused.onnx", [(kind, names, "y", options)], weights, inputs, [info("y", None)])
+    x = rng.normal(size=(3, 20, WIDTH)).astype(np.float32)
+    mask = np.arange(20) < np.array([[20], [12], [7]])
+    np.savez(within / "x.npz", x=x, mask=mask)
+    assert run("profile", "fused.onnx", "--inputs", "x.npz")[0] == 0
+    assert load_trace("traces/fused.npz").length.tolist() == [20, 12, 7]
+
+    feeds = {"x": x[1:2], "mask": mask[1:2].astype(np.int32)}
+    (found,) = Graph("fused.onnx").attention(feeds)
+    (expected,) = onnxruntime.InferenceSession("fused.onnx").run(["y"], feeds)
+    values = x[1] @ weights["w"] if kind == "Attention" else np.tile(x[1], 3)
+    values = (values + weights["shift"])[:, -WIDTH:].reshape(20, HEADS, -1).transpose(1, 0, 2)
+    made = (found.probability @ values).transpose(1, 0, 2).reshape(20, WIDTH)
+    np.testing.assert_allclose(made, expected[0], atol=1e-5)
 
 
 # --- PyTorch -------------------------------------------------------------------------------------
