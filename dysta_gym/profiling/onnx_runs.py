@@ -129,6 +129,12 @@ class Graph:
         self._dynamic = self._find_dynamic()
         self._layers = tuple(self._find_layers())
         self._softmaxes = tuple(self._find_softmaxes())
+        known = {id(each.node) for each in self._softmaxes}
+        self._hidden = [
+            node.op_type
+            for node in self._nodes
+            if node.op_type.endswith("Attention") and id(node) not in known
+        ]
         self._arrays: dict[str, NDArray[Any]] = {}
         self._sizes: dict[str, tuple[int, ...]] = {}
         self._session: tuple[tuple[str, ...], Any] | None = None
@@ -140,8 +146,8 @@ class Graph:
 
     @property
     def attentions(self) -> int:
-        """Attention layers."""
-        return len(self._softmaxes)
+        """Attention layers, those that cannot be looked into among them."""
+        return len(self._softmaxes) + len(self._hidden)
 
     def uncharged(self, accelerator: str) -> list[str]:
         """The kinds of operators that an accelerator does not charge, in the order of the graph."""
@@ -171,6 +177,11 @@ class Graph:
 
     def attention(self, given: Any) -> list[Attention]:
         """Run it on an input; its attention layers in the order of the graph."""
+        if self._hidden:
+            raise DystaError(
+                f"{self._where}: the operator {self._hidden[0]} keeps its attention to itself; "
+                "export the network without fused operators"
+            )
         feeds = self._feeds(given)
         wanted = {
             name

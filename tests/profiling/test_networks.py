@@ -284,6 +284,10 @@ def test_what_cannot_be_measured_is_a_line_and_leaves_nothing(within, run):
     np.savez(within / "flat.npz", x=np.ones((4, 2)))
     _, _, errors = run("profile", "none.onnx", "--inputs", "flat.npz")
     assert "no convolution" in errors and "nor anything that sanger does" in errors
+    write(within / "own.onnx", [("OwnAttention", "x", "y", {"domain": "com.microsoft"})], {},
+          [info("x", ["n", 2])], [info("y", None)])  # fmt: skip
+    _, _, errors = run("profile", "own.onnx", "--inputs", "flat.npz")
+    assert "OwnAttention keeps its attention to itself" in errors
     run("profile", "small.onnx", "--inputs", "x.npz")
     before = (within / "traces" / "small.npz").read_bytes()
     _, _, errors = run("profile", "small.onnx", "--inputs", "wide.npz")
