@@ -32,7 +32,8 @@ from dysta_gym.cli.listings import (
     traces,
     tracks,
 )
-from dysta_gym.cli.runs import profile, replay, reproduce
+from dysta_gym.cli.profiling import profile
+from dysta_gym.cli.runs import replay, reproduce
 from dysta_gym.cli.showing import show
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.text import printable

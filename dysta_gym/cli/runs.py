@@ -1,4 +1,4 @@
-"""Commands that run for a while and leave files: ``replay``, ``reproduce``, ``profile``."""
+"""Commands that run for a while and leave files: ``replay``, ``reproduce``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import typer
 
 from dysta_gym.cli import terminal
 from dysta_gym.tables import Table
-from dysta_gym.text import printable
 
 
 def replay(
@@ -106,29 +105,3 @@ def reproduce(
     left = [name for name in reproduction.FIGURES if name not in made]
     if left and not figure:
         terminal.say(f"Not made, for lack of traces: {', '.join(left)}.")
-
-
-def profile(
-    networks: Annotated[
-        list[str] | None, typer.Argument(metavar="[NETWORK]...", help="Networks [all].")
-    ] = None,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the traces.")] = Path(
-        "traces"
-    ),
-    cache: Annotated[
-        Path,
-        typer.Option(metavar="FOLDER", help="Folder for packages and unfinished measurements."),
-    ] = Path(".cache/profile"),
-    inputs: Annotated[
-        int | None, typer.Option(metavar="INTEGER", help="Only so many inputs a network.")
-    ] = None,
-    force: Annotated[bool, typer.Option(help="Measure finished traces again.")] = False,
-) -> None:
-    """Measure the shipped traces again.
-
-    From the packages that carry the networks.
-    """
-    from dysta_gym.profiling import rebuild
-
-    for path in rebuild(networks or None, cache=cache, out=out, inputs=inputs, force=force):
-        print(printable(path))
