@@ -5,9 +5,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 LOWEST := build/lowest
 
-.PHONY: run test smoke lint systems package docs pages results readme leaderboard verify agents \
-  statistics train tune \
-  reproduction departures charges benchmark traces clean
+.PHONY: run test smoke lint systems package docs pages notebooks results readme leaderboard verify \
+  agents statistics train tune reproduction departures charges benchmark traces clean
 
 ## run: the main job: the published and the learned schedulers compared, as a table and a picture
 run: $(VENV)/run.done
@@ -121,6 +120,10 @@ charges: $(VENV)/run.done
 ## benchmark: docs/speed.md: how fast everything is, beside what it should be compared with
 benchmark: $(VENV)/test.done
 	$(BIN)/python -m benchmarks --out docs/speed.md
+
+## notebooks: docs/notebooks, run again, with what their cells show; two minutes
+notebooks: $(VENV)/test.done
+	$(BIN)/python -m benchmarks.notebooks
 
 ## traces: measure the shipped traces again, from the packages that carry the networks
 traces: $(VENV)/profile.done
