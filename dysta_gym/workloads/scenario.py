@@ -278,7 +278,7 @@ def _file(folder: Path, name: str) -> TraceFile:
             return file
     base = name.removesuffix(WHOLE)
     if name in trace_names() or TRACES.elsewhere(name) or TRACES.elsewhere(base):
-        return _named(name)
+        return named_trace(name)
     raise DystaError(
         f"traces: there is neither {str(folder / f'{name}.npz')!r} nor a CSV of that name"
     )
