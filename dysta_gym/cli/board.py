@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dysta_gym.cli import terminal
-from dysta_gym.cli.comparison import Policies
+from dysta_gym.cli.comparison import Policies, agents_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,10 +43,12 @@ def leaderboard(
     if out is not None:
         check_folder(out)
     names = [name for spec in policy or () for name in expand(spec)]
+    agents = agents_in(names, trust, jobs)
+    policies = [agents.get(name, name) for name in names]
 
     def beside(progress: terminal.Progress | None = None) -> pd.DataFrame:
         return board.leaderboard(
-            names, track or (), everything=everything, jobs=jobs, trust=trust, progress=progress
+            policies, track or (), everything=everything, jobs=jobs, trust=trust, progress=progress
         )
 
     found = terminal.with_progress("workloads", beside) if names else beside()

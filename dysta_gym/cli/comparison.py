@@ -13,6 +13,7 @@ from dysta_gym.errors import DystaError, shown
 from dysta_gym.text import printable
 
 if TYPE_CHECKING:
+    from dysta_gym.agent_files import Agent
     from dysta_gym.cli.outputs import Found
     from dysta_gym.comparison import Cell
 
@@ -117,7 +118,6 @@ def compare(
     --latex and --json keep all of it.
     """
     from dysta_gym import comparison
-    from dysta_gym.agent_files import agent_of
     from dysta_gym.cli.outputs import Found, Outputs, deliver
     from dysta_gym.policies import expand
     from dysta_gym.statistics import share_cut
@@ -130,13 +130,7 @@ def compare(
             raise DystaError(
                 f"reference: {name!r} is not run; choose one of: {', '.join(policies)}"
             )
-    agents = {name: agent for name in policies if (agent := agent_of(name, trust=trust))}
-    if agents and jobs is not None:
-        terminal.note(
-            f"jobs: {jobs} holds for rules; {', '.join(agents)} plays its workloads side by side"
-        )
-    for note in (note for each in agents.values() for note in each.notes):
-        terminal.note(note)
+    agents = agents_in(policies, trust, jobs)
     called = {name: agents[name].spec if name in agents else name for name in policies}
     to = list(dict.fromkeys(called[name] for name in reference or comparison.references(policies)))
     given = {
@@ -170,6 +164,24 @@ def compare(
         )  # fmt: skip
 
     deliver(found, outputs, write_report)
+
+
+def agents_in(policies: Sequence[str], trust: bool, jobs: int | None) -> dict[str, Agent]:
+    """The agents among policies, by the names given; says what is to be known of them.
+
+    Raises:
+        DystaError: If a file of one cannot be read.
+    """
+    from dysta_gym.agent_files import agent_of
+
+    agents = {name: agent for name in policies if (agent := agent_of(name, trust=trust))}
+    if agents and jobs is not None:
+        terminal.note(
+            f"jobs: {jobs} holds for rules; {', '.join(agents)} plays its workloads side by side"
+        )
+    for note in (note for each in agents.values() for note in each.notes):
+        terminal.note(note)
+    return agents
 
 
 def _settings(cells: Sequence[Cell], found: Found) -> dict[str, str]:
