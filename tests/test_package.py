@@ -360,6 +360,53 @@ print(json.dumps([reproduction.__file__, Path("page.md").read_text()]))
     assert "The last layer's latency runs, over inputs, minilm from" in page
 
 
+EXTRAS = """
+import json, sys
+from pathlib import Path
+
+class Missing:
+    names = set(
+        "accelerate cma cv2 gguf onnx sb3_contrib stable_baselines3 tensorboard tflite torch "
+        "transformers".split()
+    )
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from dysta_gym import agents, profiling
+
+told = {}
+
+def ask(what, use):
+    try:
+        use()
+    except ImportError as error:
+        told[what] = str(error)
+
+for name in agents.__all__:
+    ask(name, lambda: getattr(agents, name))
+for name in ("evolved", "ppo", "dqn"):
+    ask(name, lambda: agents.train(name, Path("run")))
+for name in profiling.NETWORKS:
+    ask(name, lambda: profiling.rebuild([name], cache=Path("cache"), out=Path("out")))
+print(json.dumps(told))
+"""
+
+
+def test_what_an_extra_is_missing_for_names_it_in_a_line_and_leaves_nothing(tmp_path):
+    told = python(EXTRAS, cwd=tmp_path)
+    agents = {"MixedVecEnv", "ScoringPolicy", "SparseMultiDNNVecEnv", "evolved", "ppo", "dqn"}
+    assert set(told) == agents | set(dysta_gym.profiling.NETWORKS)
+    for name, message in told.items():
+        extra = "agents" if name in agents else "profile"
+        what = rf"(train|{name}|measuring {name}|SparseMultiDNNVecEnv)"
+        advice = re.escape(f'pip install "dysta-gym[{extra}]"')
+        assert re.fullmatch(rf"{what}: [\w.]+ is missing; {advice}", message)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_no_tracked_file_names_a_machine():
     if not in_checkout():
         pytest.skip("not a checkout of the repository")

@@ -67,6 +67,7 @@ def rebuild(
     written: list[Path] = []
     for name in chosen:
         with extra("profile", f"measuring {name}"):
+            importlib.import_module("torch")  # now, not after packages have been fetched
             module = importlib.import_module(NETWORKS[name])
             written += module.build(
                 name, cache=cache, out=out, inputs=inputs, progress=progress, force=force
