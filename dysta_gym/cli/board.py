@@ -34,7 +34,7 @@ def leaderboard(
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help=f"Folder for {FILE}.")] = None,
     as_json: terminal.AsJson = False,
 ) -> None:
-    """Show the leaderboard, and policies of one's own that are run beside it."""
+    """Show the leaderboard, with policies of one's own beside it."""
     from dysta_gym import board
     from dysta_gym.companions import write_csv
     from dysta_gym.files import check_folder

@@ -88,7 +88,10 @@ def profile(
         typer.Option(metavar="INTEGER|HxW", help="Pictures: their size [the model's]."),
     ] = None,
 ) -> None:
-    """Measure a network of your own, an ONNX file, on inputs of your own; or the shipped ones."""
+    """Measure a network of your own, or the shipped ones.
+
+    A network of your own is an ONNX file, on inputs of your own.
+    """
     from dysta_gym.profiling import NETWORKS, rebuild
     from dysta_gym.profiling.own_inputs import Scaling
 
