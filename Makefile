@@ -5,8 +5,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 
 LOWEST := build/lowest
 
-.PHONY: run test smoke lint results readme leaderboard verify agents statistics train tune \
-  reproduction departures charges benchmark traces clean
+.PHONY: run test smoke lint systems package docs pages notebooks results readme leaderboard verify \
+  agents statistics train tune reproduction departures charges benchmark traces clean
 
 ## run: the main job: the published and the learned schedulers compared, as a table and a picture
 run: $(VENV)/run.done
@@ -29,6 +29,31 @@ lint: $(VENV)/test.done
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p dysta_gym
 
+## systems: types again, as macOS and Windows have them
+systems: $(VENV)/test.done
+	$(BIN)/mypy -p dysta_gym --platform darwin
+	$(BIN)/mypy -p dysta_gym --platform win32
+
+## package: dist/: the source and the wheel, each installed and tried where the repository is not
+package: $(VENV)/test.done
+	rm -rf dist
+	$(BIN)/python -m build
+	set -e; here=$$PWD; elsewhere=$$(mktemp -d); trap 'rm -rf "$$elsewhere"' EXIT; cd "$$elsewhere"; \
+	for each in "$$here"/dist/*; do \
+	  $(PYTHON) -m venv --clear env; \
+	  env/bin/python -m pip install --quiet --disable-pip-version-check "$$each"; \
+	  env/bin/python -m pip check; \
+	  env/bin/python "$$here/tests/smoke.py"; \
+	done
+
+## docs: the pages and the API as a site, build/docs/index.html
+docs: $(VENV)/test.done
+	$(BIN)/sphinx-build -W --keep-going -n -q -c docs . build/docs
+
+## pages: what docs/environment.md and docs/policies/ take from the code and the leaderboard
+pages: $(VENV)/run.done
+	$(BIN)/python -m benchmarks.pages
+
 ## results: docs/results/, every policy at every level of information on the paper's workloads, and
 ## docs/deployments/, the other scenarios
 results: $(VENV)/run.done
@@ -49,13 +74,15 @@ readme: $(VENV)/run.done
 	$(BIN)/dysta-gym compare --seeds 20 --out docs/paper
 	$(BIN)/python benchmarks/readme.py README.md docs/paper/results.md
 
-## leaderboard: docs/leaderboard.md, the README's part of it and entries/: everything on every track
+## leaderboard: docs/leaderboard.md, the README's part of it, the entries and the
+## rows in the package: everything on every track
 leaderboard: $(VENV)/run.done
 	$(BIN)/python -m benchmarks.leaderboard --because "$(BECAUSE)"
+	$(BIN)/python -m benchmarks.pages
 
 ## verify: the entries again, every condition
 verify: $(VENV)/run.done
-	$(BIN)/dysta-gym verify entries/*.yaml
+	$(BIN)/dysta-gym verify $(notdir $(basename $(wildcard dysta_gym/data/entries/*.yaml)))
 
 ## agents: the measured parts and the pictures of docs/agents.md; trains variants into build/agents
 agents: $(VENV)/test.done
@@ -93,6 +120,10 @@ charges: $(VENV)/run.done
 ## benchmark: docs/speed.md: how fast everything is, beside what it should be compared with
 benchmark: $(VENV)/test.done
 	$(BIN)/python -m benchmarks --out docs/speed.md
+
+## notebooks: docs/notebooks, run again, with what their cells show; two minutes
+notebooks: $(VENV)/test.done
+	$(BIN)/python -m benchmarks.notebooks
 
 ## traces: measure the shipped traces again, from the packages that carry the networks
 traces: $(VENV)/profile.done

@@ -32,7 +32,7 @@ def train(
         ),
     ] = None,
 ) -> None:
-    """Train a scheduler, and keep what does best on the validation workloads."""
+    """Train a scheduler, and keep what validates best."""
     from dysta_gym.agents import training
     from dysta_gym.agents.recipes import load_recipe
     from dysta_gym.agents.runs import CHECKPOINT

@@ -19,6 +19,7 @@ from dysta_gym.agents.spaces import TOLD, common, differs, settings_of
 from dysta_gym.comparison import DEFAULT_SCENARIOS, Cell, Rows, cells_of, table
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.features import Feature
+from dysta_gym.provenance import provenance
 from dysta_gym.signatures import takes
 from dysta_gym.workloads import Scenario
 
@@ -93,6 +94,7 @@ def evaluate(
     cells = cells_of(scenarios, **workloads)
     told = {"level": level, "slots": slots, "features": features, "decisions": decisions}
     seen = settings(agent, {each: value for each, value in told.items() if value is not None})
+    origin = provenance(cell.scenario for cell in cells)
     parts: list[Rows] = []
     for together in batches(cells, batch):
         envs = environments(together, seen)
@@ -103,7 +105,7 @@ def evaluate(
                 progress(len(parts) + len(played), len(cells))
         parts += [played[at] for at in range(len(together))]
         called = _called(name or _name(agent), settings_of(envs.single_observation_space))
-    return table(cells, [called], parts)
+    return table(cells, [called], parts, origin)
 
 
 def _called(name: str, settings: Mapping[str, Any]) -> str:

@@ -31,7 +31,7 @@ from dysta_gym.agents.protocol import (
 from dysta_gym.agents.recipes import Recipe
 from dysta_gym.archives import TEXT_LIMIT, read_arrays
 from dysta_gym.errors import DystaError, shown
-from dysta_gym.files import NotOwn, check_folder, is_scratch, open_own, replacing
+from dysta_gym.files import NotOwn, check_folder, is_scratch, open_own, replacing, write_text
 
 CHECKPOINT, STATE, RECIPE = "checkpoint.npz", "state.npz", "recipe.yaml"
 """Files of a run: the best network so far, what resuming needs, and what is trained how."""
@@ -149,8 +149,7 @@ class Run:
                 f"out: {str(self.out)!r} is not empty; resume the run in it with --resume, or "
                 "choose another folder"
             )
-        with replacing(self.out / RECIPE) as scratch:
-            scratch.write_text(yaml.safe_dump(mine["recipe"], sort_keys=False), encoding="utf-8")
+        write_text(self.out / RECIPE, yaml.safe_dump(mine["recipe"], sort_keys=False))
 
     def _identity(self) -> dict[str, Any]:
         """What a run that is resumed must have in common with this one."""

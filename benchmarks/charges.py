@@ -25,7 +25,6 @@ from dysta_gym.accelerators import sanger_layer_latency_s, sanger_padded_length
 from dysta_gym.charging import Accelerator, charge_of
 from dysta_gym.comparison import compare
 from dysta_gym.operations import Operation, read_layers
-from dysta_gym.profiling.writing import write_trace
 from dysta_gym.tables import markdown
 from dysta_gym.traces import shipped_trace, shipped_traces, whole_network, whole_trace
 from dysta_gym.workloads import Scenario, load_scenario
@@ -57,17 +56,7 @@ def in_layers(folder: Path, names: list[str]) -> None:
     """Write whole networks that may be interrupted before each feed-forward half, too."""
     for name in names:
         trace = whole_trace(shipped_traces()[name], "layers")
-        write_trace(
-            folder / f"{trace.name}.npz",
-            meta=dict(trace.provenance),
-            latency_s=trace.latency_s,
-            sparsity=trace.sparsity,
-            train=trace.train,
-            input_name=list(map(str, trace.sample_ids)),
-            condition=trace.condition,
-            layer_name=trace.layer_names,
-            **({} if trace.length is None else {"length": trace.length}),
-        )
+        trace.save(folder / f"{trace.name}.npz")
 
 
 def choices(layers: Path) -> dict[str, dict[str, Scenario]]:

@@ -195,7 +195,7 @@ def comparisons() -> list[list[str]]:
         ],
         [
             "`last_n` always divides by N in the artifact",
-            "here by what there is of it, as [policies](policies.md) and "
+            "here by what there is of it, as [policies](policies/index.md) and "
             "[the reproduction](reproduction.md) say",
         ],
         [

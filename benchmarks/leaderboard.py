@@ -1,4 +1,4 @@
-"""Judge every rule and agent on every track, once: docs/leaderboard.md, the README, the entries.
+"""Judge every rule and agent on every track, once: the page, the README, entries, shipped rows.
 
     python -m benchmarks.leaderboard --because "WHY"
 
@@ -20,13 +20,15 @@ import pandas as pd
 import dysta_gym
 from benchmarks.page import Goal, Section, goals
 from benchmarks.readme import between
+from dysta_gym import board
+from dysta_gym.companions import write_csv
 from dysta_gym.comparison import CELL, DYSTA_FORMS
 from dysta_gym.entries import FORMAT, Entry, claims_of
 from dysta_gym.hindsight import BOUND_OF
 from dysta_gym.policies import find
 from dysta_gym.statistics import aggregate
 from dysta_gym.tables import interval, markdown
-from dysta_gym.tracks import compare_on, load_track, shipped_tracks
+from dysta_gym.tracks import compare_on, digest, load_track, shipped_tracks
 
 ORDER = ("paper", "deployments", "unseen-networks", "unseen-mix", "unseen-load", "long")
 """Of the tracks on the page; others follow."""
@@ -97,7 +99,7 @@ MOST = 6
 """Rules that are named where they beat an agent on both."""
 
 PAGE, README, LOOKS = Path("docs/leaderboard.md"), Path("README.md"), Path("docs/looks.csv")
-ENTRIES = Path("entries")
+ENTRIES = Path("dysta_gym/data/entries")
 BEGIN, END = "<!-- leaderboard: make leaderboard -->\n", "<!-- /leaderboard -->"
 
 
@@ -335,8 +337,40 @@ def entries(results: pd.DataFrame) -> list[Entry]:
     return made
 
 
+def write_shipped(results: pd.DataFrame) -> None:
+    """Write the rows and the conditions that `dysta_gym.leaderboard` shows."""
+    rows = board.pooled(results)
+    entered = {find(name).spec: name for name in ENTERED}
+    rows.insert(2, "entry", rows["policy"].map(entered).fillna(""))
+    for frame, path in ((rows, board.ROWS), (conditions(results), board.CONDITIONS)):
+        frame.attrs = results.attrs
+        write_csv(frame, path, command="make leaderboard")
+
+
+def conditions(results: pd.DataFrame) -> pd.DataFrame:
+    """What was run under each condition, and the bound of ANTT for each seed."""
+    found = []
+    for name, part in results.groupby("track", sort=False):
+        track = load_track(name)
+        first = part[part["policy"] == part["policy"].iloc[0]]
+        groups = first.groupby(CELL, sort=False)[BOUND_OF["antt"]]
+        for condition, (where, bounds) in zip(track.conditions(), groups, strict=True):
+            assert condition.where == where
+            found.append(
+                {
+                    "track": name,
+                    "scenario": where[0],
+                    "load": where[1],
+                    "slo": where[3],
+                    "workloads": digest(condition, track.seeds),
+                    BOUND_OF["antt"]: " ".join(map(repr, bounds.tolist())),
+                }
+            )
+    return pd.DataFrame(found)
+
+
 def main() -> None:
-    """Measure, and write the page, the README's part and the entries."""
+    """Measure, and write the page, the README's part, the entries and the shipped rows."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.leaderboard")
     parser.add_argument("--because", required=True, help="why the seeds are looked at")
     why = parser.parse_args().because
@@ -346,6 +380,7 @@ def main() -> None:
     between(README, BEGIN, END, readme_part(results))
     for entry in entries(results):
         entry.save(ENTRIES / f"{entry.name}.yaml")
+    write_shipped(results)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import gymnasium
 from dysta_gym.lazy import lazily
 
 if TYPE_CHECKING:
+    from dysta_gym.board import leaderboard
     from dysta_gym.bounds.turnaround import antt_lower_bound
     from dysta_gym.bounds.violations import violation_rate_lower_bound
     from dysta_gym.charging import Accelerator
@@ -65,6 +66,7 @@ _HOME = {
     "find": "policies",
     "generate": "workloads.drawing",
     "in_hindsight": "hindsight",
+    "leaderboard": "board",
     "load_scenario": "workloads.scenario",
     "load_trace": "traces",
     "load_track": "tracks",
@@ -101,6 +103,7 @@ __all__ = [
     "find",
     "generate",
     "in_hindsight",
+    "leaderboard",
     "load_scenario",
     "load_trace",
     "load_track",

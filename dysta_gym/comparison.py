@@ -28,6 +28,7 @@ from dysta_gym.machine.machine import Machine, Schedule
 from dysta_gym.metrics import METRICS, measured, names, occurring
 from dysta_gym.policies import Policy, find, split
 from dysta_gym.policies import names as installed
+from dysta_gym.provenance import KEY, provenance
 from dysta_gym.signatures import takes
 from dysta_gym.traces import reference_split
 from dysta_gym.workloads import (
@@ -49,7 +50,7 @@ DYSTA_FORMS = ("dysta", "dysta-cycles", "dysta-rtl", "dysta-tuned")
 
 TEXTBOOK_POLICIES = ("gittins", "slack-index", "moore-hodgson")
 """Rules without learning that know what the learned ones know: the least mean slowdown, both goals
-in a line, and the fewest violations (docs/policies.md)."""
+in a line, and the fewest violations (docs/policies/index.md)."""
 
 DEFAULT_POLICIES = (
     *PAPER_POLICIES,
@@ -213,11 +214,20 @@ def _place(column: str) -> int:
     return list(METRICS).index(column) if column in METRICS else len(METRICS)
 
 
-def table(cells: Sequence[Cell], policies: Sequence[str], parts: Sequence[Rows]) -> pd.DataFrame:
-    """What `compare` returns: metrics, bounds, and metrics of classes as they first occur."""
+def table(
+    cells: Sequence[Cell], policies: Sequence[str], parts: Sequence[Rows], origin: Mapping[str, Any]
+) -> pd.DataFrame:
+    """What `compare` returns: metrics, bounds, and metrics of classes as they first occur.
+
+    Args:
+        cells: The workloads.
+        policies: The policies.
+        parts: What they reached, a workload after another.
+        origin: What all was made with and of, `dysta_gym.provenance.provenance`.
+    """
     wheres, seeds = [cell.condition.where for cell in cells], [cell.seed for cell in cells]
     layouts = list(dict.fromkeys(part.labels for part in parts))
-    return tabled(wheres, seeds, policies, parts, layouts)
+    return tabled(wheres, seeds, policies, parts, layouts, origin)
 
 
 def tabled(
@@ -226,6 +236,7 @@ def tabled(
     policies: Sequence[str],
     parts: Sequence[Rows],
     layouts: Sequence[tuple[str, ...]],
+    origin: Mapping[str, Any],
 ) -> pd.DataFrame:
     """What `compare` returns.
 
@@ -235,6 +246,7 @@ def tabled(
         policies: Names of the policies.
         parts: What each workload gives.
         layouts: Labels that there may be, of which the columns are made as they first occur.
+        origin: As of `table`.
     """
     columns = sorted(dict.fromkeys(chain.from_iterable(layouts)), key=_rank)
     places = {labels: [columns.index(name) for name in labels] for labels in layouts}
@@ -251,7 +263,9 @@ def tabled(
     )
     metrics = pd.DataFrame(values.reshape(len(where), len(columns)), columns=columns)
     whole = pd.concat([where, metrics], axis=1)
-    return whole[[*FIRST, *(name for name in whole if name not in {*FIRST, *LAST}), *LAST]]
+    whole = whole[[*FIRST, *(name for name in whole if name not in {*FIRST, *LAST}), *LAST]]
+    whole.attrs[KEY] = dict(origin)
+    return whole
 
 
 def cells_of(
@@ -345,7 +359,9 @@ def compare(
         A row per scenario, load or rate, SLO multiplier, seed and policy, with the columns
         ``policy``, one a metric (see `dysta_gym.metrics.measure`), ``antt`` first, with bounds
         those of `dysta_gym.hindsight.BOUNDS`, and ``rate``, ``slo``, ``seed``, ``scenario``,
-        ``load``. Load and rate both say at what load the row was measured.
+        ``load``. Load and rate both say at what load the row was measured. Its ``attrs`` say under
+        ``provenance`` what it was made with and of: versions, date, digests of scenarios and
+        traces (`dysta_gym.provenance.provenance`).
 
     Raises:
         DystaError: If an argument is not usable.
@@ -380,6 +396,7 @@ def run(
         DystaError: If an argument is not usable.
     """
     lineup = Lineup.of(policies, trust=trust)
+    origin = provenance(cell.scenario for cell in cells)
     done, total = 0, len(cells) * lineup.rounds
 
     def report() -> None:
@@ -389,7 +406,7 @@ def run(
             progress(done, total)
 
     parts = lineup.play(cells, jobs=jobs, bounds=bounds, report=report, watch=watch)
-    return table(cells, lineup.names, list(parts))
+    return table(cells, lineup.names, list(parts), origin)
 
 
 @dataclass(frozen=True)

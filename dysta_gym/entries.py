@@ -28,7 +28,7 @@ from dysta_gym import policies
 from dysta_gym.comparison import CELL, Condition
 from dysta_gym.configs import LARGEST, Finite, NotNegative, Strict, content_of, told
 from dysta_gym.errors import DystaError, one_of, shown
-from dysta_gym.files import replacing
+from dysta_gym.files import packaged, write_text
 from dysta_gym.information import ALL_LEVELS
 from dysta_gym.policies import Policy, in_file
 from dysta_gym.tracks import Track, digest, run_on, shipped_track, shipped_tracks
@@ -179,8 +179,7 @@ class Entry(Strict):
         size = sum(len(line.encode()) for line in lines)
         if size > LARGEST:
             raise DystaError(f"entry: it has {size} bytes; {LARGEST} are allowed")
-        with replacing(path) as scratch:
-            scratch.write_text("".join(lines), encoding="utf-8")
+        write_text(path, "".join(lines))
 
 
 class _Dumper(yaml.SafeDumper):
@@ -210,13 +209,18 @@ def _number(value: float) -> str:
     return repr(value) if not e or "." in digits else f"{digits}.0e{exponent}"
 
 
-def load_entry(path: str | Path) -> Entry:
-    """Read an entry.
+def shipped_entries() -> dict[str, Path]:
+    """Name and file of every entry in the package, sorted by name."""
+    return {path.stem: path for path in sorted(packaged("entries").glob("*.yaml"))}
+
+
+def load_entry(source: str | Path) -> Entry:
+    """An entry in the package by its name, or one from a YAML file.
 
     Raises:
         DystaError: If there is none, or a field is missing, unknown or not allowed.
     """
-    content, where, _ = content_of(Path(path), "entry", {})
+    content, where, _ = content_of(source, "entry", shipped_entries())
     if type(content.get("format")) is int and content["format"] != FORMAT:
         raise DystaError(
             f"{where}: format: {content['format']} is not allowed; this version reads {FORMAT}"

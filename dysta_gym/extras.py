@@ -41,5 +41,5 @@ def extra(extra: str, what: str) -> Iterator[None]:
         if missing.partition(".")[0] == "dysta_gym":  # which no extra installs
             raise
         raise MissingExtra(
-            f"{what}: {missing} is missing; pip install 'dysta-gym[{extra}]'", error.name
+            f'{what}: {missing} is missing; pip install "dysta-gym[{extra}]"', error.name
         ) from None

@@ -32,6 +32,12 @@ _FLAGS = ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")
 _STALE_S = 3600.0
 """Age from which a scratch folder is one that a process left behind, whichever it was."""
 
+_WINDOWS = os.name == "nt"
+
+_PAUSES_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if _WINDOWS else ()
+"""After which a file is put into another's place again: Windows does not as long as somebody, such
+as a virus scanner, has one of the two open."""
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -58,7 +64,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
         folder = _scratch_folder(target)
         scratch = folder / Path(path).name  # as it is asked for, since its suffix may mean a format
         try:
-            folder.mkdir(mode=0o700)
+            # On Windows, a file stays as private as the folder that it was made in.
+            folder.mkdir(mode=0o777 if _WINDOWS else 0o700)
             yield scratch
             _put(scratch, target)
         finally:
@@ -66,6 +73,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise DystaError(f"{str(path)!r} cannot be written ({reason})") from error
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Replace a file by a text, the same bytes on any system; what UTF-8 has not is escaped.
+
+    Raises:
+        DystaError: If it cannot be written.
+    """
+    with replacing(path) as scratch:
+        scratch.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def is_scratch(path: str | Path) -> bool:
@@ -97,6 +114,12 @@ def visible(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
 
 
+def is_ordinary(path: Path) -> bool:
+    """Whether a path leads to a file that `replacing` makes, not to a pipe or an open one."""
+    target = _target(path)
+    return isinstance(target, Path) and target.is_file()
+
+
 def _target(path: Path) -> Path | int:
     """Where a path leads, links followed: a path, or the number of an open file."""
     opened = {os.path.realpath("/proc/self/fd"), "/dev/fd"}
@@ -125,9 +148,16 @@ def _write_through(scratch: Path, target: Path | int) -> None:
 def _put(scratch: Path, target: Path) -> None:
     """Put a whole file into the place of another, for good."""
     _sync(scratch, os.O_RDWR)
-    if target.exists():
+    if target.exists() and not _WINDOWS:  # whose modes only say that a file may not be changed
         scratch.chmod(stat.S_IMODE(target.stat().st_mode) & 0o777)
-    scratch.replace(target)
+    for pause_s in (*_PAUSES_S, None):
+        try:
+            scratch.replace(target)
+            break
+        except PermissionError:
+            if pause_s is None:
+                raise
+            time.sleep(pause_s)
     if hasattr(os, "O_DIRECTORY"):  # else folders cannot be opened
         _sync(target.parent, os.O_RDONLY)
 

@@ -106,7 +106,8 @@ def summarise(
         - ``M_diff``, ``M_diff_low``, ``M_diff_high``: difference to the reference, and
           ``M_reference``, its name.
 
-        Seeds whose workload lacks a metric (NaN) are left out of it.
+        Seeds whose workload lacks a metric (NaN) are left out of it. Its ``attrs`` are those of
+        ``results``.
 
     Raises:
         DystaError: If the reference is not among the policies, the statistic is unknown, or a
@@ -114,6 +115,7 @@ def summarise(
     """
     cut = share_cut(statistic)
     _check(results, metrics)
+    origin, results = results.attrs, _bare(results)
     parts = []
     for condition, group in results.groupby(CELL, sort=False):
         policies, scores = _scores(group, [group[metric] for metric in metrics])
@@ -125,7 +127,9 @@ def summarise(
             if chosen is not None:
                 columns[f"{metric}_reference"] = policies[chosen[0]]
         parts.append(pd.DataFrame(columns))
-    return pd.concat(parts, ignore_index=True)
+    summary = pd.concat(parts, ignore_index=True)
+    summary.attrs = dict(origin)
+    return summary
 
 
 def aggregate(
@@ -161,6 +165,7 @@ def aggregate(
     """
     cut = share_cut(statistic)
     _check(results, metrics)
+    origin, results = results.attrs, _bare(results)
     scaled = [_on_a_common_scale(results, metric) for metric in metrics]
     policies, scores = _scores(results, scaled)
     base = _positions(policies, reference)
@@ -170,7 +175,16 @@ def aggregate(
         columns |= _described(values, metric, chosen, cut, pooled=True)
         if chosen is not None:
             columns |= _wins(values, metric, chosen)
-    return pd.DataFrame(columns)
+    summary = pd.DataFrame(columns)
+    summary.attrs = dict(origin)
+    return summary
+
+
+def _bare(results: pd.DataFrame) -> pd.DataFrame:
+    """The table without its ``attrs``, which pandas would copy into every part of it."""
+    results = results.copy(deep=False)
+    results.attrs = {}
+    return results
 
 
 def _on_a_common_scale(results: pd.DataFrame, metric: str) -> pd.Series[float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import rich.table
@@ -59,16 +60,33 @@ class Table:
         ]
         return "\n".join(lines) + "\n"
 
-    def for_terminal(self) -> rich.table.Table:
-        """Numbers stand to the right, and are bold where they are marked."""
+    def for_terminal(self, *, lines: bool = True, wrap: bool = False) -> rich.table.Table:
+        """Numbers stand to the right, and are bold where they are marked.
+
+        Args:
+            lines: Whether there are lines around the cells.
+            wrap: Whether what stands in the first column may be broken.
+        """
+        style: dict[str, Any] = {} if lines else {"box": None, "padding": (0, 2, 0, 0)}
         title = Text(printable(self.title))
-        table = rich.table.Table(title=title, title_justify="left", title_style="bold")
+        table = rich.table.Table(
+            title=title, title_justify="left", title_style="bold", pad_edge=lines, **style
+        )
         for index, name in enumerate(self.head):
-            numeric = bool(index) and all(_is_number(row[index]) for row in self.rows)
-            table.add_column(Text(name), justify="right" if numeric else "left", no_wrap=index == 0)
+            numeric = self.is_numeric(index)
+            table.add_column(
+                Text(name),
+                justify="right" if numeric else "left",
+                no_wrap=numeric or not (index or wrap),
+                overflow="fold",
+            )
         for row in self.rows:
             table.add_row(*map(_text, row))
         return table
+
+    def is_numeric(self, column: int) -> bool:
+        """Whether a column other than the first has numbers only."""
+        return column > 0 and all(_is_number(row[column]) for row in self.rows)
 
 
 def markdown(
@@ -123,6 +141,19 @@ def interval(row: Mapping[Any, Any], name: str, spec: str, scale: float = 1) -> 
 def marked(row: Mapping[Any, Any], name: str, spec: str, scale: float = 1) -> str:
     """`interval` without the interval."""
     return f"{scale * row[name]:{spec}}" + MARK * bool(row.get(f"{name}_best"))
+
+
+_INTERVAL = re.compile(r"([-+]?[\d.]+)(.*?) \[([-+]?[\d.]+), ([-+]?[\d.]+)\]")
+"""What `interval` writes."""
+
+
+def half_width(cell: str, sign: str = "±") -> str:
+    """What `interval` writes, the interval as its longer side, in the digits that it has."""
+    found = _INTERVAL.fullmatch(cell)
+    if found is None:
+        return cell
+    value, low, high = map(Decimal, found.group(1, 3, 4))
+    return f"{found[1]}{found[2]} {sign}{max(value - low, high - value)}"
 
 
 def _text(cell: str) -> Text:

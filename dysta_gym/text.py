@@ -12,6 +12,15 @@ def printable(text: object) -> str:
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in str(text))
 
 
+def can_show(text: str, encoding: str | None) -> bool:
+    """Whether an encoding has all letters of a text."""
+    try:
+        text.encode(encoding or "ascii")
+    except (LookupError, UnicodeError):
+        return False
+    return True
+
+
 def for_markdown(text: object) -> str:
     """A text for a line of a Markdown page, which shows it as it is."""
     return _MARKDOWN.sub(r"\\\g<0>", printable(text))

@@ -80,6 +80,9 @@ class Trace(Sealed):
             shape ``(inputs,)``, or None where inputs have none.
         condition: Data set or capture condition of each input.
         provenance: Where it comes from: network, packages and their licences, inputs, settings.
+        counts: What the latencies were counted from (`dysta_gym.operations`), and what else was
+            measured, by name: arrays ``(inputs,)``, ``(layers,)`` or ``(inputs, layers)``. With
+            them, a file charges other accelerators, too. They stay in the file when it is read.
     """
 
     name: str
@@ -94,6 +97,7 @@ class Trace(Sealed):
     length: NDArray[np.int64] | None = None
     condition: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    counts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         where = f"trace {self.name!r}"
@@ -122,6 +126,7 @@ class Trace(Sealed):
         ):
             if array.shape != expected:
                 raise DystaError(f"{where}: {label} has shape {array.shape}, expected {expected}")
+        self._seal_counts(where)
         numbers, count = np.unique(self.sample_ids, return_counts=True)
         if (count > 1).any():
             raise DystaError(
@@ -158,6 +163,21 @@ class Trace(Sealed):
             f"{1e3 * mean:.4g} ms>"
         )
 
+    def _seal_counts(self, where: str) -> None:
+        inputs, layers = self.latency_s.shape
+        counts = {name: sealed(np.array(array)) for name, array in self.counts.items()}
+        for name, array in counts.items():
+            if name in _ARRAYS:
+                raise DystaError(f"{where}: counts has {name!r}, which is an array of every trace")
+            if array.shape not in ((inputs,), (layers,), (inputs, layers)):
+                raise DystaError(
+                    f"{where}: {name} has shape {array.shape}, expected ({inputs},), ({layers},) "
+                    f"or ({inputs}, {layers})"
+                )
+            if array.dtype.kind not in "biufU":
+                raise DystaError(f"{where}: {name} is {array.dtype}; it must be numbers or texts")
+        object.__setattr__(self, "counts", counts)
+
     def _require(
         self, good: NDArray[np.bool_], label: str, values: NDArray[Any], expected: str
     ) -> None:
@@ -192,8 +212,8 @@ class Trace(Sealed):
     def save(self, path: str | Path) -> None:
         """Write an npz file that `load_trace` reads, and scenarios by their ``trace_dir``.
 
-        A scenario finds the trace ``net`` in the file ``net.npz``. What the latencies were counted
-        from is no part of a trace, so a file that is written here holds for one accelerator.
+        A scenario finds the trace ``net`` in the file ``net.npz``. Without `counts`, the file holds
+        for the one accelerator that its latencies are of.
 
         Args:
             path: The file, which ends with ``.npz``.
@@ -226,11 +246,12 @@ class Trace(Sealed):
             arrays["length"] = self.length
         if self.condition:
             arrays["condition"] = np.array([str(each) for each in self.condition])
+        arrays.update(self.counts)
         for name, array in arrays.items():
-            if array.nbytes > _ARRAYS[name]:
+            limit = _ARRAYS.get(name, ARRAY_LIMIT)
+            if array.nbytes > limit:
                 raise DystaError(
-                    f"{where}: {name} takes {array.nbytes} bytes in a file; it may take "
-                    f"{_ARRAYS[name]}"
+                    f"{where}: {name} takes {array.nbytes} bytes in a file; it may take {limit}"
                 )
         with replacing(path) as scratch:
             np.savez_compressed(scratch, **arrays)  # type: ignore[arg-type]

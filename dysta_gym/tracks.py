@@ -10,8 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
-from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +25,7 @@ from dysta_gym.configs import Positive, Strict, content_of, place_of, told
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.files import packaged
 from dysta_gym.policies import Policy
-from dysta_gym.traces import TraceStore
+from dysta_gym.provenance import KEY, provenance, store_digest
 from dysta_gym.workloads import Scenario, load_scenario
 
 FIRST_SEED = 5_000
@@ -176,25 +174,11 @@ def digest(condition: Condition, seeds: Seeds) -> str:
     scenario = condition.scenario.model_dump(mode="json", exclude=set(told_of))
     seen = [scenario, list(condition.scenario.traces.values()), condition.split]
     made = hashlib.sha256(json.dumps([*seen, seeds.model_dump()], sort_keys=True).encode())
-    made.update(_content(condition.scenario.store()))
+    made.update(store_digest(condition.scenario.store()))
     first = Cell(condition, seeds.first).workload()
     for column in (first.arrival_s, first.trace, first.row, first.priority, first.deadline_s):
         made.update(np.ascontiguousarray(column).tobytes())
     return made.hexdigest()[:12]
-
-
-@lru_cache(maxsize=64)
-def _content(store: TraceStore) -> bytes:
-    """A digest of what a store holds."""
-    made = hashlib.sha256()
-    for trace in store.traces:
-        made.update(repr((trace.name, trace.model)).encode())
-        for field in fields(trace):
-            value = getattr(trace, field.name)
-            if isinstance(value, np.ndarray):
-                made.update(f"{field.name}{value.dtype.str}{value.shape}".encode())
-                made.update(np.ascontiguousarray(value).tobytes())
-    return made.digest()
 
 
 def compare_on(
@@ -224,6 +208,7 @@ def compare_on(
     """
     parts = []
     chosen = [(track, track.conditions()) for track in map(load_track, tracks)]
+    origin = provenance(each.scenario for _, conditions in chosen for each in conditions)
     for track, _, part in run_on(
         chosen, policies, jobs=jobs, bounds=bounds, trust=trust, progress=progress
     ):
@@ -231,7 +216,9 @@ def compare_on(
         parts.append(part)
     if not parts:
         raise DystaError("tracks: there is none; at least one is needed")
-    return pd.concat(parts, ignore_index=True)
+    together = pd.concat(parts, ignore_index=True)
+    together.attrs[KEY] = origin
+    return together
 
 
 def run_on(

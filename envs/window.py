@@ -13,7 +13,7 @@ _DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
 """Variables one of which says that there is a display, on Linux."""
 
 _CLEAR = "\x1b[H\x1b[2J"
-_HINT = "(a window needs pygame and a display: pip install 'dysta-gym[render]')\n"
+_HINT = '(a window needs pygame and a display: pip install "dysta-gym[render]")\n'
 
 
 class Window:

@@ -1,5 +1,6 @@
 """Small made-up networks and workloads that the tests run on."""
 
+import os
 from contextlib import contextmanager
 
 import hypothesis
@@ -11,6 +12,11 @@ from dysta_gym import DystaError, Trace, TraceStore, Workload
 
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("tests")
+
+# Tables are those of a pipe, whatever terminal tests run in. GNU readline, which pytest imports,
+# sets the variable for processes that are started, behind Python's back.
+os.environ.pop("COLUMNS", None)
+os.unsetenv("COLUMNS")
 
 
 def _trace(model, latency_s, sparsity=None, *, pattern="dense", train=None, name=None):

@@ -1,10 +1,14 @@
-"""A little of everything, for an environment with other versions than the tests are run with.
+"""A little of everything, for other systems and versions than all tests are run on.
 
 It needs nothing but the installed package: ``python tests/smoke.py``.
 """
 
+import importlib.metadata
+import importlib.util
+import json
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -15,6 +19,17 @@ import dysta_gym
 
 ID = "SparseMultiDNN-v0"
 SMALL = {"requests": 20, "slots": 8}
+
+
+def run(*arguments, status=0):
+    """What the command prints and what it says on standard error."""
+    suffix = ".exe" if sys.platform == "win32" else ""
+    command = Path(sysconfig.get_path("scripts"), f"dysta-gym{suffix}")
+    done = subprocess.run(
+        [command, *arguments], capture_output=True, encoding="utf-8", errors="replace"
+    )
+    assert done.returncode == status, done.stderr
+    return done.stdout, done.stderr
 
 
 def simulated():
@@ -49,14 +64,29 @@ def stepped():
     envs.close()
 
 
+def spawned():
+    """Worker processes that begin anew, as those of macOS and Windows do, find the environment."""
+    envs = gym.vector.AsyncVectorEnv([made] * 2, context="spawn")
+    seen, _ = envs.reset(seed=0)
+    envs.close()
+    alone, _ = made().reset(seed=0)
+    assert seen[0].tolist() == alone.tolist()
+
+
+def made():
+    """What a worker makes."""
+    return gym.make(f"dysta_gym:{ID}", **SMALL)
+
+
 def compared():
     """The command line says what it can do, and writes a table, its numbers and its picture."""
-    command = Path(sys.executable).with_name("dysta-gym")
-    subprocess.run([command, "compare", "--help"], check=True, stdout=subprocess.DEVNULL)
+    run("compare", "--help")
     with tempfile.TemporaryDirectory() as folder:
         arguments = ["compare", "--seeds", "1", "--requests", "50", "--out", folder]
-        subprocess.run([command, *arguments], check=True, stdout=subprocess.DEVNULL)
+        for _ in range(2):  # files that are there are replaced
+            run(*arguments)
         assert {path.suffix for path in Path(folder).iterdir()} == {".csv", ".md", ".png"}
+        assert b"\r" not in Path(folder, "results.csv").read_bytes()
 
 
 def seen():
@@ -65,14 +95,52 @@ def seen():
     env.reset(seed=0)
     env.step(0)
     assert len(np.unique(env.render().reshape(-1, 3), axis=0)) > 20
-    command = Path(sys.executable).with_name("dysta-gym")
     with tempfile.TemporaryDirectory() as folder:
-        arguments = ["show", "--requests", "20", "--out", folder]
-        subprocess.run([command, *arguments], check=True, stdout=subprocess.DEVNULL)
+        run("show", "--requests", "20", "--out", folder)
         assert {path.suffix for path in Path(folder).iterdir()} == {".csv", ".json", ".md", ".png"}
 
 
+def found():
+    """A rule in a file runs by its path, and what is installed says which version it is."""
+    version = importlib.metadata.version("dysta-gym")
+    assert dysta_gym.__version__ == version
+    assert run("--version")[0] == f"dysta-gym {version}\n"
+    with tempfile.TemporaryDirectory() as folder:
+        rule = Path(folder, "rules.py").absolute()  # on Windows, a colon follows the drive
+        rule.write_text(RULE, encoding="utf-8")
+        few = ["--scenario", "multi-attnn", "--seeds", "1", "--requests", "20", "--no-bounds"]
+        policies = ["--policy", "fcfs", "--policy", f"{rule}:LATEST@static"]
+        table = json.loads(run("compare", *few, *policies, "--json")[0])
+        assert [row["policy"] for row in table] == policies[1::2]
+
+
+RULE = """
+from dysta_gym import Policy
+
+def latest(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = -queue.arrival[i]
+
+LATEST = Policy("latest", latest)
+"""
+
+
+def refused():
+    """What needs an extra that is not installed says so in a line."""
+    for command, library, extra in (
+        (["train", "evolved"], "stable_baselines3", "agents"),
+        (["profile", "mpnet"], "torch", "profile"),
+    ):
+        if importlib.util.find_spec(library):
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            out = str(Path(folder, "out"))
+            _, errors = run(*command, "--out", out, status=2)
+        (line,) = errors.splitlines()
+        assert f'pip install "dysta-gym[{extra}]"' in line
+
+
 if __name__ == "__main__":
-    for part in (simulated, stepped, compared, seen):
+    for part in (simulated, stepped, spawned, compared, seen, found, refused):
         print(f"{part.__name__}: {part.__doc__}", file=sys.stderr)
         part()

@@ -114,7 +114,10 @@ def comparison(tmp_path_factory):
 
 def test_compare_writes_one_row_per_combination(comparison):
     folder, _, _ = comparison
-    assert set(files(folder)) == {Path("results.csv"), Path("results.md"), Path("trade-off.png")}
+    assert set(files(folder)) == {
+        Path(name)
+        for name in ("results.csv", "results.csv-metadata.json", "results.md", "trade-off.png")
+    }
     frame = read(folder / "results.csv")
     assert list(frame.columns[:6]) == CONDITION
     assert list(frame.columns[6 : 6 + len(METRICS)]) == list(METRICS)
@@ -293,7 +296,8 @@ def test_compare_fits_a_terminal_and_takes_a_statistic(run, monkeypatch):
     monkeypatch.setattr("dysta_gym.cli.terminal.console", lambda **_: Console(width=100))
     narrow = run(*arguments)[1]
     assert max(map(len, narrow.splitlines())) <= 100 < max(map(len, wide.splitlines()))
-    assert len(narrow.splitlines()) == len(wide.splitlines())  # no cell is broken
+    lines = [[line for line in each.splitlines() if "│" in line] for each in (narrow, wide)]
+    assert len(lines[0]) == len(lines[1])  # no cell is broken
 
 
 def test_compare_draws_the_trade_off(comparison):
@@ -363,7 +367,8 @@ def test_compare_draws_what_is_asked_for(run, tmp_path, format, start):
     status, output, errors = run(*arguments, "--out", tmp_path)
     assert (status, errors) == (0, "")
     pictures = [f"{name}.{format}" for name in names]
-    assert {path.name for path in tmp_path.iterdir()} == {"results.csv", "results.md", *pictures}
+    tables = {"results.csv", "results.csv-metadata.json", "results.md"}
+    assert {path.name for path in tmp_path.iterdir()} == {*tables, *pictures}
     assert all((tmp_path / name).read_bytes().startswith(start) for name in pictures)
     said = " ".join(output.split())
     assert all(name in said for name in pictures)
@@ -546,7 +551,7 @@ def test_replay_by_the_installed_command(tmp_path):
         status, output, errors = shell(*replay_arguments(case, policy, out), cwd=tmp_path)
         assert (status, errors) == (0, "")
         check_replay(case, column, out, output)
-    assert len(files(tmp_path / "new")) == 2
+    assert len(files(tmp_path / "new")) == 4  # each with its companion
 
 
 # --- listings ------------------------------------------------------------------------------------
@@ -572,7 +577,9 @@ def test_listings(run, what):
     assert found == list(LISTINGS[what]())
     status, table, errors = run(what)
     assert (status, errors) == (0, "")
-    assert [cell for line in table.splitlines() if (cell := cells_of(line)[0]) in found] == found
+    if what == "traces":
+        found = list(dict.fromkeys(item["model"] for item in listed))
+    assert [line.split()[0] for line in table.splitlines()[2:]] == found
 
 
 def test_listed_traces_say_what_they_hold(run):
@@ -624,11 +631,11 @@ OPTIONS = {
     ),
     "replay": ("--traces", "--accelerator", "--requests", "--policy", "--slo", "--out"),
     "train": ("--steps", "--seed", "--resume", "--out"),
-    "traces": ("--json",),
-    "policies": ("--json",),
-    "scenarios": ("--json",),
-    "features": ("--json",),
-    "rewards": ("--json",),
+    "traces": ("-v, --verbose", "--json"),
+    "policies": ("-v, --verbose", "--json"),
+    "scenarios": ("-v, --verbose", "--json"),
+    "features": ("-v, --verbose", "--json"),
+    "rewards": ("-v, --verbose", "--json"),
 }
 
 
@@ -638,6 +645,7 @@ def test_help(run):
         assert (status, errors) == (0, "")
         assert all(f"  {command} " in text for command in OPTIONS)
         assert max(map(len, text.splitlines())) <= 80
+        assert "..." not in text.partition("Commands:")[2]
     for command, options in OPTIONS.items():
         status, text, errors = run(command, "--help")
         assert (status, errors) == (0, "")

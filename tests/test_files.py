@@ -9,9 +9,20 @@ import threading
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from dysta_gym.files import NotOwn, is_scratch, open_own, replacing, visible
+from dysta_gym import files
+from dysta_gym.companions import write_csv
+from dysta_gym.files import (
+    NotOwn,
+    is_scratch,
+    open_own,
+    replacing,
+    visible,
+    write_text,
+)
+from dysta_gym.provenance import KEY, provenance
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system")
 
@@ -144,6 +155,43 @@ def test_a_file_is_on_the_disk_before_it_is_in_its_place(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "replace", lambda *paths: (did.append("replace"), replace(*paths)))
     write(tmp_path / "file.csv")
     assert did == [stat.S_IFREG, "replace", stat.S_IFDIR]
+
+
+@pytest.mark.parametrize("refusals", [0, 1, 2, 3])
+def test_a_file_that_somebody_has_open_is_replaced_once_it_is_closed(
+    tmp_path, monkeypatch, refused, refusals
+):
+    """As Windows has it."""
+    replace, tries = Path.replace, []
+
+    def refuse(*paths):
+        tries.append(paths)
+        if len(tries) <= refusals:
+            raise PermissionError(13, "Access is denied")
+        return replace(*paths)
+
+    path = tmp_path / "file.csv"
+    path.write_text("old")
+    monkeypatch.setattr(files, "_PAUSES_S", (0.001, 0.001))
+    monkeypatch.setattr(Path, "replace", refuse)
+    if refusals <= 2:
+        write(path)
+    else:
+        with refused(str(path), "cannot be written", "Access is denied"):
+            write(path)
+    assert path.read_text() == ("new" if refusals <= 2 else "old")
+    assert len(tries) == min(refusals, 2) + 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_texts_and_tables_have_the_same_bytes_on_every_system(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "linesep", "\r\n")  # what Pandas ends lines with, unless told
+    write_text(tmp_path / "page.md", "a\n\ud800\u20ac\n")
+    table = pd.DataFrame({"a": ["\u20ac", "\ud800"]})
+    table.attrs[KEY] = provenance([])
+    write_csv(table, tmp_path / "table.csv")
+    assert (tmp_path / "page.md").read_bytes() == b"a\n\\ud800\xe2\x82\xac\n"
+    assert (tmp_path / "table.csv").read_bytes() == b"a\n\xe2\x82\xac\n\\ud800\n"
 
 
 # --- what killed processes leave -----------------------------------------------------------------

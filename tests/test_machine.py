@@ -629,7 +629,7 @@ FORMULAS = (
 
 
 class Reference:
-    """The queue in dicts and the rules of policies.md in formulas, one request at a time.
+    """The queue in dicts and the rules of docs/policies in formulas, one request at a time.
 
     It decides nothing: it is told what ran, and says whether that was a least score.
     """

@@ -20,6 +20,7 @@ import yaml
 import dysta_gym
 from dysta_gym import shipped_scenarios, shipped_traces
 from dysta_gym.agents.recipes import shipped_recipes
+from dysta_gym.entries import shipped_entries
 from dysta_gym.reproduction import FIGURES
 from dysta_gym.tracks import shipped_tracks
 
@@ -107,12 +108,36 @@ def test_version_is_the_same_everywhere():
 
 def test_ci_runs_what_contributors_run_on_every_python_that_is_named():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (job,) = read_yaml(".github/workflows/ci.yml")["jobs"].values()
+    job = read_yaml(".github/workflows/ci.yml")["jobs"]["test"]
     assert job["steps"][-1] == {"run": ".ci/run"} and (ROOT / ".ci" / "run").is_file()
     pythons = job["strategy"]["matrix"]["python"]
     assert project["requires-python"] == f">={pythons[0]}"
     named = [each.rpartition(" :: ")[2] for each in project["classifiers"] if " :: 3." in each]
     assert named == pythons
+
+
+SYSTEMS = {"macos": "MacOS", "ubuntu": "POSIX :: Linux", "windows": "Microsoft :: Windows"}
+"""Systems as CI calls them, and as classifiers do."""
+
+
+def test_ci_installs_what_is_built_on_every_system_and_python_that_is_named():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    jobs = read_yaml(".github/workflows/ci.yml")["jobs"]
+    install = jobs["install"]
+    matrix = install["strategy"]["matrix"]
+    assert matrix["python"] == jobs["test"]["strategy"]["matrix"]["python"]
+    assert sorted(matrix["system"]) == [f"{name}-latest" for name in sorted(SYSTEMS)]
+    named = {each for each in project["classifiers"] if each.startswith("Operating System")}
+    assert named == {f"Operating System :: {each}" for each in SYSTEMS.values()}
+    assert install["needs"] == "package" and install["runs-on"] == "${{ matrix.system }}"
+    assert not [step for step in install["steps"] if "checkout" in step.get("uses", "")]
+    did = [step["run"] for step in install["steps"] if "run" in step]
+    smoke = "python ../tests/smoke.py"
+    assert did.count(smoke) == 2
+    assert did.index("python -m pip install dist/*.whl") < did.index(smoke)
+    assert did[-2:] == ["python -m pip install dist/*.tar.gz", smoke]
+    (upload,) = (step for step in jobs["package"]["steps"] if "upload" in step.get("uses", ""))
+    assert upload["with"]["path"].split() == ["dist/*", "tests/smoke.py"]
 
 
 def test_the_forms_parse():
@@ -201,12 +226,13 @@ def wheel(built):
 
 
 def test_source_distribution_is_the_repository(sdist, sources):
+    assert sdist.stat().st_size < 25e6
     with tarfile.open(sdist) as archive:
         names = {each.name.partition("/")[2] for each in archive.getmembers() if not each.isdir()}
     made = {"PKG-INFO", "setup.cfg"}  # by setuptools
     given = {name for name in names if not name.startswith("dysta_gym.egg-info/")}
     assert given - made == sources - made
-    needed = ["Makefile", "constraints.txt", "constraints-lowest.txt", "docs/policies.md"]
+    needed = ["Makefile", "constraints.txt", "constraints-lowest.txt", "docs/policies/index.md"]
     needed += [f"tests/{name}" for name in ("conftest.py", "smoke.py", "golden/attnn.summary.csv")]
     needed += ["tests/corpus/yaml/norway.yaml", "benchmarks/page.py", "examples/own_policy.py"]
     assert set(needed) <= names
@@ -252,6 +278,12 @@ def test_wheel_holds_the_package_and_its_data(wheel):
         *(f"dysta_gym/data/traces/{path.name}" for path in shipped_traces().values()),
         *(f"dysta_gym/data/scenarios/{path.name}" for path in shipped_scenarios().values()),
         *(f"dysta_gym/data/tracks/{path.name}" for path in shipped_tracks().values()),
+        *(
+            f"dysta_gym/data/leaderboard/{name}.csv{suffix}"
+            for name in ("rows", "conditions")
+            for suffix in ("", "-metadata.json")
+        ),
+        *(f"dysta_gym/data/entries/{path.name}" for path in shipped_entries().values()),
         *(f"dysta_gym/agents/recipes/{path.name}" for path in shipped_recipes().values()),
         *(f"dysta_gym/agents/checkpoints/{name}.npz" for name in ("evolved", "ppo", "dqn")),
     }
@@ -265,7 +297,20 @@ def test_wheel_holds_the_package_and_its_data(wheel):
         assert content[name] == (ROOT / at_home).read_bytes()
     (metadata,) = (name for name in content if name.endswith(".dist-info/METADATA"))
     assert b"License-Expression: MIT" in content[metadata]
+    assert content[metadata].endswith(b"\n\n" + (ROOT / "PYPI.md").read_bytes())
+    (tags,) = (name for name in content if name.endswith(".dist-info/WHEEL"))
+    assert b"Root-Is-Purelib: true\nTag: py3-none-any\n" in content[tags]
     assert any(name.endswith("LICENSE") for name in content)
+
+
+def test_the_page_of_the_package_index_leads_nowhere_beside_it_and_its_code_runs():
+    page = (ROOT / "PYPI.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]*)\)", page)
+    assert links and all(link.startswith("https://") for link in links)
+    rule, environment = re.findall(r"```python\n(.*?)```", page, re.S)
+    few = rule.replace('level="monitored")]', 'level="monitored")], seeds=[0], requests=20')
+    assert few != rule
+    python(f"{few}\n{environment}\nprint(0)".replace("print(table", "len(table"))
 
 
 def test_wheel_works_where_the_repository_is_not(wheel, tmp_path):
@@ -313,6 +358,53 @@ print(json.dumps([reproduction.__file__, Path("page.md").read_text()]))
     )
     assert Path(home).resolve().is_relative_to(tmp_path.resolve())
     assert "The last layer's latency runs, over inputs, minilm from" in page
+
+
+EXTRAS = """
+import json, sys
+from pathlib import Path
+
+class Missing:
+    names = set(
+        "accelerate cma cv2 gguf onnx sb3_contrib stable_baselines3 tensorboard tflite torch "
+        "transformers".split()
+    )
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from dysta_gym import agents, profiling
+
+told = {}
+
+def ask(what, use):
+    try:
+        use()
+    except ImportError as error:
+        told[what] = str(error)
+
+for name in agents.__all__:
+    ask(name, lambda: getattr(agents, name))
+for name in ("evolved", "ppo", "dqn"):
+    ask(name, lambda: agents.train(name, Path("run")))
+for name in profiling.NETWORKS:
+    ask(name, lambda: profiling.rebuild([name], cache=Path("cache"), out=Path("out")))
+print(json.dumps(told))
+"""
+
+
+def test_what_an_extra_is_missing_for_names_it_in_a_line_and_leaves_nothing(tmp_path):
+    told = python(EXTRAS, cwd=tmp_path)
+    agents = {"MixedVecEnv", "ScoringPolicy", "SparseMultiDNNVecEnv", "evolved", "ppo", "dqn"}
+    assert set(told) == agents | set(dysta_gym.profiling.NETWORKS)
+    for name, message in told.items():
+        extra = "agents" if name in agents else "profile"
+        what = rf"(train|{name}|measuring {name}|SparseMultiDNNVecEnv)"
+        advice = re.escape(f'pip install "dysta-gym[{extra}]"')
+        assert re.fullmatch(rf"{what}: [\w.]+ is missing; {advice}", message)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_tracked_file_names_a_machine():

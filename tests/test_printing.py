@@ -56,6 +56,33 @@ def test_a_pipe_that_is_closed_ends_a_command_quietly(tmp_path, arguments, files
         assert (tmp_path / name).stat().st_size > 0
 
 
+def test_a_pipe_that_is_closed_may_be_an_invalid_argument():
+    """As Windows has it."""
+    program = """
+import errno, io, os, stat, sys
+from dysta_gym import cli
+
+class Pipe(io.RawIOBase):
+    def writable(self):
+        return True
+    def fileno(self):
+        return 1
+    def write(self, data):
+        if stat.S_ISFIFO(os.fstat(1).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return os.write(1, data)
+
+sys.stdout = io.TextIOWrapper(io.BufferedWriter(Pipe()), encoding="utf-8")
+cli._CLOSED = {errno.EPIPE, errno.EINVAL}
+sys.argv[1:] = ["policies"]
+cli.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (141, "", "")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize(("arguments", "files"), PRINTING.items(), ids=lambda each: str(each[:2]))
 def test_a_full_disk_is_one_line(tmp_path, arguments, files):
@@ -119,13 +146,13 @@ def test_a_fault_in_a_picture_does_not_lose_the_numbers(run, monkeypatch, tmp_pa
     )
     assert "multi-attnn: load" in output and "Wrote" not in output
     names = {path.name for path in (tmp_path / "results").iterdir()}
-    assert names == {"results.csv", "results.md"}
+    assert names == {"results.csv", "results.csv-metadata.json", "results.md"}
     monkeypatch.setattr(figures, "save", fault)
     status, _, errors = run(
         "reproduce", "2", "table2", "--fast", "--page", "page.md", "--out", "made"
     )
     assert status == 2 and "'made/figure2.png' cannot be drawn" in errors
-    names = {path.name for path in (tmp_path / "made").iterdir()}
+    names = {path.name for path in (tmp_path / "made").glob("*.csv")}
     assert names == {"figure2.csv", "table2.csv"} and (tmp_path / "page.md").exists()
 
 

@@ -120,7 +120,7 @@ def test_a_report_has_everything_and_loads_nothing(made):
     for words in ("--load 0.8 --load 1.05 --seeds 5", "0 to 4", "numba", "sized/kalman"):
         assert words in said
     assert {path.name for path in folder.iterdir()} == {
-        "new", "results.csv", "results.md", "trade-off.png"
+        "new", "results.csv", "results.csv-metadata.json", "results.md", "trade-off.png"
     }  # fmt: skip
     assert [each.name for each in path.parent.iterdir()] == ["page.html"]  # nothing half written
 

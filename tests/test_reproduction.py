@@ -84,7 +84,7 @@ def numbers(made):
 def test_every_figure_is_a_picture_with_its_numbers(made):
     assert {path.name for path in made.iterdir()} == {
         "reproduction.md",
-        *(f"{name}.{suffix}" for name in FIGURES for suffix in ("png", "csv")),
+        *(f"{name}.{suffix}" for name in FIGURES for suffix in ("png", "csv", "csv-metadata.json")),
     }
     for name in FIGURES:
         picture = image.imread(made / f"{name}.png")
@@ -589,7 +589,8 @@ def test_on_the_artifacts_traces_at_the_papers_rates(tmp_path, capsys):
     assert status == 0
     assert "table5" in output and "figure4" in output
     assert {path.name for path in tmp_path.iterdir()} == {
-        "table5.csv", "table5.pdf", "figure4.csv", "figure4.pdf",
+        "table5.csv", "table5.csv-metadata.json", "table5.pdf",
+        "figure4.csv", "figure4.csv-metadata.json", "figure4.pdf",
     }  # fmt: skip
     assert (tmp_path / "table5.pdf").read_bytes().startswith(b"%PDF")
     table = pd.read_csv(tmp_path / "table5.csv")
@@ -625,7 +626,7 @@ def test_a_folder_of_one_accelerator_makes_what_it_can(tmp_path, capsys, refused
     )
     assert (status, errors) == (0, "")
     assert "Not made, for lack of traces: figure3, table2, figure4." in output
-    written = {path.stem for path in (tmp_path / "out").iterdir()}
+    written = {path.name.partition(".")[0] for path in (tmp_path / "out").iterdir()}
     assert written == set(FIGURES) - {"figure3", "table2", "figure4"} | {"reproduction"}
     page = (tmp_path / "out" / "reproduction.md").read_text()
     assert f"of the user's, from `{tmp_path}`; not those in the package" in page
@@ -702,4 +703,6 @@ def test_an_interrupt_leaves_what_is_finished(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         reproduce(["figure2", "table5"], tmp_path, fast=True, progress=interrupt)
-    assert {path.name for path in tmp_path.iterdir()} == {"figure2.png", "figure2.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "figure2.png", "figure2.csv", "figure2.csv-metadata.json",
+    }  # fmt: skip

@@ -2,12 +2,12 @@
 
 import os
 import textwrap
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pandas as pd
 import pytest
 
-from dysta_gym import DystaError, Policy, cli, compare, find, simulate
+from dysta_gym import DystaError, Policy, cli, compare, find, policies, simulate
 from dysta_gym.policies import expand, split
 
 RULE = """
@@ -75,6 +75,20 @@ def test_which_of_several(write, workload):
     assert weighted.settings == {"power": 0.5} and weighted.level == "monitored"
     assert expand("objects.py:MINE@sized/*")[0] == "objects.py:MINE@sized"
     assert split("objects.py:WEIGHTED:power=2") == ("objects.py:WEIGHTED", None, "power=2")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_drive_is_no_level_and_no_parameter(monkeypatch, there):
+    file = "C:\\Users\\a@b\\mine.py"
+    monkeypatch.setattr(policies, "PurePath", PureWindowsPath)
+    monkeypatch.setattr(policies, "_is_file", lambda name: there and name == file)
+    assert split(file) == (file, None, None)
+    assert split(f"{file}@sized/*:power=2") == (file, "sized/*", "power=2")
+    assert split(f"{file}:NAME@static:power=2") == (f"{file}:NAME", "static", "power=2")
+    assert policies.in_file(f"{file}:NAME") == (file, "NAME")
+    assert policies.in_file(file) == (file, None)
+    for other in ("D:run\\checkpoint.npz", "\\\\server\\share\\my.PY", "C:/a b/model.zip"):
+        assert split(f"{other}@monitored") == (other, "monitored", None)
 
 
 def test_a_file_is_read_again_when_it_has_changed(write, workload):

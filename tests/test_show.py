@@ -50,7 +50,9 @@ def test_files_of_show_are_what_simulate_does(show, tmp_path, scenario):
     names = ["fcfs", "dysta", *(f"sjf@{each}" for each in dysta_gym.information.LEVELS)]
     traces = {f"{name}.trace.json" for name in names}
     written = {path.name for path in out.iterdir()}
-    assert written == {"timeline.png", "requests.csv", "classes.md", *traces}
+    assert written == {
+        "timeline.png", "requests.csv", "requests.csv-metadata.json", "classes.md", *traces
+    }  # fmt: skip
     for name in written:
         assert name in output.replace("\n", " ")
     assert "violations (%)" in output and "ANTT" in output
@@ -131,6 +133,11 @@ def test_names_of_files_are_safe_and_no_two_alike():
     for file in found.values():
         assert re.fullmatch(r"[\w@=+,-][\w@=+,.-]*\.trace\.json", file, re.ASCII), file
         assert len(file) < 130
+    reserved = file_names(["con", "NUL.x", "lpt1", "console", "aux_rule"])  # by Windows
+    assert list(reserved.values()) == [
+        f"{stem}.trace.json" for stem in ("policy-con", "policy-NUL.x", "policy-lpt1", "console",
+                                          "aux_rule")
+    ]  # fmt: skip
     assert file_names(["sjf@monitored"]) == {"sjf@monitored": "sjf@monitored.trace.json"}
 
 

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from dysta_gym.tables import Table, interval, markdown, marked
+from dysta_gym.tables import Table, half_width, interval, markdown, marked
 
 HEAD = ["policy", "", "ANTT"]
 ROWS = [["sjf", "shortest", "1.50*"], ["fcfs", "", "12.00"]]
@@ -56,3 +56,10 @@ def test_a_metric_is_its_average_its_mark_and_its_interval():
     assert marked(row, "antt", "+.2f") == "+0.12*"
     alone = {"antt": 0.12, "antt_low": float("nan"), "antt_high": float("nan")}
     assert interval(alone, "antt", ".2f") == "0.12"
+
+
+def test_an_interval_is_its_longer_side_where_it_must_be_short():
+    assert half_width("12.0* [10.0, 25.0]") == "12.0* ±13.0"
+    assert half_width("-0.85 [-1.59, -0.36]", "+-") == "-0.85 +-0.74"
+    for cell in ("12.0*", "", "a [b, c]", "a.py [1, 2]"):
+        assert half_width(cell) == cell

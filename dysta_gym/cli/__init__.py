@@ -20,6 +20,7 @@ from typer.core import TyperCommand
 
 import dysta_gym
 from dysta_gym import plugins
+from dysta_gym.cli.board import leaderboard
 from dysta_gym.cli.comparison import compare
 from dysta_gym.cli.entries import enter, verify
 from dysta_gym.cli.listings import (
@@ -31,7 +32,8 @@ from dysta_gym.cli.listings import (
     traces,
     tracks,
 )
-from dysta_gym.cli.runs import profile, replay, reproduce
+from dysta_gym.cli.profiling import profile
+from dysta_gym.cli.runs import replay, reproduce
 from dysta_gym.cli.showing import show
 from dysta_gym.cli.sweeping import results, sweep
 from dysta_gym.errors import DystaError, shown
@@ -50,6 +52,10 @@ COMPLETION = ("--install-completion", "--show-completion")
 """Typer's options for the shell, which end the command whatever else is asked."""
 
 
+_CLOSED = {errno.EPIPE, errno.EINVAL} if os.name == "nt" else {errno.EPIPE}
+"""What a system says of standard output that nobody reads any more."""
+
+
 class _Command(TyperCommand):
     """A command whose help calls arguments by their names, without Python's types."""
 
@@ -61,7 +67,7 @@ class _Command(TyperCommand):
 
 
 for command in (
-    *(compare, sweep, results, show, replay, reproduce, enter, verify),
+    *(compare, sweep, results, show, replay, reproduce, leaderboard, enter, verify),
     *(traces, accelerators, policies, scenarios, tracks, features, rewards),
     profile,
 ):
@@ -123,11 +129,11 @@ def _stop_printing(error: OSError) -> NoReturn:
     Raises:
         OSError: If this is not what the error says.
     """
-    if error.errno not in (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
+    if error.errno not in (*_CLOSED, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG):
         raise error
     with contextlib.suppress(OSError, ValueError):  # what is left is not tried again at the exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if error.errno == errno.EPIPE:
+    if error.errno in _CLOSED:
         sys.exit(141)
     _exit(2, f"error: standard output cannot be written ({error.strerror})")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +16,7 @@ from dysta_gym.text import printable
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dysta_gym.agent_files import Agent
     from dysta_gym.cli.outputs import Found
     from dysta_gym.comparison import Cell
 
@@ -86,10 +85,7 @@ def compare(
         str,
         typer.Option(metavar="NAME", help="Average: mean, or iqm for the interquartile mean."),
     ] = "mean",
-    trust: Annotated[
-        bool,
-        typer.Option("--trust", help="Read models in files that others may have written."),
-    ] = False,
+    trust: terminal.Trust = False,
     bounds: Annotated[
         bool, typer.Option(help="Say what could be reached at all, beside what was.")
     ] = True,
@@ -119,9 +115,12 @@ def compare(
     ] = False,
     as_json: terminal.AsJson = False,
 ) -> None:
-    """Compare policies on the same workloads: a table, its numbers and a picture."""
+    """Compare policies on the same workloads.
+
+    Prints a table a condition, as wide as the terminal or COLUMNS has room for; --out, --report,
+    --latex and --json keep all of it.
+    """
     from dysta_gym import comparison
-    from dysta_gym.agent_files import agent_of
     from dysta_gym.cli.outputs import Found, Outputs, deliver
     from dysta_gym.policies import expand
     from dysta_gym.statistics import share_cut
@@ -135,13 +134,7 @@ def compare(
             raise DystaError(
                 f"reference: {name!r} is not run; choose one of: {', '.join(policies)}"
             )
-    agents = {name: agent for name in policies if (agent := agent_of(name, trust=trust))}
-    if agents and jobs is not None:
-        terminal.note(
-            f"jobs: {jobs} holds for rules; {', '.join(agents)} plays its workloads side by side"
-        )
-    for note in (note for each in agents.values() for note in each.notes):
-        terminal.note(note)
+    agents = agents_in(policies, trust, jobs)
     called = {name: agents[name].spec if name in agents else name for name in policies}
     to = list(dict.fromkeys(called[name] for name in reference or comparison.references(policies)))
     given = {
@@ -184,12 +177,30 @@ def compare(
     deliver(found, outputs, write_report)
 
 
+def agents_in(policies: Sequence[str], trust: bool, jobs: int | None) -> dict[str, Agent]:
+    """The agents among policies, by the names given; says what is to be known of them.
+
+    Raises:
+        DystaError: If a file of one cannot be read.
+    """
+    from dysta_gym.agent_files import agent_of
+
+    agents = {name: agent for name in policies if (agent := agent_of(name, trust=trust))}
+    if agents and jobs is not None:
+        terminal.note(
+            f"jobs: {jobs} holds for rules; {', '.join(agents)} plays its workloads side by side"
+        )
+    for note in (note for each in agents.values() for note in each.notes):
+        terminal.note(note)
+    return agents
+
+
 def _settings(cells: Sequence[Cell], found: Found) -> dict[str, str]:
     """What was asked for, in words."""
     seeds = [*dict.fromkeys(cell.seed for cell in cells)]
     requests = dict.fromkeys(str(cell.scenario.requests) for cell in cells)
     return {
-        "command": shlex.join(["dysta-gym", *sys.argv[1:]]),
+        "command": terminal.command(),
         "seeds": f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else str(seeds[0]),
         "requests a workload": ", ".join(requests),
         "split": found.split,

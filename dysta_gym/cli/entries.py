@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,7 +35,7 @@ def enter(
     ] = None,
     jobs: terminal.Jobs = None,
 ) -> None:
-    """Run a policy on tracks, and write an entry of the leaderboard."""
+    """Run a policy on tracks, and write a leaderboard entry."""
     from dysta_gym.entries import entered
 
     if out.suffix not in {".yaml", ".yml"}:
@@ -51,7 +52,7 @@ def enter(
 
 
 def verify(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Entries.")],
+    files: Annotated[list[Path], typer.Argument(metavar="NAME_OR_FILE", help="Entries.")],
     part: Annotated[
         str, typer.Option(metavar="K/N", help="Run every N-th condition, from the K-th on.")
     ] = "1/1",
@@ -60,7 +61,10 @@ def verify(
     ] = False,
     jobs: terminal.Jobs = None,
 ) -> None:
-    """Run entries of the leaderboard again: their numbers must agree to the last bit."""
+    """Run leaderboard entries again.
+
+    Their numbers must agree to the last bit.
+    """
     from dysta_gym.entries import load_entry
 
     chosen = _part(part)
@@ -111,7 +115,10 @@ def _alone(file: Path, part: str, trust: bool, jobs: int | None) -> None:
     """
     command = [sys.executable, "-m", "dysta_gym", "verify", str(file), "--part", part]
     command += ["--trust"] * trust + (["--jobs", str(jobs)] if jobs is not None else [])
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="replace",
+        env={**os.environ, "PYTHONUTF8": "1", "COLUMNS": "9999"},  # the line is broken here
+    )  # fmt: skip
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
         raise DystaError(said[-1].partition("error: ")[2] or said[-1])

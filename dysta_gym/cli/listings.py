@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from dysta_gym import plugins
-from dysta_gym.cli.terminal import AsJson, show_listing
+from dysta_gym.cli.terminal import AsJson, Verbose, show_json, show_listing
 from dysta_gym.errors import DystaError
 
 
-def traces(as_json: AsJson = False) -> None:
-    """List the traces in the package, and in others that plug in."""
+def traces(verbose: Verbose = False, as_json: AsJson = False) -> None:
+    """List the installed networks and their traces.
+
+    A line a network; with --verbose one a trace, with its spread and sparsity.
+    """
+    from dysta_gym.provenance import trace_digest
     from dysta_gym.traces import TRACES, load_trace, shipped_trace, trace_names
+    from dysta_gym.workloads.scenario import named_trace
 
     listed = []
     found = [(name, shipped_trace(name)) for name in trace_names()]
@@ -30,27 +35,56 @@ def traces(as_json: AsJson = False) -> None:
                 "model": trace.model,
                 "pattern": trace.pattern,
                 "provenance": dict(trace.provenance),
+                "sha256": trace_digest(named_trace(name)),
             }
         )
+    if as_json:
+        show_json(listed)
+        return
+    networks: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for each in listed:
+        networks.setdefault((each["model"], each["accelerator"]), []).append(each)
     show_listing(
-        "Traces",
-        listed,
-        as_json,
+        "Networks",
+        [sorted(each, key=lambda trace: trace["pattern"] != "dense") for each in networks.values()],
         {
-            "name": lambda t: t["name"],
-            "network": lambda t: str(t["provenance"].get("network", "")),
-            "accelerator": lambda t: t["accelerator"],
-            "layers": lambda t: str(t["layers"]),
-            "inputs": lambda t: str(t["inputs"]),
-            "isolated latency": lambda t: f"{1e3 * t['mean_isolated_s']:.3f} ms",
-            "spread": lambda t: f"{t['isolated_spread']:.1%}",
-            "sparsity": lambda t: f"{t['mean_sparsity']:.3f}",
+            "network": lambda n: n[0]["model"],
+            "runs on": lambda n: n[0]["accelerator"],
+            "layers": lambda n: _span(trace["layers"] for trace in n),
+            "inputs": lambda n: _span(trace["inputs"] for trace in n),
+            "alone (ms)": lambda n: _span(1e3 * trace["mean_isolated_s"] for trace in n),
+            "patterns": lambda n: ", ".join(trace["pattern"] for trace in n),
         },
+        lambda n: {
+            "network": str(n[0]["provenance"].get("network", "")),
+            "inputs": str(n[0]["provenance"].get("inputs", "")),
+            "runs on": n[0]["accelerator"],
+            "layers": _span(trace["layers"] for trace in n),
+            **{
+                trace["pattern"]: f"{trace['name']}: {1e3 * trace['mean_isolated_s']:.3f} ms alone "
+                f"on {trace['inputs']} inputs, spread {trace['isolated_spread']:.1%}, "
+                f"sparsity {trace['mean_sparsity']:.3f}"
+                for trace in n
+            },
+        },
+        verbose=verbose,
     )
 
 
-def accelerators(as_json: AsJson = False) -> None:
-    """List the models of accelerators, their parameters, their peak and what the chip reaches."""
+def _span(values: Iterable[float]) -> str:
+    """Three digits of the least and of the greatest, or one number."""
+    found = [*values]
+    ends = dict.fromkeys(
+        f"{value:.3g}" if value < 1000 else f"{value:.0f}" for value in (min(found), max(found))
+    )
+    return "-".join(ends)
+
+
+def accelerators(verbose: Verbose = False, as_json: AsJson = False) -> None:
+    """List the models of accelerators and their parameters.
+
+    With --verbose also what the published chip reaches, and the source.
+    """
     from dysta_gym.charging import MEMORY, TABLE
 
     listed = []
@@ -78,26 +112,46 @@ def accelerators(as_json: AsJson = False) -> None:
                 "source": model.source,
             }
         )
+    if as_json:
+        show_json(listed)
+        return
     show_listing(
         "Accelerators",
         listed,
-        as_json,
         {
             "name": lambda a: a["name"],
             "charges": lambda a: ", ".join(a["kinds"]),
-            "parameters": lambda a: ", ".join(
-                f"{key}={'off' if value['default'] is None else format(value['default'], 'g')}"
-                for key, value in a["parameters"].items()
-            ),
-            "peak": lambda a: (
-                "" if a["peak_macs_per_s"] is None else f"{a['peak_macs_per_s']:.3g} MAC/s"
-            ),
-            "published chip": lambda a: a["published"],
+            "peak": _peak,
+            "parameters": lambda a: ", ".join(_written(a)),
         },
+        lambda a: {
+            "is": a["summary"],
+            "charges": ", ".join(a["kinds"]),
+            "peak": _peak(a),
+            "published chip": a["published"],
+            "source": a["source"],
+            **_written(a),
+        },
+        verbose=verbose,
     )
 
 
-def policies(as_json: AsJson = False) -> None:
+def _peak(accelerator: Mapping[str, Any]) -> str:
+    peak = accelerator["peak_macs_per_s"]
+    return "" if peak is None else f"{peak:.3g} MAC/s"
+
+
+def _written(item: Mapping[str, Any]) -> dict[str, str]:
+    """What each parameter means, by its name and default."""
+    return {
+        f"{key}={'off' if value['default'] is None else format(value['default'], 'g')}": value[
+            "description"
+        ]
+        for key, value in item["parameters"].items()
+    }
+
+
+def policies(verbose: Verbose = False, as_json: AsJson = False) -> None:
     """List the installed policies and their parameters."""
     from dysta_gym.policies import find, names
 
@@ -116,23 +170,37 @@ def policies(as_json: AsJson = False) -> None:
                 "source": rule.source,
             }
         )
+    if as_json:
+        show_json(listed)
+        return
+
+    def first(policy: Mapping[str, Any]) -> str:
+        alias = policy["alias_of"]
+        return f"alias of {alias}" if alias else policy["summary"]
+
     show_listing(
         "Policies",
         listed,
-        as_json,
         {
             "name": lambda p: p["name"],
             "level": lambda p: p["level"],
-            "runs first": lambda p: f"alias of {p['alias_of']}" if p["alias_of"] else p["summary"],
-            "parameters": lambda p: ", ".join(
-                f"{key}={value['default']:g}" for key, value in p["parameters"].items()
+            "runs first (parameters)": lambda p: (
+                first(p) + (f" ({', '.join(_written(p))})" if p["parameters"] else "")
             ),
         },
+        lambda p: {
+            "level": p["level"],
+            "runs first": first(p),
+            "source": p["source"],
+            **_written(p),
+        },
+        verbose=verbose,
     )
 
 
-def scenarios(as_json: AsJson = False) -> None:
-    """List the scenarios in the package, and in others that plug in."""
+def scenarios(verbose: Verbose = False, as_json: AsJson = False) -> None:
+    """List the installed scenarios."""
+    from dysta_gym.provenance import scenario_digest
     from dysta_gym.workloads import arrival_rate, load_scenario, mean_isolated_s
     from dysta_gym.workloads.scenario import SCENARIOS
 
@@ -144,6 +212,7 @@ def scenarios(as_json: AsJson = False) -> None:
             raise DystaError(f"scenario {name!r}: {error}") from None
         return {
             **scenario.model_dump(mode="json"),
+            "sha256": scenario_digest(scenario),
             "models": list(scenario.store().models),
             "offered_load": rate * isolated_s,
             "offered_rate": rate,
@@ -151,25 +220,35 @@ def scenarios(as_json: AsJson = False) -> None:
 
     listed = [offer(name) for name in SCENARIOS.own()]
     listed += [each for _, each in _found(SCENARIOS.plugged(), offer)]
+    if as_json:
+        show_json(listed)
+        return
+    columns: dict[str, Callable[[Any], str]] = {
+        "name": lambda s: s["name"],
+        "runs on": lambda s: str(s["accelerator"]),
+        "arrivals": lambda s: s["arrivals"]["process"],
+        "load": lambda s: f"{s['offered_load']:.2f}",
+        "req./s": lambda s: f"{s['offered_rate']:.4g}",
+        "SLO x": lambda s: f"{s['slo_multiplier']:g}",
+        "networks": lambda s: ", ".join(s["models"]),
+    }
     show_listing(
         "Scenarios",
         listed,
-        as_json,
-        {
-            "name": lambda s: s["name"],
-            "accelerator": lambda s: str(s["accelerator"]),
-            "networks": lambda s: ", ".join(s["models"]),
-            "arrivals": lambda s: s["arrivals"]["process"],
-            "load": lambda s: f"{s['offered_load']:.2f}",
-            "requests/s": lambda s: f"{s['offered_rate']:.4g}",
-            "SLO x": lambda s: f"{s['slo_multiplier']:g}",
-            "description": lambda s: s["description"],
+        columns,
+        lambda s: {
+            **{name: shown(s) for name, shown in columns.items() if name != "name"},
+            "speed": f"{s['speed']:g} x",
+            "queue limit": str(s["queue_limit"] or "none"),
+            "description": s["description"],
+            "sources": "; ".join(s["sources"]),
         },
+        verbose=verbose,
     )
 
 
-def tracks(as_json: AsJson = False) -> None:
-    """List the tracks in the package: conditions that schedulers are judged under."""
+def tracks(verbose: Verbose = False, as_json: AsJson = False) -> None:
+    """List the tracks: conditions schedulers are judged under."""
     from dysta_gym.comparison import CELL
     from dysta_gym.tracks import digest, load_track, shipped_tracks
 
@@ -193,20 +272,33 @@ def tracks(as_json: AsJson = False) -> None:
                 ],
             }
         )
+    if as_json:
+        show_json(listed)
+        return
+
+    def scenarios_of(track: Mapping[str, Any]) -> str:
+        return ", ".join(dict.fromkeys(each["scenario"] for each in track["conditions"]))
+
+    columns: dict[str, Callable[[Any], str]] = {
+        "name": lambda t: t["name"],
+        "conditions": lambda t: str(len(t["conditions"])),
+        "seeds": lambda t: f"{t['seeds']['count']} from {t['seeds']['first']}",
+        "scenarios": scenarios_of,
+    }
     show_listing(
         "Tracks",
         listed,
-        as_json,
-        {
-            "name": lambda t: t["name"],
-            "conditions": lambda t: str(len(t["conditions"])),
-            "seeds": lambda t: f"{t['seeds']['count']} from {t['seeds']['first']}",
-            "description": lambda t: t["description"],
+        columns,
+        lambda t: {
+            **{name: shown(t) for name, shown in columns.items() if name != "name"},
+            "inputs": t["split"],
+            "description": t["description"],
         },
+        verbose=verbose,
     )
 
 
-def features(as_json: AsJson = False) -> None:
+def features(verbose: Verbose = False, as_json: AsJson = False) -> None:
     """List what an environment can show of the queue."""
     from dysta_gym.features import DEFAULT, TABLE
 
@@ -222,23 +314,34 @@ def features(as_json: AsJson = False) -> None:
         }
         for name, feature in _found(TABLE.names(), TABLE.find)
     ]
+    if as_json:
+        show_json(listed)
+        return
+    columns: dict[str, Callable[[Any], str]] = {
+        "name": lambda f: f["name"],
+        "of a": lambda f: f["of"],
+        "range": lambda f: f"{f['low']:.4g} to {f['high']:.4g}",
+        "default": lambda f: "yes" if f["shown_by_default"] else "",
+        "policies": lambda f: "" if f["environment_only"] else "yes",
+        "meaning": lambda f: f["meaning"],
+    }
     show_listing(
         "Features",
         listed,
-        as_json,
-        {
-            "name": lambda f: f["name"],
-            "of a": lambda f: f["of"],
-            "least": lambda f: f"{f['low']:.4g}",
-            "greatest": lambda f: f"{f['high']:.4g}",
-            "default": lambda f: "yes" if f["shown_by_default"] else "",
-            "policies": lambda f: "" if f["environment_only"] else "yes",
-            "meaning": lambda f: f["meaning"],
+        columns,
+        lambda f: {
+            "of a": f["of"],
+            "range": columns["range"](f),
+            "default": "yes" if f["shown_by_default"] else "no",
+            "policies": "no" if f["environment_only"] else "yes",
+            "meaning": f["meaning"],
         },
+        verbose=verbose,
+        room=28,
     )
 
 
-def rewards(as_json: AsJson = False) -> None:
+def rewards(verbose: Verbose = False, as_json: AsJson = False) -> None:
     """List what an environment can pay."""
     from dysta_gym.rewards import TABLE
 
@@ -246,11 +349,19 @@ def rewards(as_json: AsJson = False) -> None:
         {"name": name, "meaning": reward.meaning.replace("``", "")}
         for name, reward in _found(TABLE.names(), TABLE.find)
     ]
+    if as_json:
+        show_json(listed)
+        return
+    columns: dict[str, Callable[[Any], str]] = {
+        "name": lambda r: r["name"],
+        "return of an episode": lambda r: r["meaning"],
+    }
     show_listing(
         "Rewards",
         listed,
-        as_json,
-        {"name": lambda r: r["name"], "return of an episode": lambda r: r["meaning"]},
+        columns,
+        lambda r: {"return of an episode": r["meaning"]},
+        verbose=verbose,
     )
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dysta_gym.cli import terminal
+from dysta_gym.cli import fitting, terminal
+from dysta_gym.cli.fitting import WHOLE, Form
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.text import for_markdown, printable
 
@@ -76,7 +77,8 @@ class Outputs:
     def files(self) -> list[str]:
         """Names of what is written to the folder."""
         pictures = [f"{name}.{self.format}" for name in self.figures]
-        return ["results.csv", "results.md", *["results.tex"] * self.latex, *pictures]
+        tables = ["results.csv", "results.csv-metadata.json", "results.md"]
+        return [*tables, *["results.tex"] * self.latex, *pictures]
 
 
 def _check_report(path: Path) -> None:
@@ -116,6 +118,13 @@ class Found:
             tables.append(overall_table(self.results, self.reference, self.statistic))
         return tables
 
+    def notes(self, show: Callable[[object], str], form: Form = WHOLE) -> list[str]:
+        """The parts of the caption where tables are in a form."""
+        from dysta_gym.cli.results import notes
+
+        reference = [*map(show, self.reference)]
+        return notes(self.results, reference, self.statistic, self.split, form)
+
     def caption(self, show: Callable[[object], str]) -> str:
         """What stands below the tables, names as ``show`` has them."""
         from dysta_gym.cli.results import caption
@@ -146,13 +155,13 @@ class Found:
         ]
         summary = summarise(self.results, metrics, self.reference, self.statistic)
         rows = [
-            {str(name): _plain(value) for name, value in row.items()}
+            {str(name): plain(value) for name, value in row.items()}
             for row in summary.to_dict("records")
         ]
         return json.dumps(rows, indent=2, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value as JSON has it."""
     value = value.item() if isinstance(value, np.generic) else value
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -193,30 +202,30 @@ def deliver(found: Found, outputs: Outputs, write_report: Callable[[Path], None]
 
 
 def _show(found: Found) -> None:
-    from dysta_gym.cli.results import fitted
-
-    console = terminal.console()
-    for table in found.tables:
-        console.print(fitted(table, console))
-    console.print(found.caption(printable))
+    width, sign = terminal.console().width, terminal.sign()
+    form, tables = fitting.comparison(found.tables, width, sign)
+    for table in tables:
+        terminal.show(table)
+    notes = [note.replace("±", sign) for note in found.notes(printable, form)]
+    for note in [*notes, *fitting.what_is_left_out(found.tables, form, width)]:
+        terminal.say(note.replace("\n", " "))
 
 
 def _write_folder(found: Found, outputs: Outputs) -> None:
     """Write the numbers, before anything is made of them, and last what they look like."""
     from dysta_gym import figures
     from dysta_gym.cli.pictures import PICTURES
+    from dysta_gym.companions import write_csv
     from dysta_gym.comparison import in_order_of_conditions
-    from dysta_gym.files import replacing
+    from dysta_gym.files import write_text
 
     assert outputs.out is not None
     ordered = in_order_of_conditions(found.results)
-    with replacing(outputs.out / "results.csv") as scratch:
-        ordered.to_csv(scratch, index=False, errors="backslashreplace")
+    write_csv(ordered, outputs.out / "results.csv", command=terminal.command())
     texts: Mapping[str, Callable[[], str]] = {"results.md": found.page, "results.tex": found.latex}
     for name, make in texts.items():
         if name in outputs.files():
-            with replacing(outputs.out / name) as scratch:
-                scratch.write_text(make(), encoding="utf-8", errors="backslashreplace")
+            write_text(outputs.out / name, make())
     faults = []
     for name in outputs.figures:
         try:

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-import rich.table
-from rich.console import Console
 
+from dysta_gym.cli.fitting import DIFFERENCE, P99, WAY, WHOLE, WINS, Form
 from dysta_gym.comparison import CELL, title
 from dysta_gym.hindsight import BOUND_OF, BOUNDS
 from dysta_gym.policies import find
@@ -18,9 +17,6 @@ from dysta_gym.tables import MARK, Table, interval, marked
 
 METRICS = ("violation_rate", "antt", "ntt_p99")
 
-NARROW = {"difference": "diff.", "way (%)": "way", "ANTT / bound": "/ bound"}
-"""Heads of columns where a table would be too wide."""
-
 
 def condition_tables(
     results: pd.DataFrame, reference: Sequence[str], statistic: str
@@ -29,8 +25,8 @@ def condition_tables(
     tables = []
     bounds = [name for name in BOUNDS if name in results]
     summary = summarise(results, [*METRICS, *bounds], reference, statistic)
-    way = ["way (%)"] if bounds else []
-    head = ["policy", "violations (%)", "difference", *way, "ANTT", "difference", *way, "p99 NTT"]
+    way = [WAY] if bounds else []
+    head = ["policy", "violations (%)", DIFFERENCE, *way, "ANTT", DIFFERENCE, *way, P99]
     for condition, panel in summary.groupby(CELL, sort=False):
         rows = []
         records = panel.to_dict("records")
@@ -71,7 +67,7 @@ def _way(row: Mapping[Any, Any], metric: str) -> str:
 def overall_table(results: pd.DataFrame, reference: Sequence[str], statistic: str) -> Table:
     """The table over all conditions."""
     antt = "ANTT / bound" if BOUND_OF["antt"] in results else "ANTT"
-    head = ["policy", "violations (%)", "wins (%)", antt, "wins (%)"]
+    head = ["policy", "violations (%)", WINS, antt, WINS]
     rows = []
     summary = aggregate(results, ["violation_rate", "antt"], reference, statistic)
     for row in summary.to_dict("records"):
@@ -91,14 +87,33 @@ def overall_table(results: pd.DataFrame, reference: Sequence[str], statistic: st
 
 def caption(results: pd.DataFrame, reference: Sequence[str], statistic: str, split: str) -> str:
     """What the numbers and marks of the tables mean; references as they are to be shown."""
+    return "\n".join(notes(results, reference, statistic, split))
+
+
+def notes(
+    results: pd.DataFrame,
+    reference: Sequence[str],
+    statistic: str,
+    split: str,
+    form: Form = WHOLE,
+) -> list[str]:
+    """The parts of the caption, some of them of several lines, for what tables show.
+
+    Args:
+        results: What `dysta_gym.comparison.run` returns.
+        reference: Policies that others are compared with, as they are to be shown.
+        statistic: How seeds are averaged.
+        split: Inputs that requests were drawn from.
+        form: What of it the tables show.
+    """
     seeds, conditions = results["seed"].nunique(), results.groupby(CELL).ngroups
     average = {"mean": "Mean", "iqm": "Interquartile mean"}[statistic]
     chosen = "the reference" if len(reference) > 1 else reference[0]
-    lines = [
-        f"{average} over {seeds} seed{'s [95 % interval]' * (seeds > 1)}; "
-        f"differences to {chosen}, paired by seed; split {split}."
-    ]
-    if len(reference) > 1:
+    shown = _INTERVALS[form.values, form.differences]
+    over = f"{seeds} seeds{shown}" if seeds > 1 else "1 seed"
+    compared = f" differences to {chosen}, paired by seed;" * (DIFFERENCE not in form.left_out)
+    lines = [f"{average} over {over};{compared} split {split}."]
+    if len(reference) > 1 and DIFFERENCE not in form.left_out:
         lines.append(
             "The reference, in each condition and column, is the best of\n"
             f"{', '.join(reference[:-1])} and {reference[-1]}."
@@ -111,8 +126,11 @@ def caption(results: pd.DataFrame, reference: Sequence[str], statistic: str, spl
             "(paired t-test, Holm, 5 %)."
         )
     if BOUND_OF["antt"] in results:
+        if WAY not in form.left_out:
+            lines.append(
+                f"Way: share of the way from {chosen} to the lower bound, which no schedule beats."
+            )
         lines.append(
-            f"Way: share of the way from {chosen} to the lower bound, which no schedule beats.\n"
             "In hindsight: a schedule that is found when all arrivals and latencies are known."
         )
     lines += _out_of_unit(results)
@@ -121,11 +139,20 @@ def caption(results: pd.DataFrame, reference: Sequence[str], statistic: str, spl
             "mean": "every condition counts alike; violations: mean, ANTT: geometric mean",
             "iqm": "interquartile means, which leave out the hardest quarter and the easiest",
         }
-        lines.append(
-            f"All conditions: {conditions} x {seeds} workloads; {pooled[statistic]}.\n"
-            f"Wins: share that a policy serves better than {chosen}, ties half."
-        )
-    return "\n".join(lines)
+        lines.append(f"All conditions: {conditions} x {seeds} workloads; {pooled[statistic]}.")
+        if WINS not in form.left_out:
+            lines.append(f"Wins: share that a policy serves better than {chosen}, ties half.")
+    return lines
+
+
+_INTERVALS: Mapping[tuple[str, str], str] = {
+    ("whole", "whole"): " [95 % interval]",
+    ("whole", "half"): " [95 % interval], of differences ± its longer side",
+    ("half", "half"): " ± the longer side of the 95 % interval",
+    ("half", "none"): " ± the longer side of the 95 % interval",
+    ("none", "none"): "",
+}
+"""What is said of the intervals of values and differences."""
 
 
 _IN_SECONDS = ("dysta", "dysta_naive", "dysta_oracle")
@@ -156,22 +183,3 @@ def _out_of_unit(results: pd.DataFrame) -> list[str]:
 
 def _is_in_seconds(name: str) -> bool:
     return parts_of(name)[0] in _IN_SECONDS
-
-
-def fitted(table: Table, console: Console) -> rich.table.Table:
-    """A table for a terminal: if too wide, its differences have no intervals, or nothing has."""
-    shown = table.for_terminal()
-    for shortened in ({"difference"}, set(table.head)):
-        unlimited = console.options.update(width=1000)
-        if console.measure(shown, options=unlimited).maximum <= console.width:
-            break
-        short = [
-            [
-                cell.partition(" [")[0] if name in shortened else cell
-                for name, cell in zip(table.head, row, strict=True)
-            ]
-            for row in table.rows
-        ]
-        head = [NARROW.get(name, name) for name in table.head]
-        shown = Table(table.title, head, short).for_terminal()
-    return shown

@@ -1,7 +1,8 @@
-"""Commands that run for a while and leave files: ``replay``, ``reproduce``, ``profile``."""
+"""Commands that run for a while and leave files: ``replay``, ``reproduce``."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +10,6 @@ import typer
 
 from dysta_gym.cli import terminal
 from dysta_gym.tables import Table
-from dysta_gym.text import printable
 
 
 def replay(
@@ -23,13 +23,17 @@ def replay(
     out: Annotated[
         Path, typer.Option(metavar="FILE", help="CSV to write finish_s to, in the requests' order.")
     ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
-    """Run recorded requests over traces in the artifact's CSV format."""
+    """Run recorded requests over traces in the artifact's format."""
     import pandas as pd
 
-    from dysta_gym.files import replacing
+    from dysta_gym.cli.outputs import plain
+    from dysta_gym.companions import write_csv
+    from dysta_gym.files import visible
     from dysta_gym.metrics import measure
     from dysta_gym.policies import find
+    from dysta_gym.provenance import KEY, provenance
     from dysta_gym.simulation import simulate
     from dysta_gym.traces import read_artifact_traces
     from dysta_gym.workloads import read_requests
@@ -37,9 +41,16 @@ def replay(
     rule = find(policy)
     workload = read_requests(requests, read_artifact_traces(traces, accelerator), slo)
     schedule = simulate(workload, rule)
-    with replacing(out) as scratch:
-        pd.DataFrame({"finish_s": schedule.finish_s}).to_csv(scratch, index=False)
-    rows = [[name, f"{value:.6g}"] for name, value in measure(schedule).items()]
+    finish = pd.DataFrame({"finish_s": schedule.finish_s})
+    used = [(path.stem, path) for path in visible(traces, "*.csv")]
+    finish.attrs[KEY] = provenance([], traces=used, requests=[(requests.name, requests)])
+    write_csv(finish, out, command=terminal.command())
+    measured = measure(schedule)
+    if as_json:
+        found = {"policy": policy, **{name: plain(value) for name, value in measured.items()}}
+        print(json.dumps(found, indent=2, allow_nan=False))
+        return
+    rows = [[name, f"{value:.6g}"] for name, value in measured.items()]
     terminal.show(Table(f"{requests.name}, {policy}", ["metric", "value"], rows))
 
 
@@ -67,7 +78,10 @@ def reproduce(
     format: Annotated[str, typer.Option(metavar="NAME", help="png or pdf.")] = "png",
     jobs: terminal.Jobs = None,
 ) -> None:
-    """Make the figures and tables of the Sparse-DySta paper again: pictures and their numbers."""
+    """Make the Sparse-DySta paper's figures and tables again.
+
+    As pictures and their numbers.
+    """
     from dysta_gym import reproduction
 
     made = terminal.with_progress(
@@ -81,6 +95,7 @@ def reproduce(
             format=format,
             jobs=jobs,
             progress=progress,
+            command=terminal.command(),
         ),
     )
     rows = [
@@ -90,26 +105,3 @@ def reproduce(
     left = [name for name in reproduction.FIGURES if name not in made]
     if left and not figure:
         terminal.say(f"Not made, for lack of traces: {', '.join(left)}.")
-
-
-def profile(
-    networks: Annotated[
-        list[str] | None, typer.Argument(metavar="[NETWORK]...", help="Networks [all].")
-    ] = None,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder for the traces.")] = Path(
-        "traces"
-    ),
-    cache: Annotated[
-        Path,
-        typer.Option(metavar="FOLDER", help="Folder for packages and unfinished measurements."),
-    ] = Path(".cache/profile"),
-    inputs: Annotated[
-        int | None, typer.Option(metavar="INTEGER", help="Only so many inputs a network.")
-    ] = None,
-    force: Annotated[bool, typer.Option(help="Measure finished traces again.")] = False,
-) -> None:
-    """Measure the shipped traces again, from the packages that carry the networks."""
-    from dysta_gym.profiling import rebuild
-
-    for path in rebuild(networks or None, cache=cache, out=out, inputs=inputs, force=force):
-        print(printable(path))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dysta_gym.cli import terminal
 from dysta_gym.cli.comparison import Policies, number_or_name
+from dysta_gym.cli.fitting import parts
 from dysta_gym.errors import DystaError
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 _DEFAULT_POLICIES = ("fcfs", "dysta")
 _MOST_REQUESTS = 10_000
 _UNSAFE = re.compile(r"[^\w@=+,.-]+", re.ASCII)
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+"""What names a device on Windows, whatever follows the dot."""
+
 _LONGEST_NAME = 100
 """Characters of a policy's name in a file's."""
 
@@ -56,10 +60,14 @@ def show(
         ),
     ] = None,
 ) -> None:
-    """Show who runs when: one workload under several policies, as pictures and files."""
+    """Show who runs when: one workload under several policies.
+
+    As a picture in text, or with --out as pictures and files.
+    """
     from dysta_gym.comparison import title as words
     from dysta_gym.files import check_folder
     from dysta_gym.policies import expand, find
+    from dysta_gym.provenance import provenance
     from dysta_gym.simulation import simulate
     from dysta_gym.timeline.requests import class_tables, request_table
     from dysta_gym.workloads import arrival_rate, generate, load_scenario, mean_isolated_s
@@ -84,9 +92,10 @@ def show(
     if out is None:
         _print(schedules, title)
     else:
-        wrote = _write(out, schedules, by_request, tables, title)
-    for table in tables:
-        terminal.show(table)
+        origin = provenance([chosen])
+        wrote = _write(out, schedules, by_request, tables, title, origin)
+    for part in (part for table in tables for part in parts(table, terminal.console().width)):
+        terminal.show(part)
     if out is not None:
         terminal.say(f"Wrote {', '.join(wrote)} to {out}.")
 
@@ -115,12 +124,15 @@ def _write(
     by_request: Mapping[str, pd.DataFrame],
     tables: Iterable[Table],
     title: str,
+    origin: Mapping[str, Any],
 ) -> list[str]:
     """Write the files, the numbers first; their names."""
     import pandas as pd
 
     from dysta_gym import figures
-    from dysta_gym.files import replacing
+    from dysta_gym.companions import write_csv
+    from dysta_gym.files import write_text
+    from dysta_gym.provenance import KEY
     from dysta_gym.text import for_markdown
     from dysta_gym.timeline.events import write_trace
     from dysta_gym.timeline.picture import gantt
@@ -129,24 +141,29 @@ def _write(
     for name, table in by_request.items():
         columns.append(table.copy())
         columns[-1].insert(0, "policy", name)
-    with replacing(out / "requests.csv") as scratch:
-        pd.concat(columns).to_csv(scratch, index=False, errors="backslashreplace")
+    together = pd.concat(columns)
+    together.attrs[KEY] = origin
+    write_csv(together, out / "requests.csv", command=terminal.command())
     traces = file_names(schedules)
     for name, file in traces.items():
         write_trace(schedules[name], out / file, name)
-    with replacing(out / "classes.md") as scratch:
-        page = "\n".join([f"{for_markdown(title)}\n", *(table.for_page() for table in tables)])
-        scratch.write_text(page, encoding="utf-8", errors="backslashreplace")
+    page = "\n".join([f"{for_markdown(title)}\n", *(table.for_page() for table in tables)])
+    write_text(out / "classes.md", page)
     figures.draw(lambda: gantt(schedules, title), out / "timeline.png")
-    return ["timeline.png", "requests.csv", "classes.md", *traces.values()]
+    wrote = ["timeline.png", "requests.csv", "requests.csv-metadata.json", "classes.md"]
+    return [*wrote, *traces.values()]
 
 
 def file_names(policies: Iterable[str]) -> dict[str, str]:
-    """A name for the trace file of each policy: no two alike, not even but for their case."""
+    """A name for the trace file of each policy: no two alike, not even but for their case.
+
+    They will do on any system.
+    """
     files: dict[str, str] = {}
     taken: set[str] = set()
     for name in policies:
         stem = _UNSAFE.sub("_", name).strip("._")[-_LONGEST_NAME:] or "policy"
+        stem = f"policy-{stem}" if _RESERVED.match(stem) else stem
         chosen, number = stem, 1
         while chosen.casefold() in taken:
             number += 1

@@ -107,7 +107,7 @@ def results(
                     f"reference: {name!r} was not run; choose one of: {', '.join(policies)}"
                 )
         if csv is not None:
-            to_csv(stores, csv)
+            to_csv(stores, csv, command=terminal.command())
         if parquet is not None:
             to_parquet(stores, parquet)
         parts = [part.drop(columns=varied(stores)) for part in frames(stores)]

@@ -3,26 +3,46 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from time import monotonic
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table as Grid
+from rich.text import Text
 
+from dysta_gym.cli import fitting
 from dysta_gym.tables import Table
-from dysta_gym.text import printable
+from dysta_gym.text import can_show, printable
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON list of objects.")]
-
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say all of each, in paragraphs instead of a line.")
+]
 
 Jobs = Annotated[
     int | None, typer.Option(metavar="INTEGER", help="Workloads at a time [one a core].")
 ]
 
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Read models in files that others may have written.")
+]
+
 Progress = Callable[[int, int], None]
 """What is told how much of some work is done, and how much there is."""
+
+
+UNKNOWN_WIDTH = 160
+"""Columns of a file or a pipe, which have no width; the variable ``COLUMNS`` gives them one."""
+
+NARROWEST = 40
+"""Columns that are written at least: with fewer, numbers would be broken."""
 
 
 class _Console(Console):
@@ -35,11 +55,18 @@ class _Console(Console):
         raise  # what Rich is handling
 
 
+def command() -> str:
+    """The command line as it was typed, for a shell."""
+    return shlex.join(["dysta-gym", *sys.argv[1:]])
+
+
 def console(*, stderr: bool = False) -> Console:
     """Standard output or standard error."""
     console = _Console(stderr=stderr)
-    if not console.is_terminal:  # a file or a pipe has no width: do not cut the tables
-        console = _Console(stderr=stderr, width=160)
+    if not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
+        console.width = UNKNOWN_WIDTH
+    if console.width < NARROWEST:
+        console.width = NARROWEST
     return console
 
 
@@ -53,23 +80,63 @@ def note(line: str) -> None:
     console(stderr=True).print(f"dysta-gym: {printable(line)}", soft_wrap=True)
 
 
-def show(table: Table) -> None:
-    """Print a table."""
-    console().print(table.for_terminal())
+def show(table: Table, *, lines: bool = True) -> None:
+    """Print a table, with or without lines around its cells."""
+    output = console()
+    breaks = fitting.breaks_names(table, output.width, lines=lines)
+    shown = table.for_terminal(lines=lines, wrap=breaks)
+    shown.title = None  # which has the whole width, not the table's
+    output.print(Text(printable(table.title), style="bold"))
+    _print(shown, output)
+
+
+def _print(shown: RenderableType, output: Console) -> None:
+    """Print without the spaces that fill lines."""
+    for segments in output.render_lines(shown, pad=False):
+        line = Text.assemble(*((each.text, each.style or "") for each in segments))
+        line.rstrip()
+        output.print(line, soft_wrap=True)
+
+
+def sign() -> str:
+    """``±``, or what standard output has for it."""
+    return "±" if can_show("±", console().encoding) else "+-"
 
 
 def show_listing(
     title: str,
-    listed: Sequence[Mapping[str, Any]],
-    as_json: bool,
+    listed: Sequence[Any],
     columns: Mapping[str, Callable[[Any], str]],
+    details: Callable[[Any], Mapping[str, str]],
+    *,
+    verbose: bool,
+    room: int = 12,
 ) -> None:
-    """Print things as JSON, or as a table with ``columns``: what each shows of a thing."""
-    if as_json:
-        print(json.dumps(listed, indent=2))
+    """Print things, a line each with what ``columns`` show of it, see `fitting.listing`.
+
+    With ``verbose``, a paragraph each instead: what the first column shows, and all ``details``.
+    """
+    output = console()
+    if not verbose:
+        title = f"{title} (--verbose says all of each)"
+        show(fitting.listing(title, listed, columns, output.width, room), lines=False)
         return
-    rows = [[shown(item) for shown in columns.values()] for item in listed]
-    show(Table(title, list(columns), rows))
+    name = next(iter(columns.values()))
+    for item in listed:
+        output.print(Text(printable(name(item)), style="bold"))
+        grid = Grid.grid(padding=(0, 2, 0, 0), pad_edge=False)
+        grid.add_column(overflow="fold")
+        grid.add_column(overflow="fold")
+        for key, text in details(item).items():
+            if text:
+                grid.add_row(Text(printable(key)), Text(printable(text)))
+        _print(Padding(grid, (0, 0, 0, 2)), output)
+        output.print()
+
+
+def show_json(listed: Sequence[Mapping[str, Any]]) -> None:
+    """Print things as JSON."""
+    print(json.dumps(listed, indent=2))
 
 
 SAY_S = 60.0

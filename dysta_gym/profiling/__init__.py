@@ -1,7 +1,6 @@
 """How the shipped traces were measured: real networks on real inputs, from package registries.
 
-`rebuild` measures them again. `dysta_gym.profiling.attention.profile_attention` does the same for
-attention networks of your own, and `dysta_gym.profiling.cnn` for convolutional ones.
+`rebuild` measures them again, and `profile_network` does the same for a network of your own.
 
 Measuring needs the extra: `pip install "dysta-gym[profile]"`. Nothing here imports PyTorch before
 something is measured.
@@ -15,6 +14,9 @@ from pathlib import Path
 
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.extras import extra
+from dysta_gym.profiling.networks import profile_network
+
+__all__ = ["NETWORKS", "profile_network", "rebuild"]
 
 # Trace family -> the module whose `build(name, *, cache, out, inputs, progress, force)` measures it
 # and returns the trace files that it wrote or found.
@@ -65,6 +67,7 @@ def rebuild(
     written: list[Path] = []
     for name in chosen:
         with extra("profile", f"measuring {name}"):
+            importlib.import_module("torch")  # now, not after packages have been fetched
             module = importlib.import_module(NETWORKS[name])
             written += module.build(
                 name, cache=cache, out=out, inputs=inputs, progress=progress, force=force

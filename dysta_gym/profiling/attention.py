@@ -55,7 +55,16 @@ from dysta_gym.operations import NetworkShapes
 from dysta_gym.profiling import texts
 from dysta_gym.profiling.shapes import shapes_of_model
 from dysta_gym.profiling.sources import Package, fetch
-from dysta_gym.profiling.writing import Partial, digest, label_inputs, split_by_group, write_trace
+from dysta_gym.profiling.writing import (
+    Partial,
+    Progress,
+    digest,
+    each_of,
+    label_inputs,
+    split_by_group,
+    trace_of,
+)
+from dysta_gym.traces import Trace
 
 # Of Sanger's configurations for BERT and GPT-2 (`bert_base_sanger_2e-3`, `gpt2_sanger_2e-3`).
 THRESHOLD = 0.002
@@ -176,14 +185,14 @@ class AttentionProfile:
             else network.key_value_heads * network.head_width,
         )
 
-    def write(self, path: Path, meta: Mapping[str, Any] | None = None, *, seed: int = 0) -> None:
-        """Write the profile as a trace file; `meta` adds to, or replaces, what it says of itself.
+    def trace(self, meta: Mapping[str, Any] | None = None, *, seed: int = 0) -> Trace:
+        """The profile as a trace; `meta` adds to, or replaces, what it says of itself.
 
         Half of the inputs, in whole groups drawn with `seed`, are for training. `query_length` and
-        `key_length` (inputs, layers) are in the file where `length` does not tell them.
+        `key_length` (inputs, layers) are among its counts where `length` does not tell them.
         """
         shapes = self.shapes
-        lengths: dict[str, ArrayLike] = {}
+        lengths: dict[str, NDArray[Any]] = {}
         if self.rectangles is not None:
             lengths = {"query_length": shapes.queries, "key_length": shapes.keys}
         settings = {
@@ -195,32 +204,26 @@ class AttentionProfile:
             "tile": SANGER_TILE,
             "width": self.width,
         }
-        meta = dict(meta or {})
+        meta = {"name": self.name, "model": self.name, "pattern": "dense", **(meta or {})}
         settings.update(meta.pop("settings", {}))
         if self.network_shapes is not None:
             meta["shapes"] = self.network_shapes.model_dump(mode="json", exclude_none=True)
-        write_trace(
-            path,
-            meta={
-                "name": self.name,
-                "model": self.name,
-                "pattern": "dense",
-                "accelerator": "sanger",
-                "settings": settings,
-                **meta,
-            },
+        return trace_of(
+            {"accelerator": "sanger", "settings": settings, **meta},
             latency_s=self.latency_s,
             sparsity=self.sparsity,
             train=split_by_group(self.group, self.condition, seed),
             input_name=self.input_name,
             condition=self.condition,
+            group=self.group,
             layer_name=shapes.name,
             length=self.length,
-            density=self.density,
-            load_balance=self.load_balance,
-            group=self.group,
-            **lengths,
+            counts={"density": self.density, "load_balance": self.load_balance, **lengths},
         )
+
+    def write(self, path: Path, meta: Mapping[str, Any] | None = None, *, seed: int = 0) -> None:
+        """Write the trace as a file; see `trace`."""
+        self.trace(meta, seed=seed).save(path)
 
 
 def profile_attention(
@@ -238,9 +241,11 @@ def profile_attention(
     condition: Sequence[str] | None = None,
     group: Sequence[str] | None = None,
     partial: Path | None = None,
-    progress: bool = False,
+    progress: Progress = False,
 ) -> AttentionProfile:
-    """Measure the attention of any PyTorch network in the style of Hugging Face's `transformers`.
+    """Measure a network that returns its attention, as Hugging Face's `transformers` do.
+
+    `dysta_gym.profiling.profile_network` finds it in any network.
 
     `model` is called as `model(**input, output_attentions=True)` and must return `attentions`, one
     tensor (1, heads, length, length) a layer: load it with `attn_implementation="eager"`. Each of
@@ -269,7 +274,6 @@ def profile_attention(
     """
     with extra("profile", "profile_attention"):
         import torch
-    from rich.progress import track
 
     inputs = list(inputs)
     count = len(inputs)
@@ -285,9 +289,7 @@ def profile_attention(
     measured = Partial(partial)
     model.eval()
     with torch.inference_mode():
-        for entry, tensors in track(
-            zip(names, inputs, strict=True), name, total=count, disable=not progress
-        ):
+        for entry, tensors in each_of(names, inputs, name, progress):
             if entry not in measured:
                 measured.keep(entry, _measure(model, tensors, entry, longest, threshold))
     rows = [measured[entry] for entry in names]

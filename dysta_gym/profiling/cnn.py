@@ -23,7 +23,7 @@ import importlib.metadata
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,7 +45,16 @@ from dysta_gym.accelerators import (
 from dysta_gym.errors import DystaError
 from dysta_gym.extras import extra
 from dysta_gym.profiling.sources import Package, fetch
-from dysta_gym.profiling.writing import Partial, digest, label_inputs, split_by_group, write_trace
+from dysta_gym.profiling.writing import (
+    Partial,
+    Progress,
+    digest,
+    each_of,
+    label_inputs,
+    split_by_group,
+    trace_of,
+)
+from dysta_gym.traces import Trace
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +69,8 @@ class CnnProfile:
     `sparsity` (inputs, layers) is the share of zeros at a layer's input; `valid_macs` and
     `address_checks` (inputs, layers) are the counts of `eyerissv2_layer_counts`. `layer_name` has
     one entry a layer, in the order in which they run; `input_name`, `condition` and `group` one an
-    input. `weight_sparsity` is the share of zeros among the weights of all layers.
+    input. `weight_sparsity` is the share of zeros among the weights of all layers. `moved` may have
+    the non-zero weights of each layer, and the values that it reads and writes, (layers,) each.
     """
 
     name: str
@@ -73,14 +83,15 @@ class CnnProfile:
     valid_macs: NDArray[np.int64]
     address_checks: NDArray[np.int64]
     weight_sparsity: float
+    moved: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
     @property
     def latency_s(self) -> NDArray[np.float64]:
         """Latency of each layer on Eyeriss v2 in seconds; (inputs, layers)."""
         return eyerissv2_layer_latency_s(self.valid_macs, self.address_checks)
 
-    def write(self, path: Path, meta: Mapping[str, Any] | None = None, *, seed: int = 0) -> None:
-        """Write the profile as a trace file; `meta` adds to, or replaces, what it says of itself.
+    def trace(self, meta: Mapping[str, Any] | None = None, *, seed: int = 0) -> Trace:
+        """The profile as a trace; `meta` adds to, or replaces, what it says of itself.
 
         Half of the inputs, in whole groups drawn with `seed`, are for training.
         """
@@ -95,32 +106,31 @@ class CnnProfile:
             "weight_sparsity": round(self.weight_sparsity, 6),
             "weights_per_pe": EYERISSV2_WEIGHTS_PER_PE,
         }
-        meta = dict(meta or {})
+        identity = {
+            "name": f"{self.name}_{self.pattern}", "model": self.name, "pattern": self.pattern,
+        }  # fmt: skip
+        meta = {**identity, **(meta or {})}
         settings.update(meta.pop("settings", {}))
-        write_trace(
-            path,
-            meta={
-                "name": f"{self.name}_{self.pattern}",
-                "model": self.name,
-                "pattern": self.pattern,
-                "accelerator": "eyerissv2",
-                "settings": settings,
-                **meta,
-            },
+        counts = {"valid_macs": self.valid_macs, "address_checks": self.address_checks}
+        return trace_of(
+            {"accelerator": "eyerissv2", "settings": settings, **meta},
             latency_s=self.latency_s,
             sparsity=self.sparsity,
             train=split_by_group(self.group, self.condition, seed),
             input_name=self.input_name,
             condition=self.condition,
-            layer_name=self.layer_name,
-            valid_macs=self.valid_macs,
-            address_checks=self.address_checks,
             group=self.group,
+            layer_name=self.layer_name,
+            counts={**counts, **self.moved},
         )
+
+    def write(self, path: Path, meta: Mapping[str, Any] | None = None, *, seed: int = 0) -> None:
+        """Write the trace as a file; see `trace`."""
+        self.trace(meta, seed=seed).save(path)
 
 
 def profile_cnn(
-    model: torch.nn.Module | Path | str,
+    model: torch.nn.Module,
     inputs: Iterable[torch.Tensor],
     *,
     name: str,
@@ -129,15 +139,14 @@ def profile_cnn(
     condition: Sequence[str] | None = None,
     group: Sequence[str] | None = None,
     partial: Path | None = None,
-    progress: bool = False,
+    progress: Progress = False,
 ) -> CnnProfile:
-    """Measure any convolutional network: a PyTorch module, or an ONNX file.
+    """Measure a convolutional network in PyTorch; `dysta_gym.profiling.profile_network` is simpler.
 
     `model` is called as `model(input)` with each of `inputs`, batches of one, on its device. Its
-    layers are its `nn.Conv2d` and `nn.Linear` modules, in the order in which they run; one that
-    runs several times for an input counts as so many layers. An ONNX file is read by
-    `dysta_gym.profiling.onnx_graph.load_onnx`. Prune the model beforehand, with
-    `dysta_gym.profiling.pruning.prune` or in another way, and name the result in `pattern`.
+    layers are its `nn.Conv1d`, `nn.Conv2d` and `nn.Linear` modules, in the order in which they run;
+    one that runs several times for an input counts as so many layers. Prune the model beforehand,
+    with `dysta_gym.profiling.pruning.prune` or in another way, and name the result in `pattern`.
 
     `input_name`, `condition` (the data set) and `group` (what inputs were made from, see
     `split_by_group`) have one entry an input; by default inputs are numbered, of one condition, and
@@ -153,43 +162,60 @@ def profile_cnn(
     """
     with extra("profile", "profile_cnn"):
         import torch
-    from rich.progress import track
 
-    if isinstance(model, Path | str):
-        from dysta_gym.profiling.onnx_graph import load_onnx
-
-        model = load_onnx(Path(model))
     inputs = list(inputs)
     count = len(inputs)
     names, conditions, groups = label_inputs(name, count, input_name, condition, group)
 
     measured = Partial(partial)
     model.eval()
-    with torch.inference_mode(), _watched(model) as watch:
-        for entry, tensor in track(
-            zip(names, inputs, strict=True), f"{name} {pattern}", total=count, disable=not progress
-        ):
+    counter = Counter()
+    with torch.inference_mode(), watched(model, counted_by(counter)):
+        for entry, tensor in each_of(names, inputs, f"{name} {pattern}", progress):
             if entry in measured:
                 continue
             if tensor.dim() < 2 or tensor.shape[0] != 1:
                 raise DystaError(
                     f"input {entry} has shape {tuple(tensor.shape)}; expected a batch of one"
                 )
-            watch.layers.clear()
             model(tensor)
-            measured.keep(entry, watch.columns())
+            measured.keep(entry, counter.columns())
     rows = [measured[entry] for entry in names]
-    layers = rows[0]["layer"]
-    if not layers:
+    if not rows[0]["layer"]:
         raise DystaError(f"model {name} ran no nn.Conv2d and no nn.Linear; expected one or more")
+    weights = [module.weight for module in layers_of(model).values()]
+    zeros = sum(int((weight == 0).sum()) for weight in weights)
+    return profile_of_rows(
+        rows,
+        name=name,
+        pattern=pattern,
+        labels=(names, conditions, groups),
+        weight_sparsity=zeros / sum(weight.numel() for weight in weights),
+    )
+
+
+def profile_of_rows(
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    name: str,
+    pattern: str,
+    labels: tuple[list[str], list[str], list[str]],
+    weight_sparsity: float,
+    moved: Mapping[str, NDArray[np.int64]] | None = None,
+) -> CnnProfile:
+    """The profile, from what `Counter.columns` has of each input; `labels` as `label_inputs` has.
+
+    Raises:
+        DystaError: If layers differ from input to input.
+    """
+    names, conditions, groups = labels
+    layers = rows[0]["layer"]
     for entry, row in zip(names, rows, strict=True):
         if row["layer"] != layers:
             raise DystaError(
                 f"input {entry} runs {len(row['layer'])} layers, other than the {len(layers)} of "
                 f"{names[0]}; expected the same layers for every input"
             )
-    weights = [module.weight for module in _layers(model).values()]
-    zeros = sum(int((weight == 0).sum()) for weight in weights)
     return CnnProfile(
         name=name,
         pattern=pattern,
@@ -200,7 +226,8 @@ def profile_cnn(
         sparsity=np.array([row["sparsity"] for row in rows], np.float64),
         valid_macs=np.array([row["valid_macs"] for row in rows], np.int64),
         address_checks=np.array([row["address_checks"] for row in rows], np.int64),
-        weight_sparsity=zeros / sum(weight.numel() for weight in weights),
+        weight_sparsity=weight_sparsity,
+        moved=moved or {},
     )
 
 
@@ -213,43 +240,97 @@ class _Layer(NamedTuple):
     address_checks: int
 
 
-class _Watch:
-    """Collects a row for each layer that runs."""
+class Counter:
+    """Collects a row for each layer that runs.
+
+    Attributes:
+        layers: The rows of the current input.
+        moved: Of each layer that ever ran, its non-zero weights, and the values that it reads and
+            writes, at most.
+        weights: Of each layer's weights, how many there are.
+    """
 
     def __init__(self) -> None:
         self.layers: list[_Layer] = []
+        self.moved: dict[str, tuple[int, int, int]] = {}
+        self.weights: dict[str, int] = {}
 
-    def see(self, name: str, module: Any, activations: NDArray[Any]) -> None:
-        weights = module.weight.detach().cpu().numpy()
-        images, options = _as_convolution(name, module, activations)
-        valid_macs, address_checks = eyerissv2_layer_counts(
-            images, weights.reshape(*weights.shape[:2], *(weights.shape[2:] or (1, 1))), **options
-        )
+    def see(
+        self, name: str, activations: NDArray[Any], weights: NDArray[Any], **options: Any
+    ) -> None:
+        """Count a layer: a convolution over one or two axes, or a fully connected one.
+
+        `weights` have two axes more than there are axes to convolve over, and `options` (those of
+        `eyerissv2_layer_counts`) are for these. The inputs of a fully connected layer are the last
+        axis of its `activations`.
+        """
+        images = activations
+        if weights.ndim == 2:  # every position but the last axis is an image of one pixel
+            images = activations.reshape(-1, activations.shape[-1], 1, 1)
+            weights = weights[:, :, None, None]
+        elif weights.ndim == 3:  # an image of one row
+            images, weights = activations[:, :, None], weights[:, :, None]
+            before, after = options["padding"]
+            options = options | {
+                "stride": (1, *options["stride"]),
+                "padding": (0, before, 0, after),
+                "dilation": (1, *options["dilation"]),
+            }
+        try:
+            valid_macs, address_checks = eyerissv2_layer_counts(images, weights, **options)
+        except DystaError as error:
+            raise DystaError(f"layer {name}: {error}") from None
         runs = sum(row.layer.split("#")[0] == name for row in self.layers)
+        layer = f"{name}#{runs + 1}" if runs else name
         self.layers.append(
             _Layer(
-                layer=f"{name}#{runs + 1}" if runs else name,
+                layer=layer,
                 sparsity=1 - np.count_nonzero(activations) / activations.size,
                 valid_macs=int(valid_macs.sum()),
                 address_checks=int(address_checks.sum()),
             )
         )
+        self.weights[name] = weights.size
+        nonzero, read = int(np.count_nonzero(weights)), activations.size
+        written = _values_out(images, weights, **options)
+        _, most_read, most_written = self.moved.get(layer, (0, 0, 0))
+        self.moved[layer] = nonzero, max(read, most_read), max(written, most_written)
 
     def columns(self) -> dict[str, list[Any]]:
-        return {field: [getattr(row, field) for row in self.layers] for field in _Layer._fields}
+        """The rows that were collected, by their fields; a new input starts afterwards."""
+        found = {field: [getattr(row, field) for row in self.layers] for field in _Layer._fields}
+        self.layers.clear()
+        return found
 
 
-def _as_convolution(
-    name: str, module: Any, activations: NDArray[Any]
-) -> tuple[NDArray[Any], dict[str, Any]]:
-    """The layer's input as images, and the options of the convolution that the layer is."""
+def _values_out(
+    images: NDArray[Any],
+    weights: NDArray[Any],
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    dilation: tuple[int, int] = (1, 1),
+    groups: int = 1,
+) -> int:
+    values = images.shape[0] * weights.shape[0]
+    for axis in (0, 1):
+        reach = dilation[axis] * (weights.shape[2 + axis] - 1) + 1
+        size = images.shape[2 + axis] + padding[axis] + padding[axis + 2]
+        values *= (size - reach) // stride[axis] + 1
+    return int(values)
+
+
+def options_of(name: str, module: Any) -> dict[str, Any]:
+    """The options of the convolution that a layer is, as `Counter.see` takes them.
+
+    Raises:
+        DystaError: If the padding is not of zeros.
+    """
     from torch import nn
 
     from dysta_gym.profiling.padding import same_padding
 
     if isinstance(module, nn.Linear):
-        # Every position but the last axis is an image of one pixel.
-        return activations.reshape(-1, activations.shape[-1], 1, 1), {}
+        return {}
     if module.padding_mode != "zeros":
         raise DystaError(f"layer {name} has padding_mode {module.padding_mode!r}; expected 'zeros'")
     sides = getattr(module, "sides", None)  # of a convolution from an ONNX file
@@ -257,10 +338,10 @@ def _as_convolution(
         if module.padding == "same":
             sides = same_padding(module.kernel_size, module.dilation)
         elif module.padding == "valid":
-            sides = (0, 0, 0, 0)
+            sides = (0, 0) * len(module.kernel_size)
         else:
             sides = (*module.padding, *module.padding)
-    return activations, {
+    return {
         "stride": tuple(module.stride),
         "padding": sides,
         "dilation": tuple(module.dilation),
@@ -268,34 +349,48 @@ def _as_convolution(
     }
 
 
-def _layers(model: torch.nn.Module) -> dict[str, Any]:
-    """The modules that Eyeriss v2 runs, by their names in the model."""
+def layers_of(model: torch.nn.Module) -> dict[str, Any]:
+    """The modules that Eyeriss v2 runs, by their names in the model.
+
+    Raises:
+        DystaError: If a convolution is of another kind.
+    """
     from torch import nn
 
     layers: dict[str, Any] = {}
     for name, module in model.named_modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Linear):
             layers[name.removeprefix("layers.") or "layer"] = module
         elif isinstance(module, nn.modules.conv._ConvNd):
             raise DystaError(
-                f"layer {name} is a {type(module).__name__}; expected nn.Conv2d or nn.Linear"
+                f"layer {name} is a {type(module).__name__}; expected nn.Conv1d, nn.Conv2d "
+                "or nn.Linear"
             )
     return layers
 
 
-@contextmanager
-def _watched(model: torch.nn.Module) -> Iterator[_Watch]:
-    """Note every run of every layer while the context lasts."""
-    watch = _Watch()
+def counted_by(counter: Counter) -> Callable[[str, Any, Any, Any], None]:
+    """What `watched` tells of a layer, for it to be counted."""
 
-    def hook(name: str) -> Callable[[Any, tuple[Any, ...]], None]:
-        return lambda module, args: watch.see(name, module, args[0].detach().cpu().numpy())
+    def see(name: str, module: Any, given: torch.Tensor, made: torch.Tensor) -> None:
+        weights = module.weight.detach().cpu().numpy()
+        counter.see(name, given.detach().cpu().numpy(), weights, **options_of(name, module))
+
+    return see
+
+
+@contextmanager
+def watched(model: torch.nn.Module, see: Callable[[str, Any, Any, Any], None]) -> Iterator[None]:
+    """Tell `see` of every run of every layer: name, module, input and output, while it lasts."""
+
+    def hook(name: str) -> Callable[[Any, tuple[Any, ...], Any], None]:
+        return lambda module, args, output: see(name, module, args[0], output)
 
     handles = [
-        module.register_forward_pre_hook(hook(name)) for name, module in _layers(model).items()
+        module.register_forward_hook(hook(name)) for name, module in layers_of(model).items()
     ]
     try:
-        yield watch
+        yield
     finally:
         for handle in handles:
             handle.remove()

@@ -251,7 +251,8 @@ def _sides(
     if options.expect("padding", "same", "valid") == "valid":
         return 0, 0, 0, 0
     options.expect("strides", (1, 1))  # otherwise they depend on the size of the picture
-    return same_padding(kernel, (1, 1))
+    top, left, bottom, right = same_padding(kernel, (1, 1))
+    return top, left, bottom, right
 
 
 def _activation(options: _Options) -> Callable[[torch.Tensor], torch.Tensor]:

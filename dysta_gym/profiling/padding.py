@@ -19,13 +19,16 @@ def same_sides(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def same_padding(kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, int, int, int]:
-    """Zeros (top, left, bottom, right) that keep an image's size at stride 1, as PyTorch has it."""
-    (top, bottom), (left, right) = (
+def same_padding(kernel: Sequence[int], dilation: Sequence[int]) -> tuple[int, ...]:
+    """Zeros before each axis, then after each, that keep its length at stride 1, as PyTorch has it.
+
+    Of an image, that is top, left, bottom, right.
+    """
+    sides = [
         same_sides(1, step * (length - 1) + 1, 1)
         for length, step in zip(kernel, dilation, strict=True)
-    )
-    return top, left, bottom, right
+    ]
+    return (*(before for before, _ in sides), *(after for _, after in sides))
 
 
 class PaddedConv2d(nn.Conv2d):

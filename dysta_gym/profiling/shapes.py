@@ -10,14 +10,13 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from dysta_gym.errors import DystaError
-from dysta_gym.files import packaged, replacing
+from dysta_gym.files import packaged, write_text
 from dysta_gym.operations import NetworkShapes, Stem
 
 # What weights are called: BERT and MiniLM or DINOv2, MPNet, and Llama, SmolLM2, Whisper or DINOv2.
@@ -127,6 +126,66 @@ def shapes_of_model(model: Any, **others: Any) -> NetworkShapes | None:
     return shapes or None
 
 
+class Product(NamedTuple):
+    """A product of ``rows`` with a dense matrix."""
+
+    rows: int
+    inputs: int
+    outputs: int
+
+
+def shapes_of_products(
+    products: Sequence[Product | None], heads: int, width: int
+) -> NetworkShapes | None:
+    """The shapes of a network from the products that it computes, None for each attention.
+
+    None where they are other than blocks that are alike, each an attention with its projections
+    and a feed-forward half, and a head at most. A square matrix for one row, which pools, is left
+    out.
+    """
+    parts: list[list[Product]] = [[]]
+    for each in products:
+        if each is None:
+            parts.append([])
+        else:
+            parts[-1].append(each)
+    blocks = len(parts) - 1
+    sizes = [[(each.inputs, each.outputs) for each in part] for part in parts]
+    projections, first, last = sizes[0], sizes[1], sizes[-1]
+    matrices = 3 if len(first) > 3 and first[1] == first[2] else 2
+    block = first[: 1 + matrices]
+    if len(block) != 1 + matrices or any(each != block + projections for each in sizes[1:-1]):
+        return None
+    hidden, head_width = block[1][1], width // heads
+    half = [(width, width), *[(width, hidden)] * (matrices - 1), (hidden, width)]
+    shared, odd = divmod(sum(outputs for _, outputs in projections) - width, 2)
+    if (
+        block != half
+        or last[: len(block)] != block
+        or any(inputs != width for inputs, _ in projections)
+        or odd
+        or shared < 1
+        or shared % head_width
+    ):
+        return None
+    rest = [
+        each for each in parts[-1][len(block) :] if each.rows > 1 or each.outputs != each.inputs
+    ]
+    if len(rest) > 1 or any(each.inputs != width for each in rest):
+        return None
+    return NetworkShapes(
+        width=width,
+        heads=heads,
+        key_value_heads=shared // head_width,
+        head_width=head_width,
+        feed_forward=hidden,
+        feed_forward_matrices=3 if matrices == 3 else 2,
+        blocks=blocks,
+        vocabulary=rest[0].outputs if rest else None,
+        head_rows="last" if rest and rest[0].rows == 1 else "all",
+    )
+
+
 def convolution_shapes(network: Any, cache: Path) -> dict[str, list[int]]:
     """Weights, and activations read and written, of each layer of a shipped convolutional network.
 
@@ -144,21 +203,13 @@ def convolution_shapes(network: Any, cache: Path) -> dict[str, list[int]]:
     shapes: dict[str, list[int]] = {}
     runs: dict[str, int] = {}
 
-    def see(name: str, module: Any, args: Any, output: Any) -> None:
+    def see(name: str, module: Any, given: Any, made: Any) -> None:
         runs[name] = runs.get(name, 0) + 1
         key = name if runs[name] == 1 else f"{name}#{runs[name]}"
-        shapes[key] = [module.weight.numel(), args[0].numel(), output.numel()]
+        shapes[key] = [module.weight.numel(), given.numel(), made.numel()]
 
-    handles = [
-        module.register_forward_hook(partial(see, name))
-        for name, module in cnn._layers(model).items()
-    ]
-    try:
-        with torch.inference_mode():
-            model.eval()(torch.from_numpy(np.ascontiguousarray(black[None])))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.inference_mode(), cnn.watched(model, see):
+        model.eval()(torch.from_numpy(np.ascontiguousarray(black[None])))
     return shapes
 
 
@@ -171,8 +222,7 @@ def main(cache: Path) -> None:
         for name, network in cnn._NETWORKS.items()
     ]
     path = packaged("convolutions.json")
-    with replacing(path) as scratch:
-        scratch.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":

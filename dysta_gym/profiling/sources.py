@@ -130,12 +130,13 @@ def _download(package: Package, folder: Path) -> Path:
 
 def _run(command: Sequence[str], folder: Path) -> str | None:
     """Run `command` in `folder`; None if it succeeds, else its own reason, on one line."""
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise DystaError(
-            f"{command[0]} is not installed, and is needed to fetch packages"
-        ) from None
+    program = shutil.which(command[0])  # on Windows, npm is no program but a script
+    if program is None:
+        raise DystaError(f"{command[0]} is not installed, and is needed to fetch packages")
+    done = subprocess.run(
+        [program, *command[1:]], cwd=folder, capture_output=True, check=False,
+        encoding="utf-8", errors="replace",
+    )  # fmt: skip
     if done.returncode == 0:
         return None
     lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]

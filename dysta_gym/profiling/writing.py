@@ -1,20 +1,19 @@
-"""What profilers share: naming and splitting inputs, going on after a stop, writing a trace."""
+"""What profilers share: naming and splitting inputs, going on after a stop, the trace."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from dysta_gym.errors import DystaError
-from dysta_gym.files import replacing
-from dysta_gym.traces import FORMAT
+from dysta_gym.traces import Trace
 
 
 def split_by_group(
@@ -92,81 +91,37 @@ def _make_exact(
         train[members[name]] = not source
 
 
-def write_trace(
-    path: Path,
-    *,
+def trace_of(
     meta: Mapping[str, Any],
-    latency_s: ArrayLike,
-    sparsity: ArrayLike,
-    train: ArrayLike,
+    *,
     input_name: Sequence[str],
-    condition: Sequence[str],
+    group: Sequence[str],
     layer_name: Sequence[str],
-    **measures: ArrayLike,
-) -> None:
-    """Write one trace file, format 1, without pickles; the file appears only when it is complete.
+    condition: Sequence[str],
+    counts: Mapping[str, NDArray[Any]],
+    **measured: Any,
+) -> Trace:
+    """A trace of inputs with names and groups, whose provenance is `meta`.
 
-    `latency_s` and `sparsity` are (inputs, layers): seconds, and the share of zeros that the
-    monitor sees. `train` (inputs,) marks the inputs that schedulers may learn from; `input_name`,
-    `condition` (inputs,) and `layer_name` (layers,) name them. `measures` are what the latencies
-    were computed from, (inputs,), (layers,) or (inputs, layers). `meta` says where the trace comes
-    from, and must name at least the model, the pattern and the accelerator.
+    `meta` names the trace, the model, the pattern and the accelerator; `counts` and what is
+    `measured` are fields of a `Trace`.
 
     Raises:
-        DystaError: Where a shape or a value is wrong.
+        DystaError: If two inputs have one name, or a shape or a value is wrong.
     """
-    latency_s = np.asarray(latency_s, np.float64)
-    arrays: dict[str, Any] = {
-        "latency_s": latency_s,
-        "sparsity": np.asarray(sparsity, np.float64),
-        "train": np.asarray(train, np.bool_),
-        "input_name": np.asarray(input_name, np.str_),
-        "condition": np.asarray(condition, np.str_),
-        "layer_name": np.asarray(layer_name, np.str_),
-    }
-    if latency_s.ndim != 2 or 0 in latency_s.shape:
-        raise DystaError(f"latency_s has shape {latency_s.shape}; expected (inputs, layers)")
-    inputs, layers = latency_s.shape
-    shapes = {
-        "sparsity": (inputs, layers),
-        "train": (inputs,),
-        "input_name": (inputs,),
-        "condition": (inputs,),
-        "layer_name": (layers,),
-    }
-    for name, shape in shapes.items():
-        if arrays[name].shape != shape:
-            raise DystaError(f"{name} has shape {arrays[name].shape}; expected {shape}")
-    if not (np.isfinite(latency_s).all() and (latency_s >= 0).all()):
-        raise DystaError(
-            f"latency_s lies in {latency_s.min()} to {latency_s.max()}; "
-            "expected finite seconds, 0 or more"
-        )
-    sparse = arrays["sparsity"]
-    if not ((sparse >= 0) & (sparse <= 1)).all():
-        raise DystaError(
-            f"sparsity lies in {sparse.min()} to {sparse.max()}; expected values from 0 to 1"
-        )
-    if len(set(arrays["input_name"].tolist())) != inputs:
+    if len(set(input_name)) != len(input_name):
         raise DystaError("input_name has entries that occur twice; expected unique names")
-    for name, measure in measures.items():
-        values = np.asarray(measure)
-        if values.shape not in ((inputs,), (layers,), (inputs, layers)):
-            raise DystaError(
-                f"{name} has shape {values.shape}; expected ({inputs},), ({layers},) "
-                f"or ({inputs}, {layers})"
-            )
-        if values.dtype.kind not in "biufU":
-            raise DystaError(f"{name} has dtype {values.dtype}; expected numbers or strings")
-        arrays[name] = values
-    record = {"format": FORMAT, **meta}
-    for key in ("name", "model", "pattern", "accelerator"):
-        if not isinstance(record.get(key), str):
-            raise DystaError(f"meta[{key!r}] is {record.get(key)!r}; expected a string")
-    arrays["meta"] = np.asarray(json.dumps(record, sort_keys=True))
-
-    with replacing(path) as scratch, scratch.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    identity = {key: meta[key] for key in ("name", "model", "pattern", "accelerator")}
+    names = {"input_name": np.array(input_name, np.str_), "group": np.array(group, np.str_)}
+    return Trace(
+        **identity,
+        sample_ids=np.arange(len(input_name)),
+        layer_names=tuple(layer_name),
+        condition=tuple(condition),
+        provenance=dict(meta),
+        counts={**names, **counts},
+        **measured,
+    )
 
 
 class Partial(dict[str, dict[str, Any]]):
@@ -202,6 +157,25 @@ class Partial(dict[str, dict[str, Any]]):
 def digest(parts: Any) -> str:
     """Names what measurements depend on, as 12 hexadecimal digits."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+Progress = bool | Callable[[int, int], None]
+"""Whether a bar is shown, or what is told how many inputs are done, and how many there are."""
+
+
+def each_of(
+    names: Sequence[str], inputs: Sequence[Any], what: str, progress: Progress
+) -> Iterator[tuple[str, Any]]:
+    """The inputs with their names, and how far it has come."""
+    pairs = zip(names, inputs, strict=True)
+    if isinstance(progress, bool):
+        from rich.progress import track
+
+        yield from track(pairs, what, total=len(names), disable=not progress)
+        return
+    for done, pair in enumerate(pairs, start=1):
+        yield pair
+        progress(done, len(names))
 
 
 def label_inputs(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 import dysta_gym
 from dysta_gym.comparison import CELL
 from dysta_gym.errors import DystaError
-from dysta_gym.files import replacing
+from dysta_gym.files import write_text
 from dysta_gym.policies import find
+from dysta_gym.provenance import versions
 from dysta_gym.report import charts
 from dysta_gym.report.breakdown import breakdowns
 from dysta_gym.tables import MARK, Table
 from dysta_gym.text import printable
-
-PACKAGES = ("numpy", "numba", "pandas", "scipy", "gymnasium")
-"""Packages whose versions may show in the numbers."""
 
 
 def write(
@@ -79,11 +75,10 @@ def write(
         spreads=charts.spreads(spreads, results),
         breakdowns=breakdowns(results, spreads),
         settings=settings or {},
-        versions=_versions(),
+        versions={"dysta-gym": dysta_gym.__version__, **versions()},
         policies=[_policy(name) for name in names],
     )
-    with replacing(path) as scratch:
-        scratch.write_text(page, encoding="utf-8", errors="backslashreplace")
+    write_text(path, page)
 
 
 def _source(templates: Environment, name: str) -> str:
@@ -109,14 +104,6 @@ def _cell(text: str) -> dict[str, Any]:
         "value": value.removesuffix(MARK),
         "best": value.endswith(MARK),
         "interval": f"[{interval}" if space else "",
-    }
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "dysta-gym": dysta_gym.__version__,
-        "Python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
     }
 
 

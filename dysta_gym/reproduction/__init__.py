@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dysta_gym import figures
+from dysta_gym.companions import write_csv
 from dysta_gym.cores import workers
 from dysta_gym.errors import DystaError, one_of
-from dysta_gym.files import check_file, check_folder, replacing
+from dysta_gym.files import check_file, check_folder
+from dysta_gym.provenance import KEY
 from dysta_gym.reproduction import (
     characterisation,
     correlation,
@@ -58,10 +60,12 @@ def reproduce(
     format: str = "png",
     jobs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    command: str | None = None,
 ) -> dict[str, Result]:
     """Make figures and tables, and write each as a picture and its numbers as a CSV.
 
-    Each is written as soon as it is made: ``NAME.csv`` and ``NAME.png`` or ``NAME.pdf``. The page,
+    Each is written as soon as it is made: ``NAME.csv`` with its companion, which says what it was
+    made with and of (`dysta_gym.companions`), and ``NAME.png`` or ``NAME.pdf``. The page,
     written last, sets what the paper says beside what was found.
 
     Args:
@@ -74,6 +78,7 @@ def reproduce(
         format: ``png`` or ``pdf``.
         jobs: Workloads simulated at a time, None for one a core.
         progress: Called with steps done and steps in all.
+        command: The command that asks for it, for the companions.
 
     Returns:
         Each `Result` by its name, in the paper's order.
@@ -102,11 +107,13 @@ def reproduce(
             )
     items = [item for item in items if item.kind is None or item.kind in context.deployments]
     context.plan((runs for item in items for runs in item.runs(context)), extra_steps=len(items))
+    origin = context.origin()
     made, faults = {}, []
     for item in items:
         made[item.name] = item.make(context)
         try:
-            _write(made[item.name], Path(out) / item.name, format)
+            made[item.name].frame.attrs[KEY] = origin
+            _write(made[item.name], Path(out) / item.name, format, command)
         except figures.NotDrawn as fault:
             faults.append(fault)
         context.step()
@@ -136,7 +143,6 @@ def item_name(text: str) -> str:
     raise one_of("figure", text, FIGURES)
 
 
-def _write(result: Result, path: Path, format: str) -> None:
-    with replacing(path.with_suffix(".csv")) as scratch:
-        result.frame.to_csv(scratch, index=False, errors="backslashreplace")
+def _write(result: Result, path: Path, format: str, command: str | None) -> None:
+    write_csv(result.frame, path.with_suffix(".csv"), command=command)
     figures.draw(result.draw, path.with_suffix(f".{format}"))

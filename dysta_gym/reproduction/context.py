@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dysta_gym.comparison import compare
 from dysta_gym.errors import DystaError
 from dysta_gym.files import visible
+from dysta_gym.provenance import provenance
 from dysta_gym.traces import HELD_OUT, Trace, load_trace, read_csv, shipped_trace, shipped_traces
 from dysta_gym.workloads import Scenario, load_scenario
 
@@ -187,6 +188,12 @@ class Context:
         for each in runs:
             for condition in each.conditions():
                 self._policies.setdefault(condition, {}).update(dict.fromkeys(each.policies))
+
+    def origin(self) -> dict[str, Any]:
+        """What the figures are made with and of, `dysta_gym.provenance.provenance`."""
+        used = self.deployments.values()
+        files = [(trace.name, each.files[trace.name]) for each in used for trace in each.traces]
+        return provenance((each.scenario for each in used), traces=files)
 
     def step(self) -> None:
         """Report a step of the progress."""

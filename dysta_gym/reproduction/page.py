@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from dysta_gym.files import replacing
+from dysta_gym.files import write_text
 from dysta_gym.reproduction import charges
 from dysta_gym.reproduction.claims import Claim, judge
 from dysta_gym.reproduction.context import Context, Deployment, Findings, Item, Result
@@ -44,8 +44,7 @@ def write_page(
         ],
         charges=charges.measured(out) if charged else None,
     )
-    with replacing(path) as scratch:
-        scratch.write_text(unwrapped(page) + "\n", encoding="utf-8", errors="backslashreplace")
+    write_text(path, unwrapped(page) + "\n")
 
 
 def _templates() -> Environment:

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dysta_gym.companions import write_parts
 from dysta_gym.comparison import in_order_of_conditions
 from dysta_gym.extras import extra
 from dysta_gym.files import replacing
 from dysta_gym.sweeps.store import Store, frames
 
 
-def to_csv(stores: Sequence[Store], path: Path) -> None:
-    """Write what `frames` gives as CSV, conditions first.
+def to_csv(stores: Sequence[Store], path: Path, *, command: str | None = None) -> None:
+    """Write what `frames` gives as CSV, conditions first, and its companion.
 
     Raises:
         DystaError: If it cannot be written, or a store is damaged.
     """
-    with replacing(path) as scratch, scratch.open("w", encoding="utf-8", newline="") as stream:
-        for at, part in enumerate(frames(stores)):
-            in_order_of_conditions(part).to_csv(stream, index=False, header=at == 0)
+    parts = map(in_order_of_conditions, frames(stores))
+    write_parts(parts, path, stores[0].about["origin"], command=command)
 
 
 def to_parquet(stores: Sequence[Store], path: Path) -> None:

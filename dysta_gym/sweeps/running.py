@@ -13,6 +13,7 @@ import dysta_gym
 from dysta_gym.comparison import Cell
 from dysta_gym.cores import workers
 from dysta_gym.errors import DystaError, shown
+from dysta_gym.provenance import provenance
 from dysta_gym.sweeps.engines import in_processes, in_this_process, in_threads
 from dysta_gym.sweeps.grid import Grid, Sweep, load_sweep
 from dysta_gym.sweeps.store import Store, created, frames
@@ -141,6 +142,7 @@ def about(work: Work) -> dict[str, Any]:
     seeds = Seeds(first=grid.seeds[0], count=1)
     return {
         "version": dysta_gym.__version__,
+        "origin": provenance(condition.scenario for condition in grid.conditions),
         "split": grid.conditions[0].split,
         "bounds": work.bounds,
         "seeds": list(grid.seeds),

@@ -326,9 +326,21 @@ def _checked(about: Any, store: Store) -> dict[str, Any]:
         )
         if not ok:
             raise store._damaged("a condition is not whole")
+    origin = about.get("origin")
+    if not isinstance(origin, dict) or not {"version", "date", "packages"} <= set(origin):
+        raise store._damaged("it does not say what it was made with")
+    if not all(_is_text(part) for part in origin.values()):
+        raise store._damaged("what it was made with is no text")
     if not all(isinstance(seed, int) for seed in about["seeds"]):
         raise store._damaged("a seed is no number")
     return about
+
+
+def _is_text(part: object) -> bool:
+    """Whether it is text, or a mapping of such."""
+    if isinstance(part, dict):
+        return all(isinstance(each, str) for each in part.values())
+    return isinstance(part, str)
 
 
 def _check_same(old: Store, about: Mapping[str, Any], folder: Path) -> None:
@@ -370,7 +382,7 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
                 f"traces or scenario: the workloads of {_said(now['where'])} are not what they "
                 f"were, {now['workloads']} instead of {was['workloads']}"
             )
-    return None if there == here else "it was made otherwise"
+    return None
 
 
 def _said(where: Sequence[Any]) -> str:
@@ -421,6 +433,7 @@ def frames(stores: Sequence[Store], batch: int = BATCH) -> Iterator[pd.DataFrame
             first.policies,
             [rows for _, rows in part],
             layouts,
+            first.about["origin"],
         )
         for field in fields:
             labels = [each["varied"].get(field, "") for each in chosen]

@@ -38,7 +38,10 @@ def write_trace(schedule: Schedule, path: str | Path, name: str) -> None:
         DystaError: If who ran when has not been recorded, or the file cannot be written.
     """
     layers = segments_of(schedule)
-    with replacing(path) as scratch, scratch.open("w", encoding="ascii") as file:
+    with (
+        replacing(path) as scratch,
+        scratch.open("w", encoding="ascii", newline="\n") as file,
+    ):
         file.write('{"displayTimeUnit":"ns","otherData":')
         file.write(json.dumps({"policy": name}))
         file.write(',"traceEvents":[\n')

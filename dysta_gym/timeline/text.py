@@ -12,7 +12,7 @@ from rich.text import Text
 
 from dysta_gym.compiled.records import Floats, Ints
 from dysta_gym.machine.machine import Schedule
-from dysta_gym.text import printable
+from dysta_gym.text import can_show, printable
 from dysta_gym.timeline.colours import LATE, colour_of, ink_on, letter_of
 from dysta_gym.timeline.segments import lanes, late, runs_of, segments_of
 
@@ -41,11 +41,7 @@ UNICODE, ASCII = Marks("─", "━", "✗"), Marks("-", "=", "!")
 
 def marks_for(encoding: str | None) -> Marks:
     """The marks that an encoding can show."""
-    try:
-        "".join(UNICODE).encode(encoding or "ascii")
-    except (LookupError, UnicodeError):
-        return ASCII
-    return UNICODE
+    return UNICODE if can_show("".join(UNICODE), encoding) else ASCII
 
 
 def gantt(

@@ -37,6 +37,7 @@ from dysta_gym.traces import (
     read_artifact_trace,
     shipped_trace,
     shipped_traces,
+    trace_names,
     whole_network,
     whole_trace,
 )
@@ -104,7 +105,7 @@ class Scenario(Strict):
             a model, which all of the traces have to be measured on.
         traces: Weight of each trace: requests ask for it in this proportion.
         trace_dir: Folder of the trace files (npz, or CSVs of the artifact), relative to the
-            scenario file; None for the traces in the package.
+            scenario file; traces that are not in it, or all if it is None, are the package's.
         arrivals: The arrival process, one of `PROCESSES`.
         load: Offered work over capacity, mean isolated latency times arrival rate: a number, or a
             name of `LOADS`. Either this ...
@@ -228,7 +229,7 @@ class Scenario(Strict):
             DystaError: If a trace is absent.
         """
         if self.trace_dir is None:
-            return tuple(map(_named, self.traces))
+            return tuple(map(named_trace, self.traces))
         return tuple(_file(Path(self.trace_dir), name) for name in self.traces)
 
 
@@ -246,7 +247,7 @@ class TraceFile(NamedTuple):
     stamp: tuple[int, ...]
 
 
-def _named(name: str) -> TraceFile:
+def named_trace(name: str) -> TraceFile:
     """A trace of this package, or of another one."""
     for each in (name, name.removesuffix(WHOLE)):
         path = TRACES.elsewhere(each)
@@ -275,6 +276,9 @@ def _file(folder: Path, name: str) -> TraceFile:
         file = _stamped(name, path)
         if file is not None:
             return file
+    base = name.removesuffix(WHOLE)
+    if name in trace_names() or TRACES.elsewhere(name) or TRACES.elsewhere(base):
+        return named_trace(name)
     raise DystaError(
         f"traces: there is neither {str(folder / f'{name}.npz')!r} nor a CSV of that name"
     )

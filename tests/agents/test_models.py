@@ -252,4 +252,4 @@ main()
         "compare", *FEW, "--policy", "model.zip", status=2, program=(sys.executable, "-c", program)
     )
     (line,) = errors
-    assert "sb3_contrib is missing" in line and "pip install 'dysta-gym[agents]'" in line
+    assert "sb3_contrib is missing" in line and 'pip install "dysta-gym[agents]"' in line

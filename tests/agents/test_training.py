@@ -532,7 +532,7 @@ def test_what_is_missing_is_named(refused, monkeypatch, tmp_path, method, missin
     for name in ("evolution", "reinforcement"):
         monkeypatch.delitem(sys.modules, f"dysta_gym.agents.{name}")
     monkeypatch.setitem(sys.modules, missing, None)
-    with refused("train", f"{missing} is missing", "pip install 'dysta-gym[agents]'"):
+    with refused("train", f"{missing} is missing", 'pip install "dysta-gym[agents]"'):
         train(RECIPES[method], tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -318,5 +318,5 @@ print("torch" in sys.modules)
     assert (rows, torch_loaded) == ("5", "False")
     assert (
         "stable_baselines3.common is missing" in message
-        and "pip install 'dysta-gym[agents]'" in message
+        and 'pip install "dysta-gym[agents]"' in message
     )

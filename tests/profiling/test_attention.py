@@ -1,6 +1,7 @@
 """The attention profiler's counting, against cases worked out by hand and against plain loops."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from dysta_gym.profiling.attention import (
     count_kept_scores,
     profile_attention,
 )
-from dysta_gym.profiling.writing import split_by_group, write_trace
+from dysta_gym.profiling.writing import split_by_group
 
 
 def count_in_loops(probability, threshold):
@@ -226,16 +227,8 @@ def test_split_needs_groups_that_halve():
         split_by_group(["passage"] * 4, ["a"] * 4)
 
 
-def test_write_trace_names_the_wrong_array(tmp_path):
-    with pytest.raises(DystaError, match=r"sparsity has shape \(1, 2\); expected \(2, 1\)"):
-        write_trace(
-            tmp_path / "toy.npz",
-            meta={},
-            latency_s=[[1.0], [1.0]],
-            sparsity=[[0.5, 0.5]],
-            train=[True, False],
-            input_name=["a", "b"],
-            condition=["a", "a"],
-            layer_name=["layer.0.attention"],
-        )
-    assert list(tmp_path.iterdir()) == []
+def test_a_profile_names_the_wrong_array(tmp_path, refused):
+    with refused("trace 'toy'", "sparsity has shape (1, 2), expected (1, 1)"):
+        replace(profile([[9]], [[3]], [64]).trace(), sparsity=[[0.5, 0.5]], name="toy", counts={})
+    with refused("trace 'toy'", "density has shape (2, 1)", "expected (1,), (1,) or (1, 1)"):
+        replace(profile([[9]], [[3]], [64]).trace(), counts={"density": [[1], [1]]})

@@ -358,7 +358,7 @@ def test_onnx_graph_computes_what_onnx_defines(tmp_path: Path) -> None:
         found = network(torch.from_numpy(image)).numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
-    profile = profile_cnn(path, [torch.from_numpy(image[:1])], name="network")
+    profile = profile_cnn(network, [torch.from_numpy(image[:1])], name="network")
     assert profile.layer_name == ["first", "second", "third", "fourth"]
     macs, checks = eyerissv2_layer_counts(
         image[:1].transpose(0, 3, 1, 2), weights["w1"], stride=(2, 1), padding=(0, 1, 2, 1)

@@ -1,5 +1,6 @@
 """Descriptions of deployments."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from dysta_gym import DystaError, Trace, generate, load_scenario, measure, shipped_scenarios
 from dysta_gym.information import LEVELS
 from dysta_gym.simulation import simulate
+from dysta_gym.traces import shipped_traces
 from dysta_gym.workloads import LOADS
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -126,6 +128,16 @@ def test_scenario_of_another_accelerator(scenario, refused, tmp_path):
     assert scenario(**fields).store().accelerator == "sanger"
     with refused("traces", "'n'", "'sanger'", "'eyerissv2'"):
         scenario(**fields, accelerator="eyerissv2").store()
+
+
+def test_traces_that_are_not_in_the_folder_are_the_packages(scenario, refused, tmp_path):
+    shutil.copy(shipped_traces()["minilm"], tmp_path / "mine.npz")
+    mixed = scenario(traces={"mine": 1, "mpnet_whole": 1}, trace_dir=str(tmp_path))
+    assert [file.path and file.path.name for file in mixed.trace_files()] == ["mine.npz", None]
+    with refused("traces", "'minilm' stands more than once"):  # as its file says
+        scenario(traces={"mine": 1, "minilm": 1}, trace_dir=str(tmp_path)).store()
+    with refused("traces", "neither", "other.npz"):
+        scenario(traces={"mine": 1, "other": 1}, trace_dir=str(tmp_path)).store()
 
 
 def test_scenario_of_an_accelerator_that_was_measured(scenario, refused, tmp_path):
