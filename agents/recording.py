@@ -25,6 +25,8 @@ class RecordedVecEnv(SparseMultiDNNVecEnv):
     def __init__(self, num_envs: int = 1, **kwargs: Any) -> None:
         """As `SparseMultiDNNVecEnv`."""
         super().__init__(num_envs, **kwargs)
+        settings = self.envs.settings
+        self._requests = plan(settings.scenario, settings.split).requests
         self._first: list[int] = []
         self._ended = np.zeros(num_envs, np.int64)
         self._taken = np.zeros((num_envs, 0), np.uint16)  # slots are at most 10,000
@@ -60,9 +62,7 @@ class RecordedVecEnv(SparseMultiDNNVecEnv):
 
     def most_actions(self) -> int:
         """Length that ``actions`` may have: that of all episodes that have yet to end."""
-        settings = self.envs.settings
-        requests = plan(settings.scenario, settings.split).requests
-        return int(self.num_envs * requests * settings.store.layers.max())
+        return int(self.num_envs * self._requests * self.envs.settings.store.layers.max())
 
     def restore(self, state: Mapping[str, NDArray[Any]], steps: int) -> NDArray[np.float32]:
         """Play again what led to a state, after a reset with the same seeds.
@@ -79,7 +79,9 @@ class RecordedVecEnv(SparseMultiDNNVecEnv):
             DystaError: Likewise.
         """
         ended, lengths, actions = state["ended"], state["lengths"], state["actions"]
-        if ended.min() < 0 or lengths.min() < 0 or (ended + lengths).max() > steps:
+        # A step finishes one request at most.
+        most = steps // self._requests
+        if min(ended.min(), lengths.min()) < 0 or ended.max() > most or lengths.max() > steps:
             raise ValueError(f"its episodes do not fit into {steps} steps")
         if lengths.sum() != len(actions):
             raise ValueError(f"there are {len(actions)} actions of {lengths.sum()} steps")

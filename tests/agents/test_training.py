@@ -497,6 +497,7 @@ HOSTILE = [
     ("ppo", {"model.policy.scorer.out.bias": np.zeros((2, 2))}, ["out.bias", "(2, 2)"]),
     ("ppo", {"model.optimiser.0.exp_avg": np.zeros(3)}, ["0.exp_avg", "(3,)"]),
     ("ppo", {"model.envs.0.ended": np.full(4, 10**12)}, ["do not fit"]),
+    ("ppo", {"model.envs.0.ended": np.full(4, 2**63 - 1)}, ["do not fit"]),
     ("ppo", {"model.envs.1.lengths": np.full(4, -1)}, ["do not fit"]),
     ("ppo", {"model.envs.1.lengths": np.zeros(4, np.int64)}, ["actions of 0 steps"]),
     ("ppo", {"model.envs.0.actions": lambda old: old * 0 + 8}, ["8", "a slot, 0 to 7"]),
