@@ -175,7 +175,7 @@ def _row(method: str, kills: int, rng: np.random.Generator, place: Path) -> list
         if found is None:
             break
         where[found] += 1
-        print(f"{method}: killed {found}, at {target:.0f} steps or later", file=sys.stderr)
+        print(f"{method}: killed {found}, after step {target:.0f}", file=sys.stderr)
     Session(recipe, torn).wait()
     ours, theirs = load(torn / CHECKPOINT), load(whole / CHECKPOINT)
     left = [path.name for path in torn.iterdir() if is_scratch(path)]
@@ -204,8 +204,11 @@ def main() -> None:
     parser.add_argument("--only", choices=RECIPES, nargs="+", default=list(RECIPES))
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
+    rows = []
     with tempfile.TemporaryDirectory() as place:
-        rows = [_row(each, arguments.kills, rng, Path(place)) for each in arguments.only]
+        for method in arguments.only:
+            rows.append(_row(method, arguments.kills, rng, Path(place)))
+            print(*rows[-1], sep=" | ", file=sys.stderr)
     names = [
         "method",
         "killed",
