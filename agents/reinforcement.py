@@ -308,7 +308,7 @@ def _refill(model: Any, arrays: Arrays) -> None:
     """
     buffer, slots = model.replay_buffer, model.action_space.n
     at, count = int(arrays["at"]), len(arrays["actions"])
-    if not (count == buffer.buffer_size > at >= 0 or count == at):
+    if not (count == buffer.buffer_size > at >= 0 or count == at < buffer.buffer_size):
         raise ValueError(f"a buffer of {buffer.buffer_size} holds {count} and is at {at}")
     if count and not 0 <= arrays["actions"].min() <= arrays["actions"].max() < slots:
         raise ValueError("it replays actions that are no slots")
