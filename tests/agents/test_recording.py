@@ -45,3 +45,25 @@ def test_they_go_on_from_where_they_were(steps):
             for info in (ours, theirs):
                 info.get("episode", {}).pop("t", None)
         assert str(told) == str(said)
+
+
+def test_where_nothing_leads_is_refused(capsys):
+    env = envs()
+    seen = env.reset()
+    for _ in range(6):
+        seen, *_ = env.step(np.zeros(6, np.int64))
+    state = env.state(seen)
+    state["observations"] = np.nextafter(seen, np.float32(9))
+    assert envs_at(state, 36).tobytes() == seen.tobytes()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "resume" in line and "rounds in another way" in line
+    longer = {**state, "0.lengths": np.full(3, 60), "0.actions": np.zeros(180, np.uint16)}
+    with pytest.raises(ValueError, match="ends before its last action"):
+        envs_at(longer, 360)
+
+
+def envs_at(state, steps):
+    """What environments show that have been brought to a state."""
+    env = envs()
+    env.reset()
+    return env.restore(state, steps)
