@@ -22,9 +22,6 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="INTEGER", help="Seed of the run.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in OUT.")] = False,
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Resume a state that others may have written.")
-    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -40,7 +37,7 @@ def train(
     folder = out or Path("runs") / f"{load_recipe(recipe).name}-{seed}"
     with _shown() as report:
         checkpoint = training.train(
-            recipe, folder, steps=steps, seed=seed, resume=resume, trust=trust, report=report
+            recipe, folder, steps=steps, seed=seed, resume=resume, report=report
         )
     if checkpoint is None:
         command = f"dysta-gym train {recipe} --seed {seed} --out {folder} --resume"

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from dysta_gym.agents.networks import NETWORKS, hidden_weights
 from dysta_gym.agents.protocol import objective, training_bench
 from dysta_gym.agents.recipes import EvolutionRecipe
-from dysta_gym.agents.runs import Run
-from dysta_gym.plugins import warn
+from dysta_gym.agents.runs import Run, warn_of_rounding
+from dysta_gym.archives import ARRAY_LIMIT
 
 
 class _Normal:
@@ -47,24 +47,23 @@ def evolve(run: Run) -> None:
         evolution.tell(vectors, costs.tolist())
         history.append(costs)
 
-    if run.restored is not None:
+    if run.kept:
+        rows = {"costs": ARRAY_LIMIT // (8 * recipe.population)}
+        restored = run.restored(state(), rows)
         # The strategy is a function of what its vectors have cost, so that is what is kept; and
         # what it came to, to see that it does so again.
         try:
-            for costs in run.restored["costs"]:
+            for costs in restored["costs"]:
                 draw()
                 learn(evolution.ask(), costs)
             again = state()
             for name, array in again.items():
-                if not np.allclose(array, run.restored[name], rtol=1e-3, atol=1e-3):
+                if not np.allclose(array, restored[name], rtol=1e-3, atol=1e-3):
                     raise ValueError(f"its costs lead to another {name}")
         except Exception as error:  # of other shapes or types, too
             raise run.damaged(error) from None
-        if any(array.tobytes() != run.restored[name].tobytes() for name, array in again.items()):
-            warn(
-                "resume: this processor rounds in another way than the one that the run began on; "
-                "it goes on, but not to the last bit as it would have there"
-            )
+        if any(array.tobytes() != restored[name].tobytes() for name, array in again.items()):
+            warn_of_rounding()
     for step in range(len(history) + 1, run.steps + 1):
         batch, vectors = draw(), evolution.ask()
         policies = [run.checkpoint(np.array(vector)).policy() for vector in vectors]

@@ -13,16 +13,20 @@ from stable_baselines3.common.utils import set_random_seed
 from torch import Tensor
 
 from dysta_gym.agents.checkpoints import trained
-from dysta_gym.agents.mixing import MixedVecEnv
 from dysta_gym.agents.networks import hidden_weights
 from dysta_gym.agents.protocol import Bench, costs
-from dysta_gym.agents.randomness import random_state
+from dysta_gym.agents.randomness import random_state, set_random_state
 from dysta_gym.agents.recipes import Imitation, Reinforcement
-from dysta_gym.agents.runs import Run, pickled
+from dysta_gym.agents.recording import RecordedEnvs
+from dysta_gym.agents.runs import Arrays, Run, part_of, under
 from dysta_gym.agents.scoring import NEVER, Scorer, Seen, Sight
+from dysta_gym.agents.tensors import moments_of, set_moments, set_weights, weights_of
 from dysta_gym.errors import DystaError
 from dysta_gym.features import Selection
 from dysta_gym.policies import Policy, find
+
+PUPIL = "pupil"
+"""What the arrays of a pupil are named after."""
 
 
 class Pupil:
@@ -39,7 +43,7 @@ class Pupil:
     """
 
     def __init__(
-        self, env: MixedVecEnv, width: int, how: Imitation, tilts: NDArray[np.float64]
+        self, env: RecordedEnvs, width: int, how: Imitation, tilts: NDArray[np.float64]
     ) -> None:
         """Raises `DystaError` if the teacher has no ``tiny`` network.
 
@@ -49,14 +53,42 @@ class Pupil:
             how: Whom to imitate and how long.
             tilts: See `Imitation`, of each part of ``env``.
         """
-        counts = [part.num_envs for part in env.parts]
-        self.tilts = torch.tensor(np.repeat(tilts, counts), dtype=torch.float32)
+        self._counts = [part.num_envs for part in env.parts]
+        self._tilt(tilts)
         shown = env.get_attr("features", 0)[0]
         self.see = Sight((*shown.requests, *shown.queue))
         self.teacher, self.how = Teacher(how.teacher, self.see.policy), how
         self.env, self.scorer, self.steps = env, Scorer(width, self.see.policy), 0
         self.optimiser = torch.optim.Adam(self.scorer.parameters(), lr=how.learning_rate)
         self.observations: Any = env.reset()
+
+    def _tilt(self, tilts: NDArray[np.float64]) -> None:
+        self._tilts = tilts
+        self.tilts = torch.tensor(np.repeat(tilts, self._counts), dtype=torch.float32)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What `restore` needs, arrays by name."""
+        return {
+            "steps": np.array(self.steps),
+            "tilts": self._tilts,
+            **under("scorer", weights_of(self.scorer)),
+            **under("optimiser", moments_of(self.optimiser)),
+            **under("envs", self.env.state(self.observations)),
+            **under("random", random_state()),
+        }
+
+    def restore(self, state: Arrays) -> None:
+        """Go on from a state of a pupil like this one.
+
+        Raises:
+            Exception: If it can be none, of any kind.
+        """
+        self._tilt(state["tilts"])
+        set_weights(self.scorer, part_of(state, "scorer"))
+        set_moments(self.optimiser, part_of(state, "optimiser"))
+        self.steps = int(state["steps"])
+        self.observations = self.env.restore(part_of(state, "envs"), self.steps)
+        set_random_state(part_of(state, "random"))
 
     def learn(self) -> None:
         """Walk eight steps in every environment, and learn from them."""
@@ -87,7 +119,7 @@ class Pupil:
 
 
 def pupil_of(
-    recipe: Reinforcement, seed: int, bench: Bench, environment: Callable[[], MixedVecEnv]
+    recipe: Reinforcement, seed: int, bench: Bench, environment: Callable[[], RecordedEnvs]
 ) -> Pupil | None:
     """The pupil that a recipe asks for, if any, at its beginning."""
     how = recipe.imitate
@@ -100,11 +132,29 @@ def pupil_of(
     return Pupil(environment(), recipe.network.width, how, np.array(how.tilts)[best])
 
 
+def restored_pupil(run: Run, recipe: Reinforcement, env: RecordedEnvs) -> Pupil:
+    """The pupil that a run was saved with.
+
+    Raises:
+        DystaError: If there is none.
+    """
+    how = recipe.imitate
+    if how is None:
+        raise run.damaged(ValueError("it holds a pupil, and the recipe asks for none"))
+    pupil = Pupil(env, recipe.network.width, how, np.zeros(len(env.parts)))
+    state = run.restored(under(PUPIL, pupil.state()), under(f"{PUPIL}.envs", env.most()))
+    try:
+        pupil.restore(part_of(state, PUPIL))
+    except Exception as error:  # of what can be no state
+        raise run.damaged(error) from None
+    return pupil
+
+
 def imitate(run: Run, pupil: Pupil) -> None:
     """Let a pupil learn as long as its recipe says."""
 
-    def state() -> dict[str, NDArray[np.uint8]]:
-        return pickled({"pupil": pupil, "random": random_state()})
+    def state() -> dict[str, NDArray[Any]]:
+        return under(PUPIL, pupil.state())
 
     while pupil.steps < min(pupil.how.steps, run.steps):
         pupil.learn()

@@ -166,6 +166,28 @@ class Scaled(VecEnvWrapper):
         vars(self).update(state)
         self.class_attributes = dict(inspect.getmembers(self.__class__))
 
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What `restore` needs beside the environments, arrays by name."""
+        return {
+            "penalties": self.penalties,
+            "returns": self._returns,
+            "square": self._square,
+            "steps": np.array(self._steps),
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Go on with what `state` gave.
+
+        Raises:
+            ValueError: If it can be none.
+            DystaError: If a penalty is not allowed.
+        """
+        if state["steps"] < 0 or not (state["square"] >= 0).all():
+            raise ValueError("rewards cannot have been of such a size")
+        self.penalise(state["penalties"].copy())
+        self._returns, self._square = state["returns"].copy(), state["square"].copy()
+        self._steps = int(state["steps"])
+
     def penalise(self, penalties: Floats) -> None:
         """Set the penalties."""
         self.penalties = penalties

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import pickle
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -14,14 +13,15 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
 
-from dysta_gym.agents.imitation import Pupil, imitate, pupil_of
-from dysta_gym.agents.mixing import MixedVecEnv, Scaled
+from dysta_gym.agents.imitation import PUPIL, imitate, pupil_of, restored_pupil
+from dysta_gym.agents.mixing import Scaled
 from dysta_gym.agents.protocol import Bench, conditions, relative, training_bench, training_seed
 from dysta_gym.agents.randomness import random_state, set_random_state
 from dysta_gym.agents.recipes import DQNRecipe, Penalty, PPORecipe
-from dysta_gym.agents.runs import PICKLED, Run, pickled
+from dysta_gym.agents.recording import RecordedEnvs, RecordedVecEnv
+from dysta_gym.agents.runs import Arrays, Run, part_of, under
 from dysta_gym.agents.scoring import Scorer, ScoringPolicy, ScoringQPolicy
-from dysta_gym.agents.vec_env import SparseMultiDNNVecEnv
+from dysta_gym.agents.tensors import moments_of, set_moments, set_weights, weights_of
 from dysta_gym.policies import Policy
 
 TRAINING_FEATURES = ("behind", "finished")
@@ -45,7 +45,7 @@ def ppo(run: Run) -> None:
             n_epochs=recipe.n_epochs,
             gamma=recipe.gamma,
             gae_lambda=recipe.gae_lambda,
-            learning_rate=_Falling(recipe.learning_rate),
+            learning_rate=_falling(recipe.learning_rate),
             clip_range=recipe.clip_range,
             ent_coef=recipe.ent_coef,
             target_kl=recipe.target_kl,
@@ -54,7 +54,7 @@ def ppo(run: Run) -> None:
             device="cpu",
         )
 
-    _learn(run, recipe, MaskablePPO, begin)
+    _learn(run, recipe, begin)
 
 
 def dqn(run: Run) -> None:
@@ -67,7 +67,7 @@ def dqn(run: Run) -> None:
             ScoringQPolicy,
             env,
             gamma=recipe.gamma,
-            learning_rate=_Falling(recipe.learning_rate),
+            learning_rate=_falling(recipe.learning_rate),
             buffer_size=recipe.buffer_size,
             batch_size=recipe.batch_size,
             train_freq=recipe.train_freq,
@@ -83,7 +83,7 @@ def dqn(run: Run) -> None:
             device="cpu",
         )
 
-    _learn(run, recipe, MaskedDQN, begin)
+    _learn(run, recipe, begin)
 
 
 class MaskedDQN(DQN):
@@ -119,14 +119,9 @@ def _networks(recipe: Recipe) -> dict[str, Any]:
     return {"width": recipe.network.width, "features": _shown(recipe)}
 
 
-class _Falling:
-    """A learning rate that falls to 0 in a line; a class, so that it can be pickled."""
-
-    def __init__(self, first: float) -> None:
-        self.first = first
-
-    def __call__(self, left: float) -> float:
-        return self.first * max(left, 0.0)
+def _falling(first: float) -> Callable[[float], float]:
+    """A learning rate that falls to 0 in a line."""
+    return lambda left: first * max(left, 0.0)
 
 
 def _scorer(model: Any) -> Scorer:
@@ -135,7 +130,7 @@ def _scorer(model: Any) -> Scorer:
     return scorer
 
 
-def _learn(run: Run, recipe: Recipe, kind: Any, begin: Callable[[Scaled], Any]) -> None:
+def _learn(run: Run, recipe: Recipe, begin: Callable[[Scaled], Any]) -> None:
     """Train a model of Stable-Baselines3 from its beginning, or from where the run goes on.
 
     With one thread: more gain little with nets this small, and how sums are split among them would
@@ -144,29 +139,33 @@ def _learn(run: Run, recipe: Recipe, kind: Any, begin: Callable[[Scaled], Any]) 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        _learn_alone(run, recipe, kind, begin)
+        _learn_alone(run, recipe, begin)
     finally:
         torch.set_num_threads(threads)
 
 
-def _learn_alone(run: Run, recipe: Recipe, kind: Any, begin: Callable[[Scaled], Any]) -> None:
+def _learn_alone(run: Run, recipe: Recipe, begin: Callable[[Scaled], Any]) -> None:
     bench = training_bench(recipe.workloads, run.seed, recipe.penalty.pool)
-    pupil, model, env = _restored(run, kind)
-    begun = model is not None
-    if not begun:
-        pupil = pupil or pupil_of(recipe, run.seed, bench, lambda: _environment(recipe, run.seed))
-        if pupil:
-            imitate(run, pupil)
-        env = _scaled(recipe, bench, _environment(recipe, run.seed))
-        model = begin(env)
-        env.seed(_first_seed(recipe, run.seed))  # the model has given it the run's own seed
-        if pupil:
-            _take(model, pupil.scorer)
+    pupil, begun = None, bool(run.kept)
+    if any(name.startswith(f"{PUPIL}.") for name in run.kept):
+        pupil, begun = restored_pupil(run, recipe, _environment(recipe, run.seed)), False
+    elif not begun:
+        pupil = pupil_of(recipe, run.seed, bench, lambda: _environment(recipe, run.seed))
+    if pupil:
+        imitate(run, pupil)
+    envs = _environment(recipe, run.seed)
+    env = _scaled(recipe, bench, envs)
+    model = begin(env)
+    env.seed(_first_seed(recipe, run.seed))  # the model has given it the run's own seed
+    if begun:
+        _restore(run, model, env, envs)
+    elif pupil:
+        _take(model, pupil.scorer)
     imitated = recipe.imitate.steps if recipe.imitate else 0
-    callback = _Callback(run, recipe, bench, env, imitated)
-    model.set_logger(run.logger)
     left = run.steps - imitated - model.num_timesteps
     if left > 0:
+        callback = _Callback(run, recipe, bench, env, envs, imitated)
+        model.set_logger(run.logger)
         model.learn(left, callback=callback, reset_num_timesteps=not begun)
         callback.advance()
 
@@ -181,10 +180,18 @@ def _take(model: Any, scorer: Scorer) -> None:
 class _Callback(BaseCallback):
     """Where training meets the run: between two rollouts, when there is least to keep."""
 
-    def __init__(self, run: Run, recipe: Recipe, bench: Bench, env: Scaled, imitated: int) -> None:
+    def __init__(
+        self,
+        run: Run,
+        recipe: Recipe,
+        bench: Bench,
+        env: Scaled,
+        envs: RecordedEnvs,
+        imitated: int,
+    ) -> None:
         super().__init__()
-        self.run, self.recipe, self.bench, self.env = run, recipe, bench, env
-        self.imitated = imitated
+        self.run, self.recipe, self.bench = run, recipe, bench
+        self.env, self.envs, self.imitated = env, envs, imitated
         self._adapted = -1
 
     def _on_step(self) -> bool:
@@ -209,48 +216,116 @@ class _Callback(BaseCallback):
     def _weights(self) -> NDArray[np.float64]:
         return _scorer(self.model).weights()
 
-    def _state(self) -> dict[str, NDArray[np.uint8]]:
-        model = self.model
-        file = io.BytesIO()
-        model.save(file)
-        return pickled(
-            {
-                "model": file.getvalue(),
-                "env": self.env,
-                "replay": getattr(model, "replay_buffer", None),
-                "actions": model.action_space,
-                "random": random_state(),
-            }
-        )
+    def _state(self) -> dict[str, NDArray[Any]]:
+        return _state(self.model, self.env, self.envs)
 
 
-def _restored(run: Run, kind: Any) -> tuple[Pupil | None, Any, Any]:
-    """A pupil, or a model and its environments, as they were saved; None for what was not.
+# --- what is kept --------------------------------------------------------------------------------
 
-    Both the pickle and, in it, the model run code when they are read: the run has seen to it that
-    they may be.
+_MODEL, _REPLAY = "model", "replay"
+"""What the arrays of a model, and of what it replays, are named after."""
+
+_REPLAYED = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+"""The arrays of a replay buffer."""
+
+
+def _state(model: Any, env: Scaled, envs: RecordedEnvs) -> dict[str, NDArray[Any]]:
+    """What `_restore` needs, arrays by name."""
+    episodes = [[info[key] for key in _EPISODE] for info in model.ep_info_buffer or ()]
+    arrays = {
+        "steps": np.array(model.num_timesteps),
+        "updates": np.array(model._n_updates),
+        "episodes": np.array(model._episode_num),
+        "last_episodes": np.array(episodes, float).reshape(-1, len(_EPISODE)),
+        "starts": np.array(model._last_episode_starts),
+        "left": np.array(float(model._current_progress_remaining)),
+        **under("policy", weights_of(model.policy)),
+        **under("optimiser", moments_of(model.policy.optimizer)),
+        **under("scaled", env.state()),
+        **under("envs", envs.state(model._last_obs)),
+        **under("random", random_state()),
+    }
+    if isinstance(model, DQN):
+        arrays["calls"] = np.array(model._n_calls)
+        arrays["exploration_rate"] = np.array(float(model.exploration_rate))
+        buffer: Any = model.replay_buffer
+        arrays[f"{_REPLAY}.at"] = np.array(buffer.pos)
+        arrays |= {
+            f"{_REPLAY}.{each}": getattr(buffer, each)[: buffer.size()] for each in _REPLAYED
+        }
+    return under(_MODEL, arrays)
+
+
+_EPISODE = ("r", "l", "t")
+"""What Stable-Baselines3 keeps of the last episodes: return, length and time."""
+
+
+def _restore(run: Run, model: Any, env: Scaled, envs: RecordedEnvs) -> None:
+    """Bring a fresh model and its environments to where they were saved.
+
+    Raises:
+        DystaError: If what was saved can be no state.
     """
-    if run.restored is None:
-        return None, None, None
+    model._last_obs = env.reset()
+    model._last_episode_starts = np.ones(env.num_envs, np.bool_)
+    most = {"last_episodes": model._stats_window_size, **under("envs", envs.most())}
+    if isinstance(model, DQN):
+        size = model.replay_buffer.buffer_size  # type: ignore[union-attr]
+        most |= dict.fromkeys((f"{_REPLAY}.{each}" for each in _REPLAYED), size)
+    like = _state(model, env, envs)
+    state = part_of(run.restored(like, under(_MODEL, most)), _MODEL)
     try:
-        state = pickle.loads(run.restored[PICKLED].data)
-        pupil, model, env = state.get("pupil"), None, state.get("env")
-        if pupil is None:
-            file = io.BytesIO(state["model"])
-            model = kind.load(file, env=env, device="cpu", force_reset=False)
-            model.action_space = state["actions"]
-            if state["replay"] is not None:
-                model.replay_buffer = state["replay"]
-        set_random_state(state["random"])
-    except Exception as error:  # a damaged pickle raises anything
+        model.num_timesteps, model._n_updates = int(state["steps"]), int(state["updates"])
+        model._episode_num = int(state["episodes"])
+        model._current_progress_remaining = float(state["left"])
+        model.ep_success_buffer = deque(maxlen=model._stats_window_size)
+        model.ep_info_buffer = deque(
+            (
+                {"r": each, "l": int(length), "t": seconds}
+                for each, length, seconds in state["last_episodes"].tolist()
+            ),
+            maxlen=model._stats_window_size,
+        )
+        model._last_episode_starts = state["starts"].copy()
+        set_weights(model.policy, part_of(state, "policy"))
+        set_moments(model.policy.optimizer, part_of(state, "optimiser"))
+        env.restore(part_of(state, "scaled"))
+        model._last_obs = envs.restore(part_of(state, "envs"), model.num_timesteps)
+        if isinstance(model, DQN):
+            model._n_calls = int(state["calls"])
+            model.exploration_rate = float(state["exploration_rate"])
+            _refill(model, part_of(state, _REPLAY))
+        set_random_state(part_of(state, "random"))
+    except Exception as error:  # of what can be no state
         raise run.damaged(error) from None
-    return pupil, model, env
 
 
-def _environment(recipe: Recipe, seed: int) -> MixedVecEnv:
+def _refill(model: Any, arrays: Arrays) -> None:
+    """Give the empty replay buffer of a model what one like it held.
+
+    Raises:
+        ValueError: If it cannot have held that.
+    """
+    buffer, slots = model.replay_buffer, model.action_space.n
+    at, count = int(arrays["at"]), len(arrays["actions"])
+    if not (count == buffer.buffer_size > at >= 0 or count == at < buffer.buffer_size):
+        raise ValueError(f"a buffer of {buffer.buffer_size} holds {count} and is at {at}")
+    if count and not 0 <= arrays["actions"].min() <= arrays["actions"].max() < slots:
+        raise ValueError("it replays actions that are no slots")
+    for name in _REPLAYED:
+        if len(arrays[name]) != count:
+            raise ValueError(f"of {count} steps it has {len(arrays[name])} {name}")
+        getattr(buffer, name)[:count] = arrays[name]
+    buffer.pos, buffer.full = at, count == buffer.buffer_size
+
+
+# --- environments --------------------------------------------------------------------------------
+
+
+def _environment(recipe: Recipe, seed: int) -> RecordedEnvs:
     """Environments of every condition, with training seeds."""
-    env = MixedVecEnv(
-        SparseMultiDNNVecEnv(
+    env = RecordedEnvs(
+        RecordedVecEnv(
             count,
             scenario=condition,
             level=recipe.level,
@@ -270,7 +345,7 @@ def _first_seed(recipe: Recipe, run: int) -> int:
     return training_seed(run) + recipe.penalty.pool
 
 
-def _scaled(recipe: Recipe, bench: Bench, env: MixedVecEnv) -> Scaled:
+def _scaled(recipe: Recipe, bench: Bench, env: RecordedEnvs) -> Scaled:
     rate, antt = bench.reference.mean(axis=1).T
     penalty = recipe.penalty
     first = np.clip(penalty.start * antt / np.maximum(rate, 0.02), penalty.least, penalty.most)

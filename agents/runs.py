@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-import pickle
+import math
+import os
 import platform
 import signal
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import yaml
@@ -29,31 +32,34 @@ from dysta_gym.agents.protocol import (
     training_seed,
 )
 from dysta_gym.agents.recipes import Recipe
-from dysta_gym.archives import TEXT_LIMIT, read_arrays
+from dysta_gym.archives import TEXT_LIMIT, arrays_in, read_arrays
 from dysta_gym.errors import DystaError, shown
-from dysta_gym.files import NotOwn, check_folder, is_scratch, open_own, replacing, write_text
+from dysta_gym.files import check_folder, is_scratch, replacing, visible, write_text
+from dysta_gym.plugins import warn
 
 CHECKPOINT, STATE, RECIPE = "checkpoint.npz", "state.npz", "recipe.yaml"
 """Files of a run: the best network so far, what resuming needs, and what is trained how."""
 
-FORMAT = 2
+FORMAT = 3
 """Version of the state's format."""
 
 _OLD_STATE = "state.pkl"
 """Where the state of format 1 was, all of it a pickle."""
 
-PICKLED = "pickled"
-"""The array of a state that is a pickle: its bytes, which run code when they are unpickled."""
-
-_ARRAY_LIMIT = 2**36
-"""Bytes that an array may take: a replay buffer is large."""
+_LOGS = "events.out.tfevents.*"
+"""The files that TensorBoard reads."""
 
 _TEXTS = {"format": TEXT_LIMIT, "record": TEXT_LIMIT}
 
+_HEADER = 1024
+"""Bytes that an npy file may take beside its numbers."""
+
 _ADVICE = "no state of a run ({}); start again in another folder"
 
-_KEPT = {"evolution": ("costs", "mean", "sigma")}
-"""The arrays of a method's state; those of other methods are a pickle."""
+_T = TypeVar("_T")
+
+Arrays = Mapping[str, NDArray[Any]]
+"""What a method keeps, by name."""
 
 PACKAGES = ("numpy", "numba", "cma", "torch", "stable-baselines3", "sb3-contrib")
 
@@ -96,9 +102,8 @@ class Run:
         recipe: How it trains.
         seed: Its seed.
         steps: Steps in all.
-        restored: State of the method at the step that the run goes on from, arrays by name; None
+        kept: Names of the arrays that the method kept at the step that the run goes on from; none
             at the start.
-        logger: Stable-Baselines3's, which writes for TensorBoard.
     """
 
     def __init__(
@@ -109,12 +114,13 @@ class Run:
         steps: int | None,
         *,
         resume: bool,
-        trust: bool,
         report: Callable[[Report], None],
     ) -> None:
         self.recipe, self.seed, self.out, self.steps = recipe, seed, out, steps or recipe.steps
-        self.restored: dict[str, NDArray[Any]] | None = None
-        self._report, self._trust = report, trust
+        self.kept: frozenset[str] = frozenset()
+        self._report = report
+        self._logs: dict[str, int] = {}
+        self._pending: dict[str, float] = {}
         self._best, self._validated, self._spent = np.inf, -1, 0.0
         self._history: list[dict[str, float]] = []
         self._stopping = False
@@ -122,7 +128,6 @@ class Run:
         self._began = time.monotonic() - self._spent
         validation = range(VALIDATION, VALIDATION + recipe.workloads.validation)
         self._bench = Bench(conditions(recipe.workloads), validation)
-        self.logger = _logger(out)
         self._last = Report(max(0, self._validated), self.steps)
         self._report(self._last)
 
@@ -157,39 +162,70 @@ class Run:
 
     def _read(self, state: Path, mine: Mapping[str, Any], steps: int | None) -> None:
         """Go on from a saved state; with as many steps as it had, unless told otherwise."""
-        where, kept = f"resume: {str(state)!r}", _KEPT.get(self.recipe.method, (PICKLED,))
+        where = f"resume: {str(state)!r}"
+        texts = read_arrays(state, where, _TEXTS, _ADVICE)
         try:
-            # What is looked at before it is trusted is what is read.
-            own = PICKLED in kept and not self._trust
-            with open_own(state) if own else state.open("rb") as file:
-                texts = read_arrays(file, where, _TEXTS, _ADVICE)
-                version = int(texts["format"])
-                if version != FORMAT:
+            version = int(texts["format"])
+            if version != FORMAT:
+                raise DystaError(
+                    f"{where} is of format {shown(version)}; this version reads {FORMAT}: "
+                    "start again in another folder, or install the version that wrote it"
+                )
+            record = json.loads(str(texts["record"]))
+            for key, value in mine.items():
+                if record[key] != value:
                     raise DystaError(
-                        f"{where} is of format {shown(version)}; this version reads {FORMAT}: "
-                        "start again in another folder, or install the version that wrote it"
+                        f"resume: the {key} is not that of the run in {str(self.out)!r}; "
+                        f"resume it with {RECIPE} there and seed {record['seed']}"
                     )
-                record = json.loads(str(texts["record"]))
-                for key, value in mine.items():
-                    if record[key] != value:
-                        raise DystaError(
-                            f"resume: the {key} is not that of the run in {str(self.out)!r}; "
-                            f"resume it with {RECIPE} there and seed {record['seed']}"
-                        )
-                self.steps = steps or int(record["steps"])
-                self._best, self._spent = float(record["best"]), float(record["spent"])
-                self._validated, self._history = int(record["validated"]), list(record["history"])
-                found = read_arrays(file, where, dict.fromkeys(kept, _ARRAY_LIMIT), _ADVICE)
-                self.restored = {name: found[name] for name in kept}
-        except NotOwn as error:
-            raise DystaError(
-                f"{where} {error.strerror}, and a state of {self.recipe.method!r} runs code when "
-                "it is read; resume it with --trust (in Python, trust=True) if you know whose it is"
-            ) from None
+            self.steps = steps or int(record["steps"])
+            self._best, self._spent = float(record["best"]), float(record["spent"])
+            self._validated, self._history = int(record["validated"]), list(record["history"])
+            self._logs = {str(name): int(size) for name, size in record["logs"].items()}
+            self._pending = {str(name): float(value) for name, value in record["pending"].items()}
         except DystaError:
             raise
         except Exception as error:  # a damaged file raises anything
             raise self.damaged(error) from None
+        self.kept = arrays_in(state, where, _ADVICE) - set(_TEXTS)
+
+    def restored(self, like: Arrays, rows: Mapping[str, int] | None = None) -> dict[str, Any]:
+        """The arrays that the method kept.
+
+        Args:
+            like: Arrays of the same names, types and shapes.
+            rows: Of which arrays the first axis may be of another length, and how long it may be.
+
+        Raises:
+            DystaError: If the file holds others, or none.
+        """
+        where, most = f"resume: {str(self.out / STATE)!r}", rows or {}
+        limits = {
+            name: _HEADER + array.nbytes
+            if name not in most
+            else _HEADER + most[name] * array.itemsize * math.prod(array.shape[1:])
+            for name, array in like.items()
+        }
+        for name in sorted(self.kept - set(like)):
+            raise self.damaged(ValueError(f"array {shown(name)} is unknown"))
+        found = read_arrays(self.out / STATE, where, limits, _ADVICE)
+        for name, array in like.items():
+            if name not in found:
+                raise self.damaged(ValueError(f"array {name!r} is missing"))
+            there, first = found[name], int(name in most)
+            same = there.ndim == array.ndim and there.shape[first:] == array.shape[first:]
+            if not same or there.dtype != array.dtype:
+                raise self.damaged(
+                    ValueError(
+                        f"array {name!r} is of {there.dtype} and shape {there.shape}, not of "
+                        f"{array.dtype} and shape {array.shape}"
+                    )
+                )
+            if first and len(there) > most[name]:
+                raise self.damaged(
+                    ValueError(f"array {name!r} has {len(there)} rows; it may have {most[name]}")
+                )
+        return found
 
     def damaged(self, error: Exception) -> DystaError:
         """What is said of a state that cannot be used."""
@@ -201,7 +237,7 @@ class Run:
         self,
         step: int,
         weights: Callable[[], NDArray[np.float64]],
-        state: Callable[[], Mapping[str, NDArray[Any]]],
+        state: Callable[[], Arrays],
         *,
         candidate: bool = True,
     ) -> None:
@@ -312,7 +348,41 @@ class Run:
         """Time that the run has taken so far, without what lay between its sessions."""
         return time.monotonic() - self._began
 
-    def _save(self, method: Mapping[str, NDArray[Any]]) -> None:
+    @cached_property
+    def logger(self) -> Any:
+        """Stable-Baselines3's, which writes for TensorBoard.
+
+        It goes on where the saved state was: what a session that was killed has logged after that
+        is logged again.
+        """
+        for path in self._log_files():
+            size = self._logs.get(path.name, 0)
+            if not size:
+                path.unlink()
+            elif size < path.stat().st_size:
+                os.truncate(path, size)
+        logger = _logger(self.out)
+        for name, value in self._pending.items():
+            logger.record(name, value)
+        return logger
+
+    def _log_files(self) -> list[Path]:
+        """The run's logs; what a link leads to is none of its own."""
+        return [p for p in visible(self.out, _LOGS) if stat.S_ISREG(p.lstat().st_mode)]
+
+    def _logged(self) -> dict[str, Any]:
+        """Sizes of the logs, and what will be logged next."""
+        values, excluded = self.logger.name_to_value, self.logger.name_to_excluded
+        return {
+            "logs": {path.name: path.stat().st_size for path in self._log_files()},
+            "pending": {
+                name: float(value)
+                for name, value in values.items()
+                if "tensorboard" not in excluded[name]
+            },
+        }
+
+    def _save(self, method: Arrays) -> None:
         record = {
             **self._identity(),
             "steps": self.steps,
@@ -320,11 +390,12 @@ class Run:
             "validated": self._validated,
             "spent": self.seconds,
             "history": self._history,
+            **self._logged(),
         }
         arrays: dict[str, Any] = {"format": FORMAT, "record": json.dumps(record), **method}
         with replacing(self.out / STATE) as scratch:
             np.savez(scratch, **arrays)
-            # Others may not write into it, whatever the process gives new files: see `open_own`.
+            # Others may not write into it, whatever the process gives new files.
             scratch.chmod(scratch.stat().st_mode & 0o755)
 
     @contextmanager
@@ -345,9 +416,23 @@ class Run:
             signal.signal(signal.SIGINT, before)
 
 
-def pickled(state: object) -> dict[str, NDArray[np.uint8]]:
-    """The state of a method whose libraries have no other way to keep it."""
-    return {PICKLED: np.frombuffer(pickle.dumps(state), np.uint8)}
+def under(name: str, arrays: Mapping[str, _T]) -> dict[str, _T]:
+    """Arrays, or what is said of them, with their part's name before their own."""
+    return {f"{name}.{own}": array for own, array in arrays.items()}
+
+
+def part_of(arrays: Arrays, name: str) -> dict[str, NDArray[Any]]:
+    """Those that `under` has named so, by their own names."""
+    first = f"{name}."
+    return {own.removeprefix(first): a for own, a in arrays.items() if own.startswith(first)}
+
+
+def warn_of_rounding() -> None:
+    """Say that a run goes on where numbers come out a little different."""
+    warn(
+        "resume: this processor rounds in another way than the one that the run began on; "
+        "it goes on, but not to the last bit as it would have there"
+    )
 
 
 def _versions() -> dict[str, str]:

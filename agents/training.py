@@ -28,16 +28,14 @@ def train(
     steps: int | None = None,
     seed: int = 0,
     resume: bool = False,
-    trust: bool = False,
     report: Callable[[Report], None] = lambda report: None,
 ) -> Checkpoint | None:
     """Train an agent.
 
     The folder holds ``recipe.yaml``, ``checkpoint.npz``, the network that did best on the
     validation workloads, logs for TensorBoard, and ``state.npz``, which resuming reads. A run that
-    was interrupted and resumed gives what it would have given otherwise. The state of
-    reinforcement learning, which Stable-Baselines3 makes, can run code when it is read: it is if
-    the file belongs to the user or to the machine's owner, and nobody else may write into it.
+    was interrupted or killed, at whatever moment, and is resumed gives what it would have given
+    otherwise. The state is plain arrays: no code in it is run.
 
     Args:
         recipe: Name of a recipe in the package, YAML file, or mapping of its fields.
@@ -45,7 +43,6 @@ def train(
         steps: Steps in all; None for the recipe's, or those of the run that is resumed.
         seed: Seed of the run.
         resume: Go on with the run in the folder.
-        trust: Read its state whoever may have written it.
         report: Called with a `Report` after each step.
 
     Returns:
@@ -54,7 +51,7 @@ def train(
 
     Raises:
         DystaError: If an argument is not allowed, a package is missing, or there is nothing to
-            resume, or nobody knows who has written what would run code.
+            resume, or what there is is damaged.
     """
     chosen = load_recipe(recipe)
     for name, value, least in (("steps", steps, 1), ("seed", seed, 0)):
@@ -62,11 +59,9 @@ def train(
             raise DystaError(
                 f"{name}: {value!r} is not allowed; it must be a whole number, {least} or more"
             )
-    if trust and not resume:
-        raise DystaError("trust: it is for a run that is resumed; leave it out, or resume one")
     method = _method(chosen.method)
     _check_teacher(chosen)
-    run = Run(chosen, seed, Path(out), steps, resume=resume, trust=trust, report=report)
+    run = Run(chosen, seed, Path(out), steps, resume=resume, report=report)
     with run.interruptible():
         try:
             method(run)

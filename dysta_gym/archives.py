@@ -65,6 +65,18 @@ def read_arrays(
         raise DystaError(f"{where} is damaged or {advice.format(told)}") from None
 
 
+def arrays_in(source: str | Path | IO[bytes], where: str, advice: str) -> frozenset[str]:
+    """Names of what an npz file holds; arguments and errors as of `read_arrays`."""
+    try:
+        with _opened(source, where) as stream, zipfile.ZipFile(stream) as archive:
+            return frozenset(name.removesuffix(".npy") for name in archive.namelist())
+    except DystaError:
+        raise
+    except Exception as error:  # a damaged file raises anything
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise DystaError(f"{where} is damaged or {advice.format(told)}") from None
+
+
 def _opened(source: str | Path | IO[bytes], where: str) -> AbstractContextManager[IO[bytes]]:
     """The file, closed afterwards if it was opened here."""
     return open_regular(source, where) if isinstance(source, str | Path) else nullcontext(source)

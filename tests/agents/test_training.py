@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import time
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,6 +126,18 @@ def same(one, other):
     return one.weights.tobytes() == other.weights.tobytes() and kept[0] == kept[1]
 
 
+def logged(folder):
+    """What the logs of a run say, each as often as it is said; but for what a clock says."""
+    return Counter(
+        (tag, each.step, each.value)
+        for path in folder.glob("events*")
+        for events in [EventAccumulator(str(path)).Reload()]
+        for tag in events.Tags()["scalars"]
+        if not tag.startswith("time/")
+        for each in events.Scalars(tag)
+    )
+
+
 def interrupting(at, times=1):
     """A report that sends SIGINT once that step is done."""
     left = [times]
@@ -153,6 +167,7 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(trained, tmp_path, 
     assert same(checkpoint, trained(method).checkpoint)
     assert stop < reports[1].step < reports[-1].step
     assert reports[-1] == trained(method).reports[-1]  # the network at the end is the same, too
+    assert logged(tmp_path) == logged(trained(method).folder)
     # Nothing is left to do: nothing is done.
     assert same(train(**usual, resume=True), checkpoint)
 
@@ -342,6 +357,8 @@ def copy_of(run, folder):
     """A folder with a run's recipe, checkpoint and state; the state's path."""
     folder.mkdir()
     for name in ("recipe.yaml", "checkpoint.npz", "state.npz"):
+        if not (run.folder / name).exists():
+            continue  # there is no checkpoint before the imitation has ended
         (folder / name).write_bytes((run.folder / name).read_bytes())
     (folder / "state.npz").chmod(0o644)
     return folder / "state.npz"
@@ -363,7 +380,7 @@ def changed(content, **arrays):
         (lambda content: b"hello", ["damaged"]),
         (lambda content: content[: len(content) // 2], ["damaged"]),
         (lambda content: content[:-1], ["damaged"]),
-        (lambda content: changed(content, format=1), ["format 1", "reads 2", "another folder"]),
+        (lambda content: changed(content, format=2), ["format 2", "reads 3", "another folder"]),
         (lambda content: changed(content, record="{}"), ["damaged"]),
         (lambda content: changed(content, record="[]"), ["damaged"]),
         (lambda content: changed(content, record=None), ["damaged"]),
@@ -415,7 +432,7 @@ def test_a_changed_byte_of_a_state_is_noticed_or_does_not_matter(trained, tmp_pa
 def test_a_state_of_an_earlier_version_is_refused(refused, tmp_path):
     (tmp_path / "recipe.yaml").write_text("")
     (tmp_path / "state.pkl").write_bytes(b"\x80\x04N.")
-    with refused("resume", "state.pkl", "format 1", "reads 2", "another folder"):
+    with refused("resume", "state.pkl", "format 1", "reads 3", "another folder"):
         train(EVOLUTION, tmp_path, resume=True)
 
 
@@ -430,7 +447,7 @@ class Trap:
 
 
 def open_to_others(state):
-    state.chmod(0o664)
+    state.chmod(0o666)
 
 
 def linked(state):
@@ -445,38 +462,83 @@ def of_another_user(state):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system")
-@pytest.mark.parametrize(
-    ("expose", "words"),
-    [
-        (open_to_others, ["written to by others"]),
-        (linked, ["link"]),
-        (of_another_user, ["another user"]),
-    ],
-)
-def test_what_others_may_have_written_is_run_only_if_it_is_trusted(
-    refused, trained, tmp_path, expose, words
-):
-    for method in RECIPES:
-        state, trap = copy_of(trained(method), tmp_path / method), tmp_path / f"{method}-trap"
-        content = state.read_bytes()
-        armed = np.frombuffer(pickle.dumps(Trap(trap)), np.uint8)
-        state.write_bytes(changed(content, pickled=armed))
-        expose(state)
-        if method == "evolution":  # which unpickles nothing
-            assert same(
-                train(EVOLUTION, state.parent, resume=True), trained("evolution").checkpoint
-            )
-            assert not trap.exists()
-            continue
-        with refused("resume", "state.npz", *words, "runs code", "--trust"):
+@pytest.mark.parametrize("expose", [open_to_others, linked, of_another_user])
+@pytest.mark.parametrize("method", RECIPES)
+def test_a_state_runs_no_code_whoever_has_written_it(refused, trained, tmp_path, method, expose):
+    state, trap = copy_of(trained(method), tmp_path / "run"), tmp_path / "trap"
+    content = state.read_bytes()
+    pickled = np.frombuffer(pickle.dumps(Trap(trap)), np.uint8)
+    known = "mean" if method == "evolution" else "model.scaled.returns"
+    for name, array, word in (
+        ("pickled", pickled, "unknown"),
+        (known, np.array(Trap(trap), object), "allow_pickle"),
+    ):
+        state.write_bytes(changed(content, **{name: array}))
+        with refused("resume", "state.npz", "damaged", name, word):
             train(RECIPES[method], state.parent, resume=True)
-        assert not trap.exists()
-        with refused("resume", "state.npz", "damaged"):
-            train(RECIPES[method], state.parent, resume=True, trust=True)
-        assert trap.exists()
-        state.write_bytes(content)
-        resumed = train(RECIPES[method], state.parent, resume=True, trust=True)
-        assert same(resumed, trained(method).checkpoint)
+    state.write_bytes(content)
+    expose(state)
+    assert same(train(RECIPES[method], state.parent, resume=True), trained(method).checkpoint)
+    assert not trap.exists()
+
+
+@pytest.fixture(scope="module")
+def imitating(tmp_path_factory):
+    """The folder of a run that was interrupted while it imitates."""
+    folder = tmp_path_factory.mktemp("imitating") / "run"
+    assert train(PPO, folder, report=interrupting(300)) is None
+    return Trained(None, folder, [], [], set())
+
+
+HOSTILE = [
+    ("ppo", {"model.steps": np.array(-1)}, ["do not fit"]),
+    ("ppo", {"model.steps": np.array(5.0)}, ["model.steps", "float64", "int64"]),
+    ("ppo", {"model.steps": None}, ["model.steps", "missing"]),
+    ("ppo", {"model.policy.scorer.out.bias": np.zeros((2, 2))}, ["out.bias", "(2, 2)"]),
+    ("ppo", {"model.optimiser.0.exp_avg": np.zeros(3)}, ["0.exp_avg", "(3,)"]),
+    ("ppo", {"model.envs.0.ended": np.full(4, 10**12)}, ["do not fit"]),
+    ("ppo", {"model.envs.0.ended": np.full(4, 2**63 - 1)}, ["do not fit"]),
+    ("ppo", {"model.envs.1.lengths": np.full(4, -1)}, ["do not fit"]),
+    ("ppo", {"model.envs.1.lengths": np.zeros(4, np.int64)}, ["actions of 0 steps"]),
+    ("ppo", {"model.envs.0.actions": lambda old: old * 0 + 8}, ["8", "a slot, 0 to 7"]),
+    ("ppo", {"model.envs.0.actions": lambda old: old * 0}, ["other queues"]),
+    ("ppo", {"model.envs.0.actions": lambda old: np.zeros(10**8, np.uint16)}, ["it may take"]),
+    ("ppo", {"model.scaled.penalties": np.array([1.0, np.nan])}, ["penalty", "nan"]),
+    ("ppo", {"model.scaled.square": np.array([1.0, -1.0])}, ["of such a size"]),
+    ("ppo", {"model.random.numpy.at": np.array([10**6, 0])}, ["generator", "1000000"]),
+    ("ppo", {"model.random.python": np.full(625, 2**32 - 1, np.uint32)}, ["state"]),
+    ("ppo", {"model.random.torch": lambda old: old * 0}, ["mt19937 state"]),
+    ("ppo", {"model.last_episodes": np.zeros((101, 3))}, ["last_episodes", "101 rows", "100"]),
+    ("dqn", {"model.replay.at": np.array(125)}, ["125 holds", "is at 125"]),
+    ("dqn", {"model.replay.at": np.array(-1)}, ["125 holds", "is at -1"]),
+    ("dqn", {"model.replay.rewards": np.zeros((3, 8), np.float32)}, ["3 rewards"]),
+    ("dqn", {"model.replay.actions": lambda old: old - 1}, ["no slots"]),
+    ("dqn", {"pupil.steps": np.array(8)}, ["pupil", "asks for none"]),
+    ("imitating", {"pupil.tilts": np.zeros(3)}, ["pupil.tilts", "(3,)"]),
+    ("imitating", {"pupil.steps": np.array(8)}, ["do not fit"]),
+    ("imitating", {"model.steps": np.array(8)}, ["unknown"]),
+]
+"""What is changed in a state of reinforcement learning, and what is said of it."""
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "words"),
+    HOSTILE,
+    ids=[f"{at}-{method}-{min(changes)}" for at, (method, changes, _) in enumerate(HOSTILE)],
+)
+def test_a_state_that_nobody_has_saved_is_refused(
+    refused, trained, imitating, tmp_path, method, changes, words
+):
+    of = imitating if method == "imitating" else trained(method)
+    state = copy_of(of, tmp_path / "run")
+    with np.load(state) as before:
+        new = {
+            name: value(before[name]).astype(before[name].dtype) if callable(value) else value
+            for name, value in changes.items()
+        }
+    state.write_bytes(changed(state.read_bytes(), **new))
+    with refused("resume", "state.npz", *words):
+        train(RECIPES["dqn" if method == "dqn" else "ppo"], state.parent, resume=True)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system")
@@ -497,7 +559,6 @@ def test_a_state_is_its_users_whatever_new_files_are(tmp_path):
         ({"steps": True}, ["steps", "True", "whole number"]),
         ({"seed": -1}, ["seed", "-1", "0 or more"]),
         ({"recipe": "evolve"}, ["recipe", "'evolve'", "evolved"]),
-        ({"trust": True}, ["trust", "resumed"]),
     ],
     ids=str,
 )
@@ -542,10 +603,10 @@ def test_what_is_missing_is_named(refused, monkeypatch, tmp_path, method, missin
 COMMAND = Path(sysconfig.get_path("scripts")) / "dysta-gym"
 
 
-def begin(*arguments, cwd):
-    """The installed command in a process of its own."""
+def begin(*arguments, cwd, program=()):
+    """The installed command, or another program, in a process of its own."""
     return subprocess.Popen(
-        [COMMAND, "train", *map(str, arguments)], cwd=cwd, text=True,
+        [*(program or [COMMAND]), "train", *map(str, arguments)], cwd=cwd, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
@@ -591,6 +652,71 @@ def test_the_command_can_be_interrupted_and_goes_on(tmp_path):
     assert same(load(tmp_path / "run" / "checkpoint.npz"), other)
 
 
+TORN = """
+import os, signal, sys
+import numpy as np
+from dysta_gym import cli
+whole, left = np.savez, [2]
+def torn(path, **arrays):
+    whole(path, **arrays)
+    left[0] -= 1
+    if not left[0]:
+        os.truncate(path, path.stat().st_size // 2)
+        os.kill(os.getpid(), signal.SIGKILL)
+np.savez = torn
+cli.main()
+"""
+"""The command, killed when half of its second state is written."""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system")
+def test_the_command_can_be_killed_and_goes_on(trained, tmp_path):
+    methods = ("evolution", "ppo")
+    for method in methods:
+        (tmp_path / f"{method}.yaml").write_text(yaml.safe_dump(RECIPES[method]))
+
+    def begun(*program, more=()):
+        """The command for each method, at the same time."""
+        return {
+            method: begin(f"{method}.yaml", "--out", method, *more, cwd=tmp_path, program=program)
+            for method in methods
+        }
+
+    for method, running in begun(sys.executable, "-W", "ignore", "-c", TORN).items():
+        assert running.communicate(timeout=120)[0] == ""
+        assert running.returncode == -signal.SIGKILL
+        assert list((tmp_path / method).glob(".state.npz.*.scratch"))
+    delay = np.random.default_rng().uniform(0, 0.1)
+    for method, running in begun(more=["--resume"]).items():
+        assert running.stderr.readline().startswith("step"), method
+        time.sleep(delay)
+        running.kill()
+        running.communicate(timeout=120)
+        assert running.returncode in (-signal.SIGKILL, 0)  # it may have been that fast
+    for method, running in begun(more=["--resume"]).items():
+        _, errors = running.communicate(timeout=120)
+        assert running.returncode == 0, errors
+        run = tmp_path / method
+        assert same(load(run / "checkpoint.npz"), trained(method).checkpoint), delay
+        assert logged(run) == logged(trained(method).folder), delay
+        names = {path.name.split(".tfevents")[0] for path in run.iterdir()}
+        assert names == {"recipe.yaml", "checkpoint.npz", "state.npz", "events.out"}
+
+
+def test_a_log_that_is_a_link_is_left_alone(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    assert train(EVOLUTION, tmp_path / "run", report=interrupting(3)) is None
+    link = tmp_path / "run" / "events.out.tfevents.1.link"
+    link.symlink_to(tmp_path / "mine")
+    state = tmp_path / "run" / "state.npz"
+    with np.load(state) as arrays:
+        record = json.loads(str(arrays["record"]))
+    record["logs"] |= {link.name: 1, "../mine": 1}
+    state.write_bytes(changed(state.read_bytes(), record=json.dumps(record)))
+    assert train(EVOLUTION, tmp_path / "run", resume=True) is not None
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -602,7 +728,6 @@ def test_the_command_can_be_interrupted_and_goes_on(tmp_path):
         (["evolved", "--seed", "-1"], ["seed", "-1"]),
         (["evolved", "--steps", "many"], ["--steps", "integer"]),
         (["evolved", "--resume"], ["resume", "no run", "evolved-0"]),
-        (["evolved", "--trust"], ["trust", "resume"]),
         (["evolved", "--out", "bad.yaml"], ["out", "bad.yaml", "is a file"]),
         (["evolved", "--out", "."], ["out", "'.'", "not empty", "--resume"]),
     ],
