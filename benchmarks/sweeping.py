@@ -197,14 +197,14 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--ray", action="store_true", help="on a Ray cluster on this machine, too")
-    arguments = parser.parse_args()
-    rng = np.random.default_rng(arguments.seed)
+    given = parser.parse_args()
+    rng = np.random.default_rng(given.seed)
     ways = {"1 process": ["--jobs", "1"], "2 processes": ["--jobs", "2"]}
-    if arguments.ray:
+    if given.ray:
         ways["Ray on this machine"] = ["--ray", "local"]
     text = []
     with tempfile.TemporaryDirectory() as name:
-        sweeping = Sweeping(Path(name), grid(arguments.cells, 1_000))
+        sweeping = Sweeping(Path(name), grid(given.cells, 1_000))
         sweeping.run(sweeping.folder(), "--jobs", "1")  # compiles what is to be compiled
         rows, truth = [], b""
         for way, options in ways.items():
@@ -212,24 +212,24 @@ def main() -> None:
             seconds = sweeping.run(out, *options)
             truth = truth or bytes_of(out)
             same = [bytes_of(out) == truth]
-            out = killed(sweeping, arguments.kills, options, rng, seconds)
+            out = killed(sweeping, given.kills, options, rng, seconds)
             same.append(bytes_of(out) == truth)
             said = ["yes" if each else "**no**" for each in same]
-            rows.append([way, f"{seconds:.1f}", f"{arguments.cells / seconds:.0f}", *said])
+            rows.append([way, f"{seconds:.1f}", f"{given.cells / seconds:.0f}", *said])
             print(*rows[-1], sep=" | ", file=sys.stderr)
         out, said = starved(sweeping)
         full = "the same" if bytes_of(out) == truth else "**another one**"
-        head = ["", "seconds", "cells/s", "same table", f"same, killed {arguments.kills} times"]
+        head = ["", "seconds", "cells/s", "same table", f"same, killed {given.kills} times"]
         text += [
-            f"A sweep of {arguments.cells:,} cells of 1,000 requests under five policies, with all "
-            "that starting takes; killed (SIGKILL) at moments drawn over that time, then run to its "
-            "end:",
+            f"A sweep of {given.cells:,} cells of 1,000 requests under five policies, with all "
+            "that starting takes; killed (SIGKILL) at moments drawn over that time, then run to "
+            "its end:",
             markdown(head, rows),
             f"Without room on the disk it ended with one line and status 2; with room again the "
             f"table was {full}.",
         ]
-        share, cell_s = store_share(grid(arguments.cells, 1_000), Path(name))
-        many = Sweeping(Path(name), grid(arguments.many, 10))
+        share, cell_s = store_share(grid(given.cells, 1_000), Path(name))
+        many = Sweeping(Path(name), grid(given.many, 10))
         out = many.folder()
         began = time.perf_counter()
         process = many.start(out, "--jobs", "2")
@@ -238,17 +238,17 @@ def main() -> None:
         process.communicate()
         seconds = time.perf_counter() - began
         tenth = seen[len(seen) // 10 : 2 * len(seen) // 10 + 1]
-        small_s = seconds / arguments.many
+        small_s = seconds / given.many
         text += [
-            f"Keeping cells takes {share:.1%} of the time of these cells. {arguments.many:,} cells "
+            f"Keeping cells takes {share:.1%} of the time of these cells. {given.many:,} cells "
             f"of 10 requests, on two processes: {seconds:.0f} s, {1 / small_s:,.0f} cells a second; "
-            f"the command and its workers held {max(tenth):.0f} MiB in the second tenth of the time "
-            f"and {max(seen[-len(seen) // 10 :]):.0f} MiB in the last, and the store "
+            f"the command and its workers held {max(tenth):.0f} MiB in the second tenth of the "
+            f"time and {max(seen[-len(seen) // 10 :]):.0f} MiB in the last, and the store "
             f"{(out / 'cells.sqlite').stat().st_size / 2**20:.0f} MiB.",
             "How it grows with workers, as a model: each does a cell of 1,000 requests in "
-            f"{1e3 * cell_s:.1f} ms, and the one that hands out keeps up until it has no time left "
-            f"for more. That it takes no longer a cell than {1e3 * small_s:.2f} ms, all of what the "
-            "small cells took here, workers included, is the assumption: it is an upper bound. "
+            f"{1e3 * cell_s:.1f} ms, and the one that hands out keeps up until it has no time "
+            f"left for more. That it takes no longer a cell than {1e3 * small_s:.2f} ms, all of what "
+            "the small cells took here, workers included, is the assumption: it is an upper bound. "
             f"Tasks take about {TASK_S:g} s, so that handing over does not count.",
             modelled(cell_s, small_s),
         ]
