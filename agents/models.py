@@ -6,7 +6,6 @@ import inspect
 import json
 import pickle
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -14,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from dysta_gym.agents.evaluation import batches, environments, play, settings
-from dysta_gym.archives import TEXT_LIMIT
+from dysta_gym.archives import TEXT_LIMIT, opened_archive, read_member
 from dysta_gym.comparison import Cell, Rows
 from dysta_gym.errors import DystaError
 from dysta_gym.extras import extra
@@ -89,9 +88,9 @@ def _opened(path: Path, trust: bool, called: str) -> IO[bytes]:
     Raises:
         DystaError: If there is none, or somebody else may have written it.
     """
-    if path.exists() and not path.is_file():
-        raise DystaError(f"{called} is no regular file")
     try:
+        if path.exists() and not path.is_file():
+            raise DystaError(f"{called} is no regular file")
         if trust:
             return open_regular(path, called)
         return open_own(path)
@@ -116,11 +115,11 @@ def _loaded(file: IO[bytes]) -> Any:
     from stable_baselines3.common.save_util import json_to_data
 
     try:
-        with zipfile.ZipFile(file) as archive:
+        with opened_archive(file) as archive:
             member = archive.getinfo("data")
             if member.file_size > TEXT_LIMIT:
                 raise ValueError(f"its data take {member.file_size} bytes")
-            data = json.loads(archive.read(member).decode())
+            data = json.loads(bytes(read_member(archive, member)).decode())
         policy = json_to_data(json.dumps({"policy_class": data["policy_class"]}))["policy_class"]
     except Exception as error:  # a damaged file raises anything
         raise _damaged(error) from None

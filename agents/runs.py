@@ -29,9 +29,9 @@ from dysta_gym.agents.protocol import (
     training_seed,
 )
 from dysta_gym.agents.recipes import Recipe
-from dysta_gym.archives import TEXT_LIMIT, read_arrays
+from dysta_gym.archives import ARRAY_LIMIT, TEXT_LIMIT, read_arrays
 from dysta_gym.errors import DystaError, shown
-from dysta_gym.files import NotOwn, check_folder, is_scratch, open_own, replacing
+from dysta_gym.files import NotOwn, check_folder, is_scratch, open_own, open_regular, replacing
 
 CHECKPOINT, STATE, RECIPE = "checkpoint.npz", "state.npz", "recipe.yaml"
 """Files of a run: the best network so far, what resuming needs, and what is trained how."""
@@ -45,8 +45,8 @@ _OLD_STATE = "state.pkl"
 PICKLED = "pickled"
 """The array of a state that is a pickle: its bytes, which run code when they are unpickled."""
 
-_ARRAY_LIMIT = 2**36
-"""Bytes that an array may take: a replay buffer is large."""
+_PICKLE_LIMIT = 2**36
+"""Bytes that a pickle may take: a replay buffer is large."""
 
 _TEXTS = {"format": TEXT_LIMIT, "record": TEXT_LIMIT}
 
@@ -162,7 +162,7 @@ class Run:
         try:
             # What is looked at before it is trusted is what is read.
             own = PICKLED in kept and not self._trust
-            with open_own(state) if own else state.open("rb") as file:
+            with open_own(state) if own else open_regular(state, where) as file:
                 texts = read_arrays(file, where, _TEXTS, _ADVICE)
                 version = int(texts["format"])
                 if version != FORMAT:
@@ -180,7 +180,8 @@ class Run:
                 self.steps = steps or int(record["steps"])
                 self._best, self._spent = float(record["best"]), float(record["spent"])
                 self._validated, self._history = int(record["validated"]), list(record["history"])
-                found = read_arrays(file, where, dict.fromkeys(kept, _ARRAY_LIMIT), _ADVICE)
+                limit = _PICKLE_LIMIT if PICKLED in kept else ARRAY_LIMIT
+                found = read_arrays(file, where, dict.fromkeys(kept, limit), _ADVICE)
                 self.restored = {name: found[name] for name in kept}
         except NotOwn as error:
             raise DystaError(
