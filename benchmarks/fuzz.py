@@ -40,6 +40,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+import dysta_gym.rule_files  # noqa: F401  which a policy in a file asks for
 from dysta_gym import DystaError
 from dysta_gym.errors import LONGEST
 

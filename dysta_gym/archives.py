@@ -120,16 +120,15 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> memoryview
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         # The others unpack all at once, however much that is.
         raise ValueError(f"{member.filename!r} is packed by method {member.compress_type}")
-    content, at = bytearray(), 0
+    # It takes memory only as it is filled.
+    content, at = np.empty(member.file_size, np.uint8).data, 0
     with archive.open(member) as file:
-        # More than asked for is never unpacked; what the member says is checked before its space
-        # is taken, for a part at a time.
-        while part := file.read(min(_PART, member.file_size - at)):
-            content += part
+        while part := file.read(min(_PART, member.file_size - at)):  # unpacks no more than that
+            content[at : at + len(part)] = part
             at += len(part)
     if at != member.file_size:
         raise ValueError(f"{member.filename!r} unpacks to {at} bytes instead of {member.file_size}")
-    return memoryview(content).toreadonly()
+    return content.toreadonly()
 
 
 def _array(name: str, content: memoryview) -> NDArray[Any]:

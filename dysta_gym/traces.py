@@ -473,12 +473,18 @@ def load_trace(path: str | Path) -> Trace:
         return tuple(given.ravel().tolist()) if given.ndim == 1 else ()
 
     try:
-        latency_s = numbers("latency_s")
+        latency_s, sparsity = numbers("latency_s"), numbers("sparsity")
+        large = max(latency_s.size, sparsity.size) > 2**20
+        if large and sparsity.shape != latency_s.shape:  # before either is copied
+            raise DystaError(
+                f"trace {identity['name']!r}: sparsity has shape {sparsity.shape}, expected "
+                f"{latency_s.shape}"
+            )
         numbered = np.arange(len(latency_s) if latency_s.ndim else 0, dtype=np.int64)
         return Trace(
             **identity,
             latency_s=latency_s,
-            sparsity=numbers("sparsity"),
+            sparsity=sparsity,
             train=numbers("train"),
             sample_ids=numbers("sample_ids") if "sample_ids" in content else numbered,
             layer_names=texts("layer_name"),
