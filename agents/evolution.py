@@ -51,7 +51,10 @@ def evolve(run: Run) -> None:
         # The strategy is a function of what its vectors have cost, so that is what is kept; and
         # what it came to, to see that it does so again.
         try:
-            for costs in run.restored["costs"]:
+            kept = run.restored["costs"]
+            if kept.dtype != np.float64 or kept.ndim != 2:
+                raise ValueError(f"costs is {kept.dtype} of shape {kept.shape}")
+            for costs in kept:
                 draw()
                 learn(evolution.ask(), costs)
             again = state()
