@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
 import json
 import pickle
 import warnings
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -14,7 +14,8 @@ from typing import IO, Any
 import numpy as np
 
 from dysta_gym.agents.evaluation import batches, environments, play, settings
-from dysta_gym.archives import TEXT_LIMIT
+from dysta_gym.agents.pickles import strange
+from dysta_gym.archives import TEXT_LIMIT, opened_archive, read_member
 from dysta_gym.comparison import Cell, Rows
 from dysta_gym.errors import DystaError
 from dysta_gym.extras import extra
@@ -24,7 +25,13 @@ STATISTICS = "vecnormalize.pkl"
 """The file beside a model with what its observations are normalised by, as RL-Zoo calls it."""
 
 _UNUSED = {"learning_rate": 0.0, "lr_schedule": None, "clip_range": 0.0, "buffer_size": 1}
-"""What only learning needs of a model: functions that another Python cannot read, and memory."""
+_UNUSED["weights"] = None
+"""What only learning needs of a model: functions that another Python cannot read, and memory. The
+weights, of ARS, are also those of its policy."""
+
+
+_LARGEST = 64 * 2**20
+"""Bytes of `STATISTICS` at most."""
 
 
 class ModelInFile:
@@ -59,11 +66,12 @@ def model_of_file(path: str, trust: bool) -> ModelInFile:
     """The model in a zip file of Stable-Baselines3 or sb3-contrib.
 
     Args:
-        path: The file. Reading it runs code that is in it.
-        trust: Read it whoever may have written it.
+        path: The file. Reading it may run code that is in it.
+        trust: Read it whoever may have written it, and whatever code is in it.
 
     Raises:
-        DystaError: If it cannot be read, or somebody else may have written it.
+        DystaError: If it cannot be read, or somebody else may have written it, or it names more
+            than `dysta_gym.agents.pickles.PLAIN`.
         MissingExtra: If Stable-Baselines3 is not installed.
     """
     with warnings.catch_warnings():  # of those libraries, and of what is read for learning alone
@@ -72,7 +80,7 @@ def model_of_file(path: str, trust: bool) -> ModelInFile:
             import sb3_contrib  # noqa: F401
             import stable_baselines3  # noqa: F401
         with _opened(Path(path), trust, "it") as file:
-            model = _loaded(file)
+            model = _loaded(file, trust)
         try:
             seen = settings(model, {})
         except DystaError as error:
@@ -89,9 +97,9 @@ def _opened(path: Path, trust: bool, called: str) -> IO[bytes]:
     Raises:
         DystaError: If there is none, or somebody else may have written it.
     """
-    if path.exists() and not path.is_file():
-        raise DystaError(f"{called} is no regular file")
     try:
+        if path.exists() and not path.is_file():
+            raise DystaError(f"{called} is no regular file")
         if trust:
             return open_regular(path, called)
         return open_own(path)
@@ -107,21 +115,40 @@ def _opened(path: Path, trust: bool, called: str) -> IO[bytes]:
         raise DystaError(f"{called} cannot be read ({reason})") from None
 
 
-def _loaded(file: IO[bytes]) -> Any:
+def _check_plain(names: Sequence[str], called: str) -> None:
+    """Raise a `DystaError` if pickles name what may be code of their own."""
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise DystaError(
+            f"{called} runs code of its own when it is read ({', '.join(names[:3])}{more}); give "
+            "--trust (in Python, trust=True) if you know whose it is"
+        )
+
+
+def _loaded(file: IO[bytes], trust: bool) -> Any:
     """The model in an open file.
 
     Raises:
-        DystaError: If there is none.
+        DystaError: If there is none, or it may run code and is not trusted.
     """
     from stable_baselines3.common.save_util import json_to_data
 
     try:
-        with zipfile.ZipFile(file) as archive:
+        with opened_archive(file) as archive:
             member = archive.getinfo("data")
             if member.file_size > TEXT_LIMIT:
                 raise ValueError(f"its data take {member.file_size} bytes")
-            data = json.loads(archive.read(member).decode())
+            data = json.loads(bytes(read_member(archive, member)).decode())
+        if not trust:
+            pickles = [
+                base64.b64decode(value[":serialized:"])
+                for key, value in data.items()
+                if key not in _UNUSED and isinstance(value, dict) and ":serialized:" in value
+            ]
+            _check_plain(sorted({name for each in pickles for name in strange(each)}), "it")
         policy = json_to_data(json.dumps({"policy_class": data["policy_class"]}))["policy_class"]
+    except DystaError:
+        raise
     except Exception as error:  # a damaged file raises anything
         raise _damaged(error) from None
     kind = _algorithm(policy, data)
@@ -212,7 +239,10 @@ def _statistics(path: Path, trust: bool) -> Any:
         )
     try:
         with _opened(path, trust, repr(str(path))) as file:
-            found = pickle.load(file)
+            content = file.read(_LARGEST)
+        if not trust:
+            _check_plain(strange(content), repr(str(path)))
+        found = pickle.loads(content)
     except DystaError:
         raise
     except Exception as error:

@@ -242,13 +242,13 @@ def main() -> None:
         text += [
             f"Keeping cells takes {share:.1%} of the time of these cells. {given.many:,} cells "
             f"of 10 requests, on two processes: {seconds:.0f} s, {1 / small_s:,.0f} cells a "
-            f"second; the command and its workers held {max(tenth):.0f} MiB in the second tenth of the "
-            f"time and {max(seen[-len(seen) // 10 :]):.0f} MiB in the last, and the store "
+            f"second; the command and its workers held {max(tenth):.0f} MiB in the second tenth "
+            f"of the time and {max(seen[-len(seen) // 10 :]):.0f} MiB in the last, and the store "
             f"{(out / 'cells.sqlite').stat().st_size / 2**20:.0f} MiB.",
             "How it grows with workers, as a model: each does a cell of 1,000 requests in "
             f"{1e3 * cell_s:.1f} ms, and the one that hands out keeps up until it has no time "
             f"left for more. That it takes no longer a cell than {1e3 * small_s:.2f} ms, all of "
-            "what the small cells took here, workers included, is the assumption: it is an upper bound. "
+            "what the small cells took here, workers included, is the assumption: an upper bound. "
             f"Tasks take about {TASK_S:g} s, so that handing over does not count.",
             modelled(cell_s, small_s),
         ]

@@ -23,6 +23,12 @@ ARRAY_LIMIT = 256 * 2**20
 TEXT_LIMIT = 16 * 2**20
 """Bytes that a text may take."""
 
+_PART = 2**20
+"""Bytes that are read at a time at most: of an array, or of the list of a file's members."""
+
+_HEADER = 2**14
+"""Bytes of the head of an array at most; NumPy takes 10,000 characters."""
+
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -34,15 +40,16 @@ def read_arrays(
     Args:
         source: The file, by its path or open.
         where: What an error calls it.
-        limits: The known arrays, and the bytes that each may take.
+        limits: The known arrays, and the bytes that each may take; all together may take what the
+            largest of them may.
         advice: What an error says of a damaged file.
 
     Raises:
         DystaError: If there is no such file, it is no regular one or damaged, or an array is a
-            pickle or too large.
+            pickle or they are too large.
     """
     try:
-        with _opened(source, where) as stream, zipfile.ZipFile(stream) as archive:
+        with _opened(source, where) as stream, opened_archive(stream) as archive:
             there = {member.filename: member for member in archive.infolist()}
             members = {name: there.get(f"{name}.npy") for name in limits}
             for name, member in members.items():
@@ -51,8 +58,14 @@ def read_arrays(
                         f"{where}: array {name!r} unpacks to {member.file_size} bytes; "
                         f"it may take {limits[name]}"
                     )
+            total = sum(member.file_size for member in members.values() if member is not None)
+            if total > max(limits.values()):
+                raise DystaError(
+                    f"{where}: its arrays unpack to {total} bytes; they may take "
+                    f"{max(limits.values())} together"
+                )
             return {
-                name: _array(name, archive.read(member))
+                name: _array(name, read_member(archive, member))
                 for name, member in members.items()
                 if member is not None
             }
@@ -82,9 +95,57 @@ def _opened(source: str | Path | IO[bytes], where: str) -> AbstractContextManage
     return open_regular(source, where) if isinstance(source, str | Path) else nullcontext(source)
 
 
-def _array(name: str, content: bytes) -> NDArray[Any]:
+class _InParts:
+    """A file of which nobody reads much at once, as `zipfile` does of the list of its members."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.seek, self.tell, self.seekable = stream.seek, stream.tell, stream.seekable
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        """As of a file.
+
+        Raises:
+            ValueError: If it is too much.
+        """
+        content = self._stream.read(_PART + 1 if size < 0 else min(size, _PART + 1))
+        if len(content) > _PART:
+            raise ValueError(f"the list of what is in it takes more than {_PART} bytes")
+        return content
+
+
+def opened_archive(stream: IO[bytes]) -> zipfile.ZipFile:
+    """A zip file in an open file, with a list of members that is not too long.
+
+    Raises:
+        Exception: If it is damaged.
+    """
+    return zipfile.ZipFile(_InParts(stream))
+
+
+def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> memoryview:
+    """What a member of a zip file unpacks to, and never more than it says that this is.
+
+    Raises:
+        Exception: If it is damaged, or packed otherwise than NumPy does.
+    """
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # The others unpack all at once, however much that is.
+        raise ValueError(f"{member.filename!r} is packed by method {member.compress_type}")
+    # It takes memory only as it is filled.
+    content, at = np.empty(member.file_size, np.uint8).data, 0
+    with archive.open(member) as file:
+        while part := file.read(min(_PART, member.file_size - at)):  # unpacks no more than that
+            content[at : at + len(part)] = part
+            at += len(part)
+    if at != member.file_size:
+        raise ValueError(f"{member.filename!r} unpacks to {at} bytes instead of {member.file_size}")
+    return content.toreadonly()
+
+
+def _array(name: str, content: memoryview) -> NDArray[Any]:
     """The array in an npy file of which no more is believed than what follows its header."""
-    stream = io.BytesIO(content)
+    stream = io.BytesIO(content[:_HEADER])
     version = npy.read_magic(stream)
     if version not in _HEADERS:
         raise ValueError(f"array {name!r} is of format {version}")

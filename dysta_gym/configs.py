@@ -12,6 +12,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from dysta_gym.errors import DystaError, one_of, shown
+from dysta_gym.files import open_regular
 
 LEAST, GREATEST = 1e-9, 1e9
 """What a number other than 0 lies between in size: beyond, products of a few overflow."""
@@ -208,7 +209,7 @@ def _read_mapping(path: Path, where: str) -> Mapping[str, Any]:
         DystaError: If there is none.
     """
     try:
-        with path.open("rb") as stream:
+        with open_regular(path, where) as stream:
             text = stream.read(LARGEST + 1)
         if len(text) > LARGEST:
             raise DystaError(f"{where} is larger than {LARGEST} bytes")

@@ -28,7 +28,7 @@ from dysta_gym import policies
 from dysta_gym.comparison import CELL, Condition
 from dysta_gym.configs import LARGEST, Finite, NotNegative, Strict, content_of, told
 from dysta_gym.errors import DystaError, one_of, shown
-from dysta_gym.files import packaged, write_text
+from dysta_gym.files import is_file, packaged, write_text
 from dysta_gym.information import ALL_LEVELS
 from dysta_gym.policies import Policy, in_file
 from dysta_gym.tracks import Track, digest, run_on, shipped_track, shipped_tracks
@@ -267,7 +267,7 @@ def entered(
     chosen = [shipped_track(each) for each in tracks or shipped_tracks()]
     given, _, _ = policies.split(spec)
     path, wanted = in_file(given)
-    content = Path(path).read_bytes() if Path(path).is_file() else None
+    content = Path(path).read_bytes() if is_file(path) else None
     policy = policies.find(spec)
     fields: dict[str, Any] = {"name": name or Path(path).stem, "policy": given}
     if content is not None:

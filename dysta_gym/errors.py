@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import re
 import reprlib
 from collections.abc import Iterable
 
 LONGEST = 2000
 """Characters of a message at most."""
 
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
 
 class DystaError(ValueError):
     """Bad input: a config, trace, policy, action or argument that cannot be used.
 
     The message is one line that names the field, the value, and what would be right.
-    The command line prints it alone and exits with status 2. Line breaks, control characters and
-    what cannot be encoded are written as escapes; the middle of a very long message is left out.
+    The command line prints it alone and exits with status 2. Line breaks, control characters, what
+    turns the direction of writing, and what cannot be encoded are written as escapes; the middle of
+    a very long message is left out.
     """
 
     def __init__(self, message: str) -> None:
-        line = _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], message)
+        line = message
+        if not line.isprintable():
+            line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)
         if len(line) > LONGEST:
             half = LONGEST // 2 - 3
             line = f"{line[:half]} ... {line[-half:]}"

@@ -109,6 +109,14 @@ def open_regular(path: str | Path, where: str) -> BinaryIO:
     return stream
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether there is such a file; no path could be as long as some texts are."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def visible(folder: Path, pattern: str) -> list[Path]:
     """Files of a folder that a pattern fits, sorted, without hidden ones."""
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
@@ -281,10 +289,46 @@ def flaw_of(seen: os.stat_result) -> str | None:
     return "may be written to by others" if seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else None
 
 
-def open_own(path: Path) -> IO[bytes]:
+def flaw_of_way(path: Path) -> str | None:
+    """Why a stranger can put something else into a path's place; None if none can.
+
+    Links on the way have to belong to the user, or the machine's owner, and folders on it may only
+    be written to by everybody, or by a group that is not the user's first one, where their sticky
+    bit keeps what is in them in its place, as that of ``/tmp``.
+
+    Raises:
+        OSError: If it cannot be looked at.
+    """
+    if not hasattr(os, "geteuid"):
+        return None
+    parts, way, links = list(reversed(path.absolute().parts)), Path(), 0
+    while parts:
+        part = parts.pop()
+        way = way.parent if part == ".." else way / part
+        seen = way.lstat()
+        if stat.S_ISLNK(seen.st_mode):
+            links += 1
+            if links > 40:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            if seen.st_uid not in (os.geteuid(), 0):
+                return f"is reached by {way}, a link of another user"
+            parts += reversed(way.readlink().parts)
+            way = way.parent
+        elif parts and not seen.st_mode & stat.S_ISVTX:
+            others = stat.S_IWOTH | (stat.S_IWGRP if seen.st_gid != os.getegid() else 0)
+            if seen.st_mode & others:
+                return f"lies in {way}, in which others may replace it"
+    return None
+
+
+def open_own(path: Path, folder: int | None = None) -> IO[bytes]:
     """Open a file that nobody but the user, or the machine's owner, can have written.
 
     What is looked at is what has been opened, whatever the path leads to by now.
+
+    Args:
+        path: The file.
+        folder: Number of an open folder that the path starts from.
 
     Raises:
         NotOwn: If it is a link or no regular file, or somebody else can have written it.
@@ -292,7 +336,7 @@ def open_own(path: Path) -> IO[bytes]:
     """
     flags = sum(getattr(os, flag, 0) for flag in _FLAGS)
     try:
-        opened = os.open(path, os.O_RDONLY | flags)
+        opened = os.open(path, os.O_RDONLY | flags, dir_fd=folder)
     except OSError as error:
         raise NotOwn("is a link") if error.errno == errno.ELOOP else error from None
     seen = os.fstat(opened)

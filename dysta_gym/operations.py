@@ -76,7 +76,7 @@ class NetworkShapes(Strict):
     blocks: Size
     vocabulary: Size | None = None
     head_rows: Literal["all", "last"] = "all"
-    stem: tuple[Stem, ...] = ()
+    stem: tuple[Stem, ...] = Field((), max_length=100)
 
 
 class Operation(dict[str, Any]):
@@ -235,6 +235,8 @@ def read_layers(path: str | Path) -> tuple[Layers, NetworkShapes | None]:
             )
         if expected and not ((array > 0) if name == "load_balance" else (array >= 0)).all():
             raise DystaError(f"{where}: {name} holds numbers below 0, or none; rebuild it")
+        if expected and array.itemsize < 8:  # which what it is multiplied by does not fit into
+            content[name] = array.astype(np.float64 if array.dtype.kind == "f" else np.int64)
     if "density" in content and "load_balance" in content:
         shapes = _shapes(meta, where)
         return _attention(content, names, meta, shapes, where), shapes

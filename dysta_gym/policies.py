@@ -17,13 +17,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dysta_gym.errors import DystaError, one_of, shown
+from dysta_gym.files import is_file
 from dysta_gym.information import ALL_LEVELS, LEVELS
 from dysta_gym.parameters import Parameter as Parameter
 from dysta_gym.plugins import described, entries, load
@@ -208,7 +209,7 @@ def split(spec: str) -> tuple[str, str | None, str | None]:
     """
     ends = [at for at, letter in enumerate(spec) if letter in "@:"] + [len(spec)]
     files = [at for at in ends if _reader(spec[:at])]
-    end = next((at for at in reversed(files) if _is_file(spec[:at])), None)
+    end = next((at for at in reversed(files) if is_file(spec[:at])), None)
     if end is None:
         name = spec[: ends[0]]
         end = files[0] if files and name not in entries(ENTRY_POINTS) else ends[0]
@@ -222,7 +223,7 @@ def split(spec: str) -> tuple[str, str | None, str | None]:
 def in_file(name: str) -> tuple[str, str | None]:
     """The file that a policy's name names, and which of its policies: ``FILE.py:NAME``."""
     path, colon, wanted = name.rpartition(":")
-    if colon and path.lower().endswith(".py") and wanted.isidentifier() and not _is_file(name):
+    if colon and path.lower().endswith(".py") and wanted.isidentifier() and not is_file(name):
         return path, wanted
     return name, None
 
@@ -231,7 +232,7 @@ def agent_reader(name: str) -> EntryPoint | None:
     """What reads this file, if it is one of an agent."""
     reader = _reader(name)
     ours = reader is not None and reader.group == AGENT_ENTRY_POINTS
-    return reader if ours and (_is_file(name) or name not in entries(ENTRY_POINTS)) else None
+    return reader if ours and (is_file(name) or name not in entries(ENTRY_POINTS)) else None
 
 
 def _reader(name: str) -> EntryPoint | None:
@@ -239,13 +240,6 @@ def _reader(name: str) -> EntryPoint | None:
     readers = {**entries(AGENT_ENTRY_POINTS), **entries(FILE_ENTRY_POINTS)}
     suffix = PurePath(name).suffix.removeprefix(".").partition(":")[0]
     return readers.get(suffix) or readers.get(suffix.lower())
-
-
-def _is_file(name: str) -> bool:
-    try:
-        return Path(name).is_file()
-    except (OSError, ValueError):  # no path could be so
-        return False
 
 
 def expand(spec: str) -> list[str]:
@@ -302,7 +296,7 @@ def _named(name: str) -> Policy:
             f"policy {name!r}: an agent in a file is no scoring rule; only dysta_gym.compare and "
             "the command compare can run it"
         )
-    if reader is not None and (entry is None or _is_file(name)):
+    if reader is not None and (entry is None or is_file(name)):
         policy, origin = load(reader)(name), reader
     elif entry is not None:
         policy, origin = load(entry), entry

@@ -15,6 +15,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from dysta_gym.errors import DystaError, shown
+from dysta_gym.files import open_regular
 from dysta_gym.plugins import check_formula
 from dysta_gym.policies import Policy, in_file
 
@@ -35,7 +36,8 @@ def policy_of_file(name: str) -> Policy:
     path, wanted = in_file(name)
     where = f"policy {name!r}"
     try:
-        source = Path(path).read_bytes()
+        with open_regular(path, f"{where}: the file") as file:
+            source = file.read()
     except OSError as error:
         raise DystaError(f"{where}: the file cannot be read ({error.strerror})") from None
     module = _module(str(Path(path).absolute()), source, where)

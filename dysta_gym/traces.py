@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -253,6 +253,13 @@ class Trace(Sealed):
                 raise DystaError(
                     f"{where}: {name} takes {array.nbytes} bytes in a file; it may take {limit}"
                 )
+        if (total := sum(array.nbytes for array in arrays.values()) + 2**10 * len(arrays)) > (
+            ARRAY_LIMIT
+        ):
+            raise DystaError(
+                f"{where}: its arrays take {total} bytes in a file; they may take {ARRAY_LIMIT} "
+                "together"
+            )
         with replacing(path) as scratch:
             np.savez_compressed(scratch, **arrays)  # type: ignore[arg-type]
 
@@ -474,6 +481,12 @@ def load_trace(path: str | Path) -> Trace:
             raise DystaError(f"array {name!r} is missing")
         return content[name]
 
+    def numbers(name: str) -> NDArray[Any]:
+        given, most = array(name), ARRAY_LIMIT // 8
+        if given.size > most:  # which take more once they are all as wide as they are kept
+            raise DystaError(f"array {name!r} holds {given.size} numbers; {most} are allowed")
+        return given
+
     def texts(name: str) -> tuple[str, ...]:
         given = array(name)
         if given.dtype.kind != "U":
@@ -481,16 +494,22 @@ def load_trace(path: str | Path) -> Trace:
         return tuple(given.ravel().tolist()) if given.ndim == 1 else ()
 
     try:
-        latency_s = array("latency_s")
+        latency_s, sparsity = numbers("latency_s"), numbers("sparsity")
+        large = max(latency_s.size, sparsity.size) > 2**20
+        if large and sparsity.shape != latency_s.shape:  # before either is copied
+            raise DystaError(
+                f"trace {identity['name']!r}: sparsity has shape {sparsity.shape}, expected "
+                f"{latency_s.shape}"
+            )
         numbered = np.arange(len(latency_s) if latency_s.ndim else 0, dtype=np.int64)
         return Trace(
             **identity,
             latency_s=latency_s,
-            sparsity=array("sparsity"),
-            train=array("train"),
-            sample_ids=content.get("sample_ids", numbered),
+            sparsity=sparsity,
+            train=numbers("train"),
+            sample_ids=numbers("sample_ids") if "sample_ids" in content else numbered,
             layer_names=texts("layer_name"),
-            length=content.get("length"),
+            length=numbers("length") if "length" in content else None,
             condition=texts("condition") if "condition" in content else (),
             provenance=meta,
         )
@@ -638,7 +657,8 @@ def read_artifact_trace(path: str | Path, accelerator: str) -> Trace:
     sample_ids, row = np.unique(values["batch-indx"].astype(np.int64), return_inverse=True)
     layer = values["layer-indx"].astype(np.int64)
     shape = (len(sample_ids), int(layer.max()) + 1)
-    if shape[0] * shape[1] > 100 * len(frame):  # a stray index, before a table of that size is made
+    most = min(100 * len(frame), _MOST_VALUES)
+    if shape[0] * shape[1] > most:  # a stray index, before a table of that size is made
         raise DystaError(
             f"{where}: column 'layer-indx' reaches {shape[1] - 1} with only "
             f"{len(frame)} rows; layers must be numbered from 0"
@@ -668,7 +688,8 @@ def read_artifact_trace(path: str | Path, accelerator: str) -> Trace:
                     f"{'above' if low else 'at least'} 0 and at most 1"
                 )
         density, balance = table("overall-sparsity"), table("50%-skip")
-        latency_s = sanger_layer_latency_s(density, balance, ARTIFACT_SEQUENCE_LENGTH)
+        with np.errstate(over="ignore"):  # what is infinite is refused below
+            latency_s = sanger_layer_latency_s(density, balance, ARTIFACT_SEQUENCE_LENGTH)
         sparsity = 1 - density
     else:
         model, _, pattern = path.stem.partition("_")
@@ -733,10 +754,15 @@ def read_csv(
             if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1):
                 # Later ones read each number as the nearest float by themselves.
                 options["float_precision"] = "round_trip"
+            warnings.simplefilter("ignore", pd.errors.DtypeWarning)  # which `numeric_column` sees
+            if len(stream.readline(_WIDEST + 1)) > _WIDEST:
+                raise DystaError(f"{where}: its first line is longer than {_WIDEST} bytes")
+            stream.seek(0)
             # The header is read as a row, for pandas would give equal names other ones.
             header = pd.read_csv(stream, header=None, nrows=1, dtype=str, keep_default_na=False)
             names = [str(name).strip() for name in header.iloc[0]]
             _check_columns(names, where, needed, known)
+            _check_size(stream, len(names), where)
             stream.seek(0)
             frame = pd.read_csv(
                 stream, index_col=False, skipinitialspace=True, names=names, header=0, **options
@@ -750,10 +776,36 @@ def read_csv(
     return frame
 
 
+_WIDEST, _MOST_COLUMNS = 2**16, 1_000
+"""Bytes of the first line of a CSV file at most, and columns."""
+
+_MOST_BYTES, _MOST_VALUES = 2**30, 50_000_000
+"""Bytes of a CSV file at most; rows times columns, which a row takes whatever is in it."""
+
+
+def _check_size(stream: BinaryIO, columns: int, where: str) -> None:
+    """Refuse a file that takes more memory than such files need, before it is read."""
+    size = stream.seek(0, 2)
+    if size > _MOST_BYTES:
+        raise DystaError(f"{where} has {size} bytes; {_MOST_BYTES} are allowed")
+    if size * columns <= _MOST_VALUES:
+        return
+    rows = 1
+    stream.seek(0)
+    while part := stream.read(2**20):
+        rows += part.count(b"\n") + part.count(b"\r")
+    if rows * columns > _MOST_VALUES:
+        raise DystaError(
+            f"{where} has {rows} lines of {columns} values; {_MOST_VALUES} values are allowed"
+        )
+
+
 def _check_columns(
     names: Sequence[str], where: str, needed: Collection[str], known: Collection[str] | None
 ) -> None:
-    """Refuse columns that are missing, there twice or unknown."""
+    """Refuse columns that are missing, there twice or unknown, and too many."""
+    if len(names) > _MOST_COLUMNS:
+        raise DystaError(f"{where} has {len(names)} columns; {_MOST_COLUMNS} are allowed")
     for name in needed:
         if name not in names:
             near = difflib.get_close_matches(name, names, 1)
@@ -782,7 +834,8 @@ def numeric_column(frame: pd.DataFrame, name: str, where: str) -> NDArray[np.flo
     if column.dtype.kind in "iuf":
         values = column.to_numpy(np.float64)
         whole = column.to_numpy()
-        differs = values.astype(whole.dtype) != whole
+        with np.errstate(invalid="ignore"):  # of what is larger than the greatest whole number
+            differs = values.astype(whole.dtype) != whole
         if whole.dtype.kind != "f" and differs.any():
             lost = int(np.argmax(differs))
             raise DystaError(

@@ -32,6 +32,10 @@ FIRST_SEED = 5_000
 """Of every track: what is below was looked at while rules and pages were made."""
 
 
+MOST_CONDITIONS = 1_000
+"""Of a block, and of a track; the shipped ones have a hundred."""
+
+
 class Seeds(Strict):
     """Seeds of the workloads of every condition.
 
@@ -75,6 +79,11 @@ class Block(Strict):
         Raises:
             DystaError: If there is no such scenario, or a field is not allowed.
         """
+        count = len(self.scenarios) * max(1, len(self.loads)) * max(1, len(self.slos))
+        if count > MOST_CONDITIONS:
+            raise DystaError(
+                f"blocks: one has {count} conditions; {MOST_CONDITIONS} are allowed at most"
+            )
         found = [self._changed(load_scenario(source)) for source in self.scenarios]
         listed = [
             scenario.varied(load=load, slo_multiplier=None if isinstance(slo, str) else slo)
@@ -111,9 +120,13 @@ class Track(Strict):
         Raises:
             DystaError: If a scenario is not usable, or two conditions are the same.
         """
-        found = [
-            Condition(scenario, self.split) for block in self.blocks for scenario in block.varied()
-        ]
+        found: list[Condition] = []
+        for block in self.blocks:
+            found += [Condition(scenario, self.split) for scenario in block.varied()]
+            if len(found) > MOST_CONDITIONS:
+                raise DystaError(
+                    f"track {self.name!r}: it has more than {MOST_CONDITIONS} conditions"
+                )
         wheres = [condition.where for condition in found]
         for where in wheres:
             if wheres.count(where) > 1:

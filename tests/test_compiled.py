@@ -20,7 +20,7 @@ import pytest
 from numba import types
 from numba.core import config
 
-from dysta_gym.compiled import threads
+from dysta_gym.compiled import cache, threads
 from dysta_gym.compiled.functions import compiled
 
 SAID = "dysta-gym: compiling what this run needs; this takes up to 30 s, "
@@ -415,6 +415,58 @@ def test_a_folder_that_others_can_write_into_is_not_used(tmp_path):
     assert files(tmp_path) == kept
     place.chmod(0o700)
     assert run(PROGRAM, tmp_path) == ("2.5\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="modes say nothing on this system")
+def test_a_folder_that_others_can_put_another_in_the_place_of_is_not_used(tmp_path):
+    base = tmp_path / "base"
+    base.mkdir()
+    said = ("2.5\n", f"{SAID}and is kept for later runs\n")
+    assert run(PROGRAM, tmp_path, XDG_CACHE_HOME=str(base / "cache")) == said
+    assert run(PROGRAM, tmp_path, XDG_CACHE_HOME=str(base / "cache")) == ("2.5\n", "")
+    base.chmod(0o777)  # where anybody may rename what is in it
+    out, err = run(PROGRAM, tmp_path, XDG_CACHE_HOME=str(base / "cache"))
+    assert out == "2.5\n" and f"lies in {base}, in which others may replace it" in err
+    base.chmod(0o1777)  # as /tmp
+    assert run(PROGRAM, tmp_path, XDG_CACHE_HOME=str(base / "cache")) == ("2.5\n", "")
+    link = tmp_path / "link"
+    link.symlink_to(base / "cache")
+    assert run(PROGRAM, tmp_path, XDG_CACHE_HOME=str(link)) == ("2.5\n", "")
+    base.chmod(0o777)  # a link does not hide where it leads to
+    assert "every time" in run(PROGRAM, tmp_path, XDG_CACHE_HOME=str(link))[1]
+    base.chmod(0o755)
+    try:
+        os.chown(link, 54321, -1, follow_symlinks=False)
+    except PermissionError:
+        pytest.skip("takes the rights of root")
+    assert (
+        f"by {link}, a link of another user" in run(PROGRAM, tmp_path, XDG_CACHE_HOME=str(link))[1]
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="modes say nothing on this system")
+def test_a_folder_that_is_replaced_while_it_is_looked_at_is_not_read(kept, tmp_path, monkeypatch):
+    def half():
+        return compiled("float64(float64)")(lambda x: x / 2)
+
+    assert kept(half(), 3.0) == (1.5, False)
+    place = tmp_path / "dysta-gym"
+    other = tmp_path / "other"
+    real, seen = cache.open_own, []
+
+    def replaced(path, folder=None):
+        # Another folder stands there by now, with a file of the same name.
+        if not seen:
+            place.rename(other)
+            place.mkdir()
+            (place / path.name).write_bytes(b"evil")
+        file = real(path, folder)
+        seen.append(os.fstat(file.fileno()).st_ino == (other / path.name).stat().st_ino)
+        return file
+
+    monkeypatch.setattr(cache, "open_own", replaced)
+    assert kept(half(), 3.0) == (1.5, True)
+    assert seen == [True]
 
 
 def test_options_and_types_are_part_of_it(kept):

@@ -18,9 +18,11 @@ import stat
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import llvmlite
 import numba
@@ -30,7 +32,7 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 from numba.core.sigutils import normalize_signature
 
-from dysta_gym.files import flaw_of, open_own
+from dysta_gym.files import flaw_of, flaw_of_way, open_own
 
 _UNUSED_DAYS = 30
 """A file that no process has read for so long is removed when another one is written."""
@@ -74,8 +76,10 @@ def flaw(place: Path) -> str | None:
     """Why files are not kept in a folder, which is made if need be; None if they are."""
     with contextlib.suppress(OSError):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _trusted(place):
+        if not _trusted(place.stat()):
             return "belongs to another user, or others may write into it"
+        if way := flaw_of_way(place):
+            return way
         if os.access(place, os.W_OK | os.X_OK):
             return None
     return "cannot be written"
@@ -138,9 +142,8 @@ class Cache(caching.NullCache):
         return place / f"{self._name}-{digest}{_SUFFIX}"
 
 
-def _trusted(place: Path) -> bool:
+def _trusted(seen: os.stat_result) -> bool:
     """Whether nobody but the user, or the machine's owner, can put files into a folder."""
-    seen = place.stat()
     return stat.S_ISDIR(seen.st_mode) and flaw_of(seen) is None
 
 
@@ -155,9 +158,7 @@ def _read(path: Path) -> bytes:
     Raises:
         OSError: If it cannot be read, is damaged, or somebody else may have written it.
     """
-    if not _trusted(path.parent):
-        raise OSError(f"{path.parent}: not to be trusted")
-    with open_own(path) as file:
+    with _opened(path.parent) as folder, _own_file(path, folder) as file:
         seen = os.fstat(file.fileno())
         if seen.st_size > _MOST:
             raise OSError(f"{path}: not to be trusted")
@@ -169,6 +170,33 @@ def _read(path: Path) -> bytes:
     if stored[:20] != _sum(path.name, data):
         raise OSError(f"{path}: damaged")
     return data
+
+
+_way = cache(flaw_of_way)
+"""Looked at once: what is read is a file of one's own, in a folder of one's own, in any case."""
+
+
+@contextlib.contextmanager
+def _opened(place: Path) -> Iterator[int | None]:
+    """The number of a folder, opened: whatever its path leads to later, this is what is looked at.
+
+    None where folders cannot be opened.
+
+    Raises:
+        OSError: If it cannot be opened, or is not to be trusted.
+    """
+    opened = os.open(place, os.O_RDONLY | os.O_DIRECTORY) if hasattr(os, "O_DIRECTORY") else None
+    try:
+        if not _trusted(place.stat() if opened is None else os.fstat(opened)) or _way(place):
+            raise OSError(f"{place}: not to be trusted")
+        yield opened
+    finally:
+        if opened is not None:
+            os.close(opened)
+
+
+def _own_file(path: Path, folder: int | None) -> IO[bytes]:
+    return open_own(path) if folder is None else open_own(Path(path.name), folder)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from dysta_gym.archives import ARRAY_LIMIT, read_arrays
 from dysta_gym.comparison import compare
 from dysta_gym.errors import DystaError
 from dysta_gym.files import visible
@@ -90,8 +91,8 @@ class Deployment:
         path = self.files[trace.name]
         if path.suffix != ".npz":
             return None
-        with np.load(path, allow_pickle=False) as file:
-            return file[name] if name in file.files else None
+        where = f"trace file {str(path)!r}"
+        return read_arrays(path, where, {name: ARRAY_LIMIT}, "no npz file ({})").get(name)
 
     def by_model(self) -> dict[str, list[Trace]]:
         """The traces of each model, by its name."""

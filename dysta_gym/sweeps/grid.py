@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from pydantic import Field
 from dysta_gym.comparison import Cell, Condition, cells_of
 from dysta_gym.configs import Positive, Strict, content_of, place_of, plain, told
 from dysta_gym.errors import DystaError, shown
+from dysta_gym.files import is_file
 from dysta_gym.policies import expand, in_file, split
 from dysta_gym.tracks import Seeds
 from dysta_gym.workloads import Scenario, load_scenario
@@ -22,7 +24,7 @@ from dysta_gym.workloads import Scenario, load_scenario
 OWN_OPTIONS = {"load": "loads", "rate": "rates", "slo_multiplier": "slos", "requests": "requests"}
 """Fields of a scenario that a sweep has an option for, and the option."""
 
-MOST_CELLS = 10_000_000
+MOST_CELLS, MOST_CONDITIONS = 10_000_000, 100_000
 """More than this is a slip of the pen."""
 
 
@@ -101,17 +103,18 @@ class Sweep(Strict):
             for each in self.scenarios
         ]
         seeds = range(self.seeds.first, self.seeds.first + self.seeds.count)
+        count = len(chosen) * prod(map(len, self.vary.values()))
+        count *= max(1, len(self.loads) + len(self.rates)) * max(1, len(self.slos))
+        if count > MOST_CONDITIONS or count * len(seeds) > MOST_CELLS:
+            raise DystaError(
+                f"sweep {self.name!r}: it has {count} conditions and {count * len(seeds)} cells; "
+                f"{MOST_CONDITIONS} and {MOST_CELLS} are allowed at most"
+            )
         scenarios, where = [], {}
         for scenario, settings in product(chosen, self._settings()):
             changed = _changed(scenario, settings)
             scenarios.append(changed)
             where[changed.name] = {field: label for field, (label, _) in settings.items()}
-        count = len(scenarios) * max(1, len(self.loads) + len(self.rates))
-        count *= max(1, len(self.slos)) * len(seeds)
-        if count > MOST_CELLS:
-            raise DystaError(
-                f"sweep {self.name!r}: it has {count} cells; {MOST_CELLS} are allowed at most"
-            )
         cells = cells_of(
             scenarios, loads=self.loads, rates=self.rates, slos=self.slos, seeds=seeds[:1],
             requests=self.requests, split=self.split,
@@ -212,7 +215,7 @@ def _beside(folder: Path | None, name: str) -> str:
 def _policy_beside(folder: Path, spec: str) -> str:
     """A policy that a sweep names: its file, if it is one, from the sweep's own folder."""
     path, _ = in_file(split(str(folder / spec))[0])
-    return str(folder / spec) if Path(path).is_file() else spec
+    return str(folder / spec) if is_file(path) else spec
 
 
 def load_sweep(source: str | Path | Mapping[str, Any] | Sweep) -> tuple[Sweep, Path | None]:

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import itertools
 import json
-import math
+import os
+import re
 import sqlite3
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +26,10 @@ import pandas as pd
 
 from dysta_gym.comparison import CELL, Rows, tabled
 from dysta_gym.errors import DystaError, shown
+from dysta_gym.files import is_file
+from dysta_gym.metrics import METRICS
+from dysta_gym.sweeps.grid import MOST_CELLS
+from dysta_gym.traces import SPLITS
 
 FILE = "cells.sqlite"
 _WRITER = "writer.sqlite"
@@ -39,8 +46,18 @@ CREATE TABLE layouts (id INTEGER PRIMARY KEY, labels TEXT NOT NULL UNIQUE);
 CREATE TABLE cells (at INTEGER PRIMARY KEY, layout INTEGER NOT NULL, metrics BLOB NOT NULL);
 """
 
-MOST_TEXT, MOST_BLOB = 64 * 2**20, 16 * 2**20
+MOST_TEXT, MOST_BLOB = 32 * 2**20, 16 * 2**20
 """Bytes of what a store says of itself, and of the metrics of a cell, at most."""
+
+_STEPS = 16
+"""Steps of SQLite's machine that a query takes for each byte of a store at most: where pages are
+found in several places, it would go on for ever."""
+
+_HUGE = 1e100
+"""Beyond every metric."""
+
+_CONDITIONS = {*CELL, "policy", "seed"}
+"""Columns of a table that are no metrics."""
 
 _DOUBLES = np.dtype("<f8")
 
@@ -96,7 +113,7 @@ class Store:
     def done(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which of the cells are there, shape ``(total,)``."""
         there = np.zeros(self.total, bool)
-        for (at,) in self._ask("SELECT at FROM cells"):
+        for (at,) in self._ask("SELECT at FROM cells ORDER BY at"):
             self._check_number(at)
             there[at] = True
         return there
@@ -117,14 +134,20 @@ class Store:
             f"SELECT at, layout, CASE WHEN length(metrics) <= {MOST_BLOB} THEN metrics END "
             "FROM cells ORDER BY at"
         )
+        last = -1
         for at, layout, metrics in self._ask(query):
             self._check_number(at)
+            if at <= last:
+                raise self._damaged(f"cell {at} is there more than once")
+            last = at
             labels = layouts.get(layout)
             if labels is None or not isinstance(metrics, bytes):
                 raise self._damaged(f"cell {shown(at)} has no metrics")
             if len(metrics) != count * len(labels) * _DOUBLES.itemsize:
                 raise self._damaged(f"cell {at} has {len(metrics)} bytes of metrics")
             values = np.frombuffer(metrics, _DOUBLES).reshape(count, len(labels))
+            if (np.abs(values) > _HUGE).any():  # NaN is what does not occur
+                raise self._damaged(f"cell {at} has a metric that is larger than {_HUGE:g}")
             yield at, Rows(labels, values.astype(np.float64))
 
     def _layouts_there(self) -> dict[int, tuple[str, ...]]:
@@ -132,8 +155,12 @@ class Store:
         found = {}
         for key, text in self._ask(query):
             labels = self._json(text, "labels")
-            if not isinstance(labels, list) or not all(isinstance(each, str) for each in labels):
+            if not isinstance(labels, list) or not all(map(_is_text, labels)):
                 raise self._damaged("labels are no list of names")
+            if len(set(labels)) < len(labels) or not set(METRICS) <= set(labels):
+                raise self._damaged("labels are not those of metrics, each once")
+            if not _CONDITIONS.union(varied([self])).isdisjoint(labels):
+                raise self._damaged("labels are those of conditions")
             found[key] = tuple(labels)
         return found
 
@@ -143,9 +170,17 @@ class Store:
 
     def _ask(self, query: str) -> Iterator[Any]:
         try:
+            size = 1
+            for name in ("page_count", "page_size"):
+                size *= self._database.execute(f"PRAGMA {name}").fetchone()[0]
+            left = itertools.count(_STEPS * size // 1000 + 100, -1)
+            self._database.set_progress_handler(lambda: next(left) < 0, 1000)
             yield from self._database.execute(query)
         except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
             raise self._damaged(str(error)) from None
+        finally:
+            with contextlib.suppress(sqlite3.Error):  # if it is closed
+                self._database.set_progress_handler(None, 0)
 
     def _json(self, text: object, what: str) -> Any:
         try:
@@ -220,8 +255,9 @@ def created(folder: Path, about: Mapping[str, Any]) -> Store:
         if there:
             with opened(folder) as old:
                 _check_same(old, about, folder)
+        _check_beside(path)
         database = sqlite3.connect(path, isolation_level="DEFERRED")
-        database.execute("PRAGMA trusted_schema = OFF")
+        _restrict(database)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         if not there:
@@ -251,7 +287,11 @@ def created(folder: Path, about: Mapping[str, Any]) -> Store:
 
 def _locked(folder: Path) -> sqlite3.Connection:
     """What keeps other writers out until it is closed, or the process ends, however that be."""
-    lock = sqlite3.connect(folder / _WRITER, timeout=0, isolation_level=None)
+    path = folder / _WRITER
+    _check_beside(path)
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise DystaError(f"out: {str(path)!r} is not a regular file; remove it")
+    lock = sqlite3.connect(path, timeout=0, isolation_level=None)
     try:
         lock.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
@@ -272,12 +312,13 @@ def opened(folder: str | Path) -> Store:
         DystaError: If there is none, or it is damaged, or of another format.
     """
     path = Path(folder) / FILE
-    if not path.is_file():
+    if not is_file(path):
         raise DystaError(f"{str(folder)!r} holds no sweep: there is no {FILE}")
     store = None
     try:
+        _check_beside(path)
         database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
-        database.execute("PRAGMA trusted_schema = OFF")
+        _restrict(database)
         store = Store(path, database, {})
         (kind,), (form,) = (
             database.execute(f"PRAGMA {name}").fetchone()
@@ -287,14 +328,12 @@ def opened(folder: str | Path) -> Store:
             raise store._damaged("it is not marked as one")
         if form != FORMAT:
             raise DystaError(f"{str(path)!r} is of format {form}; this version reads {FORMAT}")
-        tables = {
-            row[0]: row[1]
-            for row in database.execute("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
-        }
-        wanted = {text.split()[2]: text for text in map(str.strip, _SCHEMA.split(";")) if text}
-        if tables != wanted:
+        query = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"
+        tables = list(itertools.islice(store._ask(query), 10))
+        wanted = [(text.split()[2], text) for text in map(str.strip, _SCHEMA.split(";")) if text]
+        if sorted(tables, key=str) != sorted(wanted):
             raise store._damaged("its tables are not those of a store")
-        row = database.execute(f"SELECT substr(content, 1, {MOST_TEXT}) FROM about").fetchone()
+        row = next(store._ask(f"SELECT substr(content, 1, {MOST_TEXT}) FROM about"), None)
         store.about = _checked(store._json(row and row[0], "about"), store)
         return store
     except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
@@ -305,6 +344,44 @@ def opened(folder: str | Path) -> Store:
         if store:
             store.__exit__(None, None, None)
         raise
+
+
+def _restrict(database: sqlite3.Connection) -> None:
+    """Have a database that others may have made run nothing of its own, and take no more memory."""
+    database.execute("PRAGMA trusted_schema = OFF")
+    database.execute("PRAGMA cell_size_check = ON")
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_TEXT)
+
+
+_SUPER = bytes.fromhex("d9d505f920a163d7")
+"""Ends a journal that names another one, which SQLite removes once it has rolled back: whatever
+file that is. Journals of stores end otherwise (https://sqlite.org/fileformat.html)."""
+
+
+def _check_beside(path: Path) -> None:
+    """Look at what SQLite opens unasked beside a database.
+
+    Raises:
+        DystaError: If it is no regular file, or would have another file removed.
+        OSError: If it cannot be looked at.
+    """
+    for suffix in ("-wal", "-shm", "-journal"):
+        beside = Path(f"{path.resolve()}{suffix}")
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(beside.lstat().st_mode):
+                raise DystaError(f"{str(beside)!r} is not a regular file; remove it")
+            if suffix == "-journal":
+                with beside.open("rb") as stream:
+                    stream.seek(max(0, stream.seek(0, os.SEEK_END) - len(_SUPER)))
+                    if stream.read() == _SUPER:
+                        raise DystaError(f"{str(beside)!r} names other files; remove it")
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is a text that can be written, and not endless."""
+    return (
+        isinstance(value, str) and len(value) < 10_000 and not re.search("[\ud800-\udfff]", value)
+    )
 
 
 def _checked(about: Any, store: Store) -> dict[str, Any]:
@@ -319,28 +396,37 @@ def _checked(about: Any, store: Store) -> dict[str, Any]:
         ok = (
             isinstance(where, list)
             and len(where) == len(CELL)
-            and isinstance(where[0], str)
-            and all(isinstance(each, int | float) and math.isfinite(each) for each in where[1:])
+            and _is_text(where[0])
+            and all(type(each) in (int, float) and 0 <= each < _HUGE for each in where[1:])
             and isinstance(condition.get("varied"), dict)
-            and isinstance(condition.get("workloads"), str)
+            and all(map(_is_text, itertools.chain(*condition["varied"].items())))
+            and _CONDITIONS.isdisjoint(condition["varied"])
+            and _is_text(condition.get("workloads"))
         )
         if not ok:
             raise store._damaged("a condition is not whole")
     origin = about.get("origin")
     if not isinstance(origin, dict) or not {"version", "date", "packages"} <= set(origin):
         raise store._damaged("it does not say what it was made with")
-    if not all(_is_text(part) for part in origin.values()):
+    if not all(_is_text_or_texts(part) for part in origin.values()):
         raise store._damaged("what it was made with is no text")
-    if not all(isinstance(seed, int) for seed in about["seeds"]):
+    policies, seeds = about["policies"], about["seeds"]
+    if not all(map(_is_text, itertools.chain(*policies.items(), [about["version"]]))):
+        raise store._damaged("a policy is no name")
+    if not all(type(seed) is int and seed >= 0 for seed in seeds):
         raise store._damaged("a seed is no number")
+    if about["split"] not in SPLITS or not all((policies, seeds, about["conditions"])):
+        raise store._damaged("it is of no workloads")
+    if len(seeds) * len(about["conditions"]) > MOST_CELLS:
+        raise store._damaged(f"it is of more than {MOST_CELLS} cells")
     return about
 
 
-def _is_text(part: object) -> bool:
-    """Whether it is text, or a mapping of such."""
+def _is_text_or_texts(part: object) -> bool:
+    """Whether it is a text, or a mapping of names to texts."""
     if isinstance(part, dict):
-        return all(isinstance(each, str) for each in part.values())
-    return isinstance(part, str)
+        return all(map(_is_text, itertools.chain(*part.items())))
+    return _is_text(part)
 
 
 def _check_same(old: Store, about: Mapping[str, Any], folder: Path) -> None:

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from dysta_gym.agent_files import Agent, agent_of
 from dysta_gym.comparison import Lineup
 from dysta_gym.errors import DystaError
+from dysta_gym.files import is_file
 from dysta_gym.policies import Policy, find, in_file, split
 
 LARGEST = 256 * 2**20
@@ -69,7 +70,7 @@ def carried(specs: Sequence[tuple[str, str]], *, trust: bool = False) -> list[Ca
             name = name if name.endswith(f"@{agent.level}") else f"{name}@{agent.level}"
         head = split(spec)[0]
         path = Path(in_file(head)[0])
-        if not path.is_file():
+        if not is_file(path):
             found.append(Carried(name, spec))
             continue
         read = map(Path, getattr(agent, "files", ()))

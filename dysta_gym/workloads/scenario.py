@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import numpy as np
 import pydantic
 from pydantic import AfterValidator, BaseModel, Field, PlainSerializer
 
@@ -307,7 +308,8 @@ def _charged(charge: Charge, file: TraceFile) -> Trace:
     if trace.accelerator == accelerator and charge.as_published:
         return trace
     try:
-        latency_s = charge.layer_latency_s(_layers(name, path))
+        with np.errstate(all="ignore"):  # what is infinite, or no number, is refused below
+            latency_s = charge.layer_latency_s(_layers(name, path))
     except DystaError as error:
         raise DystaError(
             f"traces: {name!r} was measured on {trace.accelerator!r}, and cannot be charged for "
@@ -321,6 +323,11 @@ def _measured(file: TraceFile) -> Trace:
     name, path, _ = file
     if path is None:
         return shipped_trace(name)
+    with np.errstate(all="ignore"):  # likewise
+        return _of_file(name, path)
+
+
+def _of_file(name: str, path: Path) -> Trace:
     return whole_trace(path) if path.stem != name else load_trace(path)
 
 

@@ -1,5 +1,7 @@
 """Models of Stable-Baselines3 in files, judged by `compare` beside rules."""
 
+import base64
+import contextlib
 import json
 import os
 import pickle
@@ -111,6 +113,47 @@ def test_normalised_observations(folder, refused, kind):
     Path("vecnormalize.pkl").write_bytes(b"no pickle")
     with refused("'vecnormalize.pkl'", "damaged"):
         compare(policies=["model.zip"], **WORKLOADS)
+
+
+class Runs:
+    def __reduce__(self):
+        return exec, ("open('ran', 'w')",)
+
+
+@pytest.mark.parametrize("key", ["policy_class", "observation_space", "mine", "_last_obs"])
+def test_a_model_that_runs_code_of_its_own_is_asked_for(folder, refused, key):
+    small().save("model.zip")
+    content = {}
+    with zipfile.ZipFile("model.zip") as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    data = json.loads(content["data"])
+    code = base64.b64encode(pickle.dumps(Runs())).decode()
+    data[key] = {":type:": "<class>", ":serialized:": code}
+    with zipfile.ZipFile("model.zip", "w") as archive:
+        for name, each in (content | {"data": json.dumps(data)}).items():
+            archive.writestr(name, each)
+    with refused("'model.zip'", "builtins.exec", "--trust"):
+        compare(policies=["model.zip"], **WORKLOADS)
+    assert not Path("ran").exists()
+    with contextlib.suppress(Exception):  # of what there is now instead of a policy
+        compare(policies=["model.zip"], **WORKLOADS, trust=True)
+    assert Path("ran").exists()
+
+
+def test_what_a_pickle_names_is_found_without_running_it(folder):
+    from dysta_gym.agents.pickles import named, strange
+
+    assert named(pickle.dumps([Runs(), {"a": Runs()}])) == {"builtins.exec"}
+    assert strange(pickle.dumps(np.random.default_rng(0))) == []
+    # Through a module that is plain, what it has imported is reached, too.
+    assert strange(b"\x80\x04\x8c\x10torch.optim.adam\x8c\x0atorch.load\x93.") == [
+        "torch.optim.adam.torch.load"
+    ]
+    # What is called for its result is not called, nor is memory taken for an index of a thousand
+    # million.
+    pickled = b"\x80\x04cposix\nsystem\n(S'touch ran'\ntR(cos\ngetcwd\n)R\x94r\x00\xca\x9a;lb."
+    assert named(pickled) == {"posix.system", "os.getcwd"}
+    assert not Path("ran").exists()
 
 
 def test_models_alone_and_on_tracks(folder):
