@@ -76,7 +76,7 @@ class NetworkShapes(Strict):
     blocks: Size
     vocabulary: Size | None = None
     head_rows: Literal["all", "last"] = "all"
-    stem: tuple[Stem, ...] = Field((), max_length=100)
+    stem: tuple[Stem, ...] = Field(default=(), max_length=100)
 
 
 class Operation(dict[str, Any]):
