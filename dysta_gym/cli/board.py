@@ -74,7 +74,8 @@ def _show(found: pd.DataFrame) -> list[str]:
     tracks = list(dict.fromkeys(found["track"]))
     found = found.assign(cost=board.cost(found))
     costs = found.groupby(["policy", "entry", "run_here"])["cost"].mean()
-    order = list(costs.sort_values(kind="stable").index)
+    ranked = costs.reset_index().sort_values(["cost", "run_here"], kind="stable")
+    order = list(ranked[["policy", "entry", "run_here"]].itertuples(index=False, name=None))
     console = terminal.console()
     for count in range(len(tracks), 0, -1):
         blocks = [tracks[at : at + count] for at in range(0, len(tracks), count)]
