@@ -13,10 +13,10 @@ def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Float
     Waiting counts against a request: the one that ran last has waited nothing and tends to go on,
     which spares preemptions.
 
-    The sum adds seconds to a ratio, so what ``beta`` means depends on how long the networks take.
-    ``time_unit`` divides the times: at 1 s the rule is the published one; at the mean isolated
-    latency it no longer depends on the unit. Since ``R`` and ``S`` scale alike, only the weight of
-    waiting moves: against the rest it is ``time_unit`` times the published one.
+    The sum adds times to a ratio, so what ``beta`` means depends on what times are counted in,
+    ``time_unit``: in seconds the rule is the published one, and depends on how long the networks
+    take; in mean isolated latencies it does not. Since ``R`` and ``S`` scale alike, only the weight
+    of waiting moves: against the rest it is ``time_unit``, in seconds, times the published one.
     """
     beta = parameters[0]
     per_unit = 1.0 / parameters[1]

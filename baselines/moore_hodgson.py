@@ -10,7 +10,7 @@ from dysta_gym.policies import Parameter, Policy
 
 
 def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
-    """Least ``R (g I)^size`` among what keeps the set on time; the sacrificed weigh more.
+    """Least ``R (g I)^power`` among what keeps the set on time; the sacrificed weigh more.
 
     The set is that of Moore and Hodgson: the queue is walked in order of deadline, ``R`` is added
     up, and where the sum passes a deadline (less ``margin R``), the longest so far is sacrificed;

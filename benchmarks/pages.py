@@ -97,9 +97,15 @@ def _asked(rule: Policy) -> str:
             "turns out longer"
         )
     if rule.stable:
-        return f"before every layer; it is [stable]({_PROMISES})"
+        return (
+            f"before every layer; as it is [stable]({_PROMISES}), only of the requests that have "
+            "changed"
+        )
     if rule.drift:
-        return f"before every layer; its [drift]({_PROMISES}) is bounded"
+        return (
+            f"before every layer; as its [drift]({_PROMISES}) is bounded, only of the requests "
+            "that may come first"
+        )
     return "before every layer"
 
 

@@ -350,6 +350,9 @@ _COUNTS: Mapping[str, Sequence[str]] = {  # and their shapes: (inputs, layers), 
     "length": ("i",),
     **dict.fromkeys(("query_length", "key_length"), ("il",)),
 }
+COUNTED = tuple(name for name in _COUNTS if name != "length")
+"""Arrays of a trace file that its latencies are counted from."""
+
 _ARRAYS: Mapping[str, int] = {
     **dict.fromkeys(("latency_s", *_COUNTS), ARRAY_LIMIT),
     **dict.fromkeys(("meta", "layer_name"), TEXT_LIMIT),

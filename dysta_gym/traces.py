@@ -30,7 +30,7 @@ from dysta_gym.charging import charge_of
 from dysta_gym.configs import plain
 from dysta_gym.errors import DystaError, one_of, shown
 from dysta_gym.files import open_regular, packaged, replacing, visible
-from dysta_gym.operations import Layers, Steps, read_layers, whole_layers
+from dysta_gym.operations import COUNTED, Layers, Steps, read_layers, whole_layers
 from dysta_gym.plugins import OpenFiles
 from dysta_gym.sealing import Sealed, sealed
 
@@ -458,7 +458,7 @@ def load_trace(path: str | Path) -> Trace:
     """
     path = Path(path)
     where = f"trace file {str(path)!r}"
-    content = read_arrays(path, where, _ARRAYS, "not an npz file ({}); rebuild it")
+    content = read_arrays(path, where, _ARRAYS | _COUNTS, "not an npz file ({}); rebuild it")
     try:
         meta = json.loads(str(content["meta"]))
         version = meta["format"]
@@ -512,6 +512,7 @@ def load_trace(path: str | Path) -> Trace:
             length=numbers("length") if "length" in content else None,
             condition=texts("condition") if "condition" in content else (),
             provenance=meta,
+            counts={name: content[name] for name in _COUNTS if name in content},
         )
     except DystaError as error:
         raise DystaError(f"{where}: {error}") from None
@@ -527,6 +528,12 @@ _ARRAYS: Mapping[str, int] = {
     **dict.fromkeys(("meta", "layer_name", "condition"), TEXT_LIMIT),
 }
 """The arrays that are read, and the bytes that they may take."""
+
+_COUNTS: Mapping[str, int] = {
+    **dict.fromkeys(COUNTED, ARRAY_LIMIT),
+    **dict.fromkeys(("group", "input_name"), TEXT_LIMIT),
+}
+"""Those that are kept as they are."""
 
 
 WHOLE = "_whole"
@@ -562,6 +569,7 @@ def whole_trace(path: str | Path, steps: Steps = "blocks") -> Trace:
         sparsity=np.stack(columns, axis=1),
         layer_names=layers.names,
         provenance={**base.provenance, "name": name, "model": name, "network": f"{network}; whole"},
+        counts={},  # which are of the attention alone
     )
 
 

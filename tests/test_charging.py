@@ -236,7 +236,7 @@ def test_traces_that_a_model_cannot_charge(refused, tmp_path):
         (-arrays["valid_macs"], ["valid_macs", "below 0"]),
     ):
         np.savez(tmp_path / "own.npz", **arrays | {"valid_macs": odd})
-        with refused("traces", "'own'", *words):
+        with refused("own", *words):
             load_scenario(fields("ideal", "own") | folder).store()
     del arrays["valid_macs"]
     np.savez(tmp_path / "own.npz", **arrays)

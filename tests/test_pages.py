@@ -44,10 +44,9 @@ CUT = {
 }
 """What is put behind a command that begins so, the longest of these: the last option counts."""
 SHORTER = {
-    "learn(200_000)": "learn(1)",
-    "learn(100_000)": "learn(1)",
+    "learn(80_000)": "learn(1)",
     "VecEnv(64,": "VecEnv(2,",
-    "batch_size=1024": "batch_size=64",
+    "batch_size=512": "batch_size=64",
     "seeds=range(5)": "seeds=range(1)",
     "train evolved": "train tiny.yaml",
     "train ppo": "train tiny.yaml",

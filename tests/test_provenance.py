@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +171,28 @@ def test_a_date_that_is_none_is_refused_before_anything_runs(monkeypatch, run, t
         "dysta-gym: error: SOURCE_DATE_EPOCH: 'today' is not allowed; it must be seconds since "
         "1970\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status"),
+    [("SOURCE_DATE_EPOCH", "-5", 2), ("SOURCE_DATE_EPOCH", "", 0), ("COLUMNS", "\u00b2", 0)],
+)
+def test_variables_that_say_nothing(name, value, status):
+    done = subprocess.run(
+        [sys.executable, "-m", "dysta_gym", "leaderboard", "--track", "long"],
+        capture_output=True, encoding="utf-8", env={**os.environ, name: value},
+    )  # fmt: skip
+    assert done.returncode == status
+    assert [line for line in done.stderr.splitlines() if name not in line] == []
+
+
+def test_replay_does_not_replace_what_it_reads(run, tmp_path):
+    requests = tmp_path / "requests.csv"
+    requests.write_bytes(REPLAY[6].read_bytes())
+    arguments = [requests if each == REPLAY[6] else each for each in REPLAY]
+    status, _, errors = run(*arguments, "--out", requests)
+    assert status == 2 and "is read, too; give another file" in errors
+    assert requests.read_bytes() == REPLAY[6].read_bytes()
 
 
 def test_replay_prints_json_and_nothing_else(run, tmp_path):

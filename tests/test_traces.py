@@ -462,3 +462,13 @@ class TestShipped:
                 measured["valid_macs"], measured["address_checks"]
             )
         np.testing.assert_allclose(trace.latency_s, latency_s, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["mpnet", "vgg16_dense", "whisper"])
+def test_a_trace_that_is_read_and_saved_keeps_what_it_was_counted_from(name, tmp_path):
+    trace = load_trace(shipped_traces()[name])
+    trace.save(tmp_path / "again.npz")
+    with np.load(shipped_traces()[name]) as old, np.load(tmp_path / "again.npz") as new:
+        assert set(old.files) <= set(new.files)
+        for each in {*old.files} - {"meta"}:
+            np.testing.assert_array_equal(old[each], new[each])

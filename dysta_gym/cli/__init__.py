@@ -87,6 +87,7 @@ def main(end: Callable[[int], Any] | None = None) -> None:
         sys.stdout.reconfigure(errors="replace")
     with _interrupts(end) as interrupts:
         try:
+            _settle_environment()
             _add_commands()
             _check_completion(sys.argv[1:])
             status = app(sys.argv[1:] or ["--help"], prog_name="dysta-gym", standalone_mode=False)
@@ -115,6 +116,25 @@ def main(end: Callable[[int], Any] | None = None) -> None:
         if status == 130:  # as Typer reports an interrupt
             _exit(130, "interrupted")
         sys.exit(status or 0)
+
+
+def _settle_environment() -> None:
+    """Take out variables that say nothing, and on which libraries raise errors of their own.
+
+    Raises:
+        DystaError: If the date of what is written is none.
+    """
+    for name in ("COLUMNS", "LINES"):
+        given = os.environ.get(name, "0")
+        if not (given.isascii() and given.isdecimal()):
+            del os.environ[name]
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch == "":
+        del os.environ["SOURCE_DATE_EPOCH"]
+    elif epoch is not None and not (epoch.isascii() and epoch.isdecimal()):
+        raise DystaError(
+            f"SOURCE_DATE_EPOCH: {shown(epoch)} is not allowed; it must be seconds since 1970"
+        )
 
 
 def _exit(status: int, message: str) -> NoReturn:

@@ -34,7 +34,11 @@ def leaderboard(
     out: Annotated[Path | None, typer.Option(metavar="FOLDER", help=f"Folder for {FILE}.")] = None,
     as_json: terminal.AsJson = False,
 ) -> None:
-    """Show the leaderboard, with policies of one's own beside it."""
+    """Show the leaderboard, with policies of one's own beside it.
+
+    Its entries, or with --all every policy at every level. A rule takes seconds a track; a model
+    plays every decision, and takes minutes.
+    """
     from dysta_gym import board
     from dysta_gym.companions import write_csv
     from dysta_gym.files import check_folder
@@ -57,24 +61,25 @@ def leaderboard(
     if as_json:
         print(json.dumps(found.to_dict("records"), indent=2, allow_nan=False))
         return
-    for line in _show(found, everything):
+    for line in _show(found):
         terminal.say(line)
     if out is not None:
         terminal.say(f"Wrote {FILE} and {FILE}-metadata.json to {out}.")
 
 
-def _show(found: pd.DataFrame, everything: bool) -> list[str]:
+def _show(found: pd.DataFrame) -> list[str]:
     """Print the tables, as many tracks in each as there is room for; what is to be said below."""
     from dysta_gym import board
 
     tracks = list(dict.fromkeys(found["track"]))
     found = found.assign(cost=board.cost(found))
     costs = found.groupby(["policy", "entry", "run_here"])["cost"].mean()
-    order = list(costs.sort_values(kind="stable").index)
+    ranked = costs.reset_index().sort_values(["cost", "run_here"], kind="stable")
+    order = list(ranked[["policy", "entry", "run_here"]].itertuples(index=False, name=None))
     console = terminal.console()
     for count in range(len(tracks), 0, -1):
         blocks = [tracks[at : at + count] for at in range(0, len(tracks), count)]
-        tables = [_table(found, order, block, everything) for block in blocks]
+        tables = [_table(found, order, block) for block in blocks]
         unlimited = console.options.update(width=1000)
         shown = [table.for_terminal() for table in tables]
         if all(console.measure(each, options=unlimited).maximum <= console.width for each in shown):
@@ -85,6 +90,7 @@ def _show(found: pd.DataFrame, everything: bool) -> list[str]:
     lines = [
         "Violations in per cent / ANTT over its bound, means over the conditions of a track;",
         f"sorted by the sum of the two{', averaged over the tracks' * (len(tracks) > 1)}.",
+        "NAME@LEVEL says what a policy knows; the more it knows, the better it can be.",
         f"Shipped rows: dysta-gym {then['version']}, {then['date'][:10]}.",
     ]
     for rank, (policy, _, run_here) in enumerate(order, 1):
@@ -97,7 +103,6 @@ def _table(
     found: pd.DataFrame,
     order: Sequence[tuple[str, str, bool]],
     tracks: Sequence[str],
-    everything: bool,
 ) -> Table:
     """Policies x tracks."""
     from dysta_gym.tables import Table
@@ -110,11 +115,10 @@ def _table(
     }
     rows = [
         [
-            f"{'>' * run_here:1}{rank:3}  "
-            + (_short(policy) if run_here else policy if everything else entry),
+            f"{'>' * run_here:1}{rank:3}  " + (_short(policy) if run_here else policy),
             *(cells[policy, run_here, track] for track in tracks),
         ]
-        for rank, (policy, entry, run_here) in enumerate(order, 1)
+        for rank, (policy, _, run_here) in enumerate(order, 1)
     ]
     limits = found.drop_duplicates("track").set_index("track").loc[list(tracks)]
     reached = [f"{100 * each:.2f}" for each in limits["violation_rate_in_hindsight"]]

@@ -22,14 +22,19 @@ if TYPE_CHECKING:
 
 Scenarios = Annotated[
     list[str] | None,
-    typer.Option("--scenario", metavar="NAME_OR_FILE", help="Scenario; may be repeated."),
+    typer.Option(
+        "--scenario",
+        metavar="NAME_OR_FILE",
+        help="Scenario; may be repeated [multi-attnn, multi-cnn].",
+    ),
 ]
 Policies = Annotated[
     list[str] | None,
     typer.Option(
         "--policy",
         metavar="NAME[@LEVEL][:key=value]",
-        help="Policy; may be repeated. NAME@* runs it at every level of information.",
+        help="Policy; may be repeated. NAME@* runs it at every level of information "
+        "[those of the paper, Dysta's forms, the strongest rules and the agents].",
     ),
 ]
 
@@ -42,7 +47,7 @@ def compare(
         typer.Option(
             metavar="LOAD",
             help="Offered work over capacity: a number, light, moderate, heavy or overload; "
-            "may be repeated.",
+            "may be repeated [the scenario's].",
         ),
     ] = None,
     rate: Annotated[
@@ -50,7 +55,8 @@ def compare(
         typer.Option(metavar="NUMBER", help="Requests a second; may be repeated."),
     ] = None,
     slo: Annotated[
-        list[float] | None, typer.Option(metavar="NUMBER", help="SLO multiplier; may be repeated.")
+        list[float] | None,
+        typer.Option(metavar="NUMBER", help="SLO multiplier; may be repeated [the scenario's]."),
     ] = None,
     track: Annotated[
         str | None,
@@ -66,7 +72,7 @@ def compare(
         int | None, typer.Option(metavar="INTEGER", help="First seed [0].")
     ] = None,
     requests: Annotated[
-        int | None, typer.Option(metavar="INTEGER", help="Requests a workload.")
+        int | None, typer.Option(metavar="INTEGER", help="Requests a workload [the scenario's].")
     ] = None,
     split: Annotated[
         str | None,

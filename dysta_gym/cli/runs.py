@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dysta_gym.cli import terminal
+from dysta_gym.errors import DystaError
 from dysta_gym.tables import Table
 
 
@@ -38,6 +39,9 @@ def replay(
     from dysta_gym.traces import read_artifact_traces
     from dysta_gym.workloads import read_requests
 
+    for path in (requests, *visible(traces, "*.csv")):
+        if out.exists() and path.exists() and out.samefile(path):
+            raise DystaError(f"out: {str(out)!r} is read, too; give another file")
     rule = find(policy)
     workload = read_requests(requests, read_artifact_traces(traces, accelerator), slo)
     schedule = simulate(workload, rule)

@@ -63,7 +63,7 @@ def command() -> str:
 def console(*, stderr: bool = False) -> Console:
     """Standard output or standard error."""
     console = _Console(stderr=stderr)
-    if not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
+    if not (console.is_terminal or os.environ.get("COLUMNS")):
         console.width = UNKNOWN_WIDTH
     if console.width < NARROWEST:
         console.width = NARROWEST

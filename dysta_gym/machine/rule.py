@@ -250,7 +250,7 @@ def compiled_rule(score: Score, what: str = "rule") -> Any:
         if may_err and _unscored(scores, size):
             raise RuleFault(_UNSCORED)
 
-    advice = "correct it, or run it as plain Python with interpreted=True"
+    advice = "correct it, or run it as plain Python: Policy(..., interpreted=True)"
     return compiled_or_refused(RULE_SIGNATURE, rule, what, advice)
 
 
