@@ -39,6 +39,7 @@ CUT = {
     "compare --track": (),  # it fixes both
     "enter sjf --out": ("--track", "paper"),
     "verify": ("--part", "1/172"),
+    "sweep": ("--shard", "1/1000"),
     "reproduce": ("figure2", "--fast"),
     "train": ("--steps", "2"),
 }
@@ -63,6 +64,7 @@ validate_every: 1
 """
 ONLY_PARSED = {
     "dysta-gym profile": "needs the networks' packages, and minutes",
+    "dysta-gym sweep queues.yaml --out queues --ray": "needs a cluster",
     "dysta-gym replay --traces DIR": "needs the artifact's traces",
     "dysta-gym compare --scenario my-chip-mix": "tests/test_own_package.py runs it, installed",
 }
@@ -71,6 +73,7 @@ NEEDED = {
     "dysta-gym train": "sb3_contrib",
     "import torch": "torch",
     ".onnx": "onnxruntime",
+    "--parquet": "pyarrow",
 }
 """Libraries of extras, by what a page says that needs them."""
 OF_OTHERS = {".", "pip", "tensorboard", "cd", "git", "jq", "python -m venv", "python3 -m venv"}
