@@ -285,6 +285,8 @@ def _check_scenario(path: Path, name: str, accelerator: str) -> None:
         fault = f"has no trace {name}"
     elif on != accelerator:
         fault = f"is for {shown(on)}, not {accelerator}"
+    elif (path.parent / str(found.get("trace_dir"))).resolve() != path.parent.resolve():
+        fault = f"takes traces from {shown(found.get('trace_dir'))}, not from its own folder"
     else:
         return
     raise DystaError(

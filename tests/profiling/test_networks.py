@@ -419,6 +419,11 @@ def test_a_scenario_that_is_there(within, run):
     status, shown, errors = run("profile", "net.onnx", "--inputs", "x.npy")
     assert (status, shown) == (2, "") and "'sanger', not eyerissv2" in errors
     assert not (within / "traces" / "net.npz").exists()
+    scenario.write_text(
+        scenario.read_text().replace("sanger", "eyerissv2").replace(": .\n", ": a\n")
+    )
+    _, _, errors = run("profile", "net.onnx", "--inputs", "x.npy")
+    assert "takes traces from 'a', not from its own folder" in errors
     assert run("profile", "net.onnx", "--inputs", "x.npy", "--force")[0] == 0
     assert run("compare", "--scenario", scenario, "--policy", "fcfs", "--seeds", 1,
                "--requests", 20)[0] == 0  # fmt: skip
