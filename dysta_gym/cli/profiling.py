@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,9 @@ from dysta_gym.errors import DystaError, shown
 from dysta_gym.tables import Table
 from dysta_gym.text import printable
 from dysta_gym.traces import WHOLE
+
+_LARGEST = 8192
+"""Pixels of a picture's side."""
 
 if TYPE_CHECKING:
     from dysta_gym.profiling.own_inputs import Inputs, Scaling
@@ -132,7 +136,10 @@ def profile(
 
 
 def _is_file(network: str, shipped: Any) -> bool:
-    return network not in shipped and (network.endswith(".onnx") or Path(network).is_file())
+    if network in shipped:
+        return False
+    # A path's own `exists` fails where it is too long.
+    return network.endswith(".onnx") or os.path.exists(network)  # noqa: PTH110
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:
@@ -140,18 +147,23 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         values = tuple(float(each) for each in text.split(","))
     except ValueError:
         values = ()
-    if not values or (option == "std" and 0 in values):
+    least = 0 if option == "std" else float("-inf")
+    if not values or not all(least < each < float("inf") for each in values):
+        above = " above 0" if option == "std" else ""
         raise DystaError(
-            f"{option}: {shown(text)} is not allowed; expected numbers, like 0.5,0.5,0.5"
+            f"{option}: {shown(text)} is not allowed; expected numbers{above}, like 0.5,0.5,0.5"
         )
     return values
 
 
 def _size(text: str) -> tuple[int, int]:
     parts = text.lower().split("x")
-    if len(parts) > 2 or not all(each.isdecimal() and int(each) for each in parts):
+    if len(parts) > 2 or not all(
+        each.isdecimal() and len(each) < 9 and 0 < int(each) <= _LARGEST for each in parts
+    ):
         raise DystaError(
-            f"size: {shown(text)} is not allowed; expected a number, or HxW like 224x320"
+            f"size: {shown(text)} is not allowed; expected a number, 1 to {_LARGEST}, or HxW like "
+            "224x320"
         )
     return int(parts[0]), int(parts[-1])
 
@@ -167,10 +179,11 @@ def _profile_own(
     pattern: str,
     max_length: int | None,
     whole: bool,
-) -> tuple[Path, Trace, Path, list[str]]:
+) -> tuple[Path, Trace, Path, bool, list[str]]:
     """Measure the network in an ONNX file.
 
-    Returns the trace and its file, its scenario's file, and the operators that are not charged.
+    Returns the trace and its file, its scenario's file and whether that was there and is left, and
+    the operators that are not charged.
     """
     from dysta_gym.errors import one_of
     from dysta_gym.extras import extra
@@ -180,11 +193,10 @@ def _profile_own(
     from dysta_gym.traces import ACCELERATORS
 
     name = path.stem if name is None else name
-    networks.check_name(name)
-    networks.check_name(pattern, "pattern")
+    networks.check_names(name, pattern)
     if accelerator not in (None, *ACCELERATORS):
         raise one_of("model", accelerator, ACCELERATORS)
-    if inputs is None:
+    if not inputs:
         raise DystaError("inputs: none are given; expected --inputs FILE.npz, or a folder")
     check_folder(out)
     file = out / f"{networks.trace_name(name, pattern)}.npz"
@@ -198,6 +210,11 @@ def _profile_own(
     graph = Graph(path)
     found = read_inputs(Path(inputs), graph.inputs, scaling)
     accelerator = accelerator or ("sanger" if graph.attentions else "eyerissv2")
+    entry = file.stem + WHOLE * whole
+    scenario = file.with_name(f"{entry}.yaml")
+    left = scenario.exists() and not force
+    if left:
+        _check_scenario(scenario, entry, accelerator)
     trace = terminal.with_progress(
         f"{name} on {accelerator}",
         lambda progress: networks.profile_network(
@@ -218,18 +235,23 @@ def _profile_own(
             "projections and a feed-forward half; leave --whole out"
         )
     trace.save(file)
-    scenario = _write_scenario(file, trace, whole)
-    return file, trace, scenario, graph.uncharged(accelerator)
+    if not left:
+        _write_scenario(scenario, entry, accelerator)
+    return file, trace, scenario, left, graph.uncharged(accelerator)
 
 
-def _tell(file: Path, trace: Trace, scenario: Path, uncharged: list[str]) -> None:
+def _tell(file: Path, trace: Trace, scenario: Path, left: bool, uncharged: list[str]) -> None:
     """Say what was measured, what of it is charged, and what to do with it."""
     rows = [*_told(trace), ["not charged", ", ".join(uncharged) or "nothing"]]
     if "shapes" in trace.provenance:
         rows.append(["whole network", f"{trace.name}{WHOLE}, feed-forward halves and head, too"])
     title = f"{trace.provenance['network']} on {trace.accelerator}"
     terminal.show(Table(title, ["", "measured"], rows))
-    print(printable(f"Written to {file}, and {scenario} for it. It is in a table with"))
+    if left:
+        told = f"Written to {file}; {scenario} for it was there, and is left as it is."
+    else:
+        told = f"Written to {file}, and {scenario} for it."
+    print(printable(f"{told} It is in a table with"))
     print(printable(f"  dysta-gym compare --scenario {shlex.quote(str(scenario))}"))
 
 
@@ -247,26 +269,48 @@ def _provenance(path: Path, sha256: str, found: Inputs, inputs: str) -> dict[str
     }
 
 
-def _write_scenario(file: Path, trace: Trace, whole: bool) -> Path:
-    """A scenario of the trace alone beside its file, unless there is one."""
+def _check_scenario(path: Path, name: str, accelerator: str) -> None:
+    """See that a scenario that is there is one of a trace, on its accelerator."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        content = None
+    found = content if isinstance(content, dict) else {}
+    on = found.get("accelerator")
+    on = on.get("model") if isinstance(on, dict) else on
+    traces = found.get("traces")
+    if not isinstance(traces, dict) or name not in traces:
+        fault = f"has no trace {name}"
+    elif on != accelerator:
+        fault = f"is for {shown(on)}, not {accelerator}"
+    elif (path.parent / str(found.get("trace_dir"))).resolve() != path.parent.resolve():
+        fault = f"takes traces from {shown(found.get('trace_dir'))}, not from its own folder"
+    else:
+        return
+    raise DystaError(
+        f"out: {str(path)!r} is there already and {fault}; give another --name, or --force to "
+        "replace it"
+    )
+
+
+def _write_scenario(path: Path, name: str, accelerator: str) -> None:
+    """A scenario of a trace alone, beside its file."""
     import yaml
 
     from dysta_gym.files import replacing
 
-    name = f"{trace.name}{WHOLE}" if whole else trace.name
-    path = file.with_name(f"{name}.yaml")
-    if not path.exists():
-        content = {
-            "name": name,
-            "description": f"{name} alone",
-            "accelerator": trace.accelerator,
-            "trace_dir": ".",
-            "traces": {name: 1},
-            "load": 0.9,
-        }
-        with replacing(path) as scratch:
-            scratch.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    return path
+    content = {
+        "name": name,
+        "description": f"{name} alone",
+        "accelerator": accelerator,
+        "trace_dir": ".",
+        "traces": {name: 1},
+        "load": 0.9,
+    }
+    with replacing(path) as scratch:
+        scratch.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
 def _told(trace: Trace) -> list[list[str]]:
@@ -279,7 +323,7 @@ def _told(trace: Trace) -> list[list[str]]:
         ["layers", f"{layers}"],
         ["inputs", f"{inputs}: {learn} train, {inputs - learn} test"],
         ["isolated latency", f"{1e3 * isolated.mean():.4g} ms"],
-        ["spread", f"{100 * isolated.std() / isolated.mean():.2g} %, standard deviation over mean"],
+        ["spread", f"{100 * isolated.std() / isolated.mean():.2f} %, standard deviation over mean"],
         [
             "sparsity",
             f"{sparsity.mean():.1f} % (layers {sparsity.mean(axis=0).min():.1f} to "

@@ -44,6 +44,7 @@ from dysta_gym.accelerators import (
 )
 from dysta_gym.errors import DystaError
 from dysta_gym.extras import extra
+from dysta_gym.profiling.finite import check_finite
 from dysta_gym.profiling.sources import Package, fetch
 from dysta_gym.profiling.writing import (
     Partial,
@@ -264,6 +265,9 @@ class Counter:
         `eyerissv2_layer_counts`) are for these. The inputs of a fully connected layer are the last
         axis of its `activations`.
         """
+        check_finite(activations, f"layer {name}: its input")
+        if name not in self.weights:
+            check_finite(weights, f"layer {name}: its weight")
         images = activations
         if weights.ndim == 2:  # every position but the last axis is an image of one pixel
             images = activations.reshape(-1, activations.shape[-1], 1, 1)

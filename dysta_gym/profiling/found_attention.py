@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dysta_gym.errors import DystaError
+from dysta_gym.profiling.finite import check_finite
 
 _KEPT_WHERE: Mapping[str, bool] = {
     "attention_mask": True,
@@ -42,7 +43,25 @@ def attention(name: str, probability: NDArray[Any], head_width: int) -> Attentio
             f"{name}: the attention has shape {shape}; expected (1, heads, queries, keys): "
             "inputs one at a time, and no windows"
         )
+    # Rows of NaN are of queries that may attend to nothing; others have been refused.
     return Attention(name, np.nan_to_num(probability.astype(np.float32)), head_width)
+
+
+def check_scores(scores: Any, probability: Any, where: str) -> None:
+    """See that NaN among probabilities is of queries all of whose scores are hidden.
+
+    Args:
+        scores: What the softmax was of, an array.
+        probability: What it made.
+        where: The layer, for the message.
+
+    Raises:
+        NotFinite: If scores are NaN or infinite.
+    """
+    lost = np.isnan(probability).any(axis=-1)
+    if lost.any() and not np.isneginf(np.asarray(scores)[lost]).all():
+        seen = np.where(lost[..., None], scores, 0)
+        check_finite(seen, f"{where}: a score", masks=True)
 
 
 def without_padding(layers: Sequence[Attention], given: Any) -> list[Attention]:

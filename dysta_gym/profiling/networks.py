@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dysta_gym.errors import DystaError, one_of
+from dysta_gym.errors import DystaError, one_of, shown
 from dysta_gym.extras import extra
 from dysta_gym.profiling.attention import (
     THRESHOLD,
@@ -18,6 +19,7 @@ from dysta_gym.profiling.attention import (
     count_kept_scores,
 )
 from dysta_gym.profiling.cnn import CnnProfile, Counter, profile_of_rows
+from dysta_gym.profiling.finite import NotFinite
 from dysta_gym.profiling.found_attention import Attention, without_padding
 from dysta_gym.profiling.writing import Progress, each_of, label_inputs
 from dysta_gym.traces import ACCELERATORS, WHOLE, Trace
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
     from dysta_gym.profiling.onnx_runs import Graph
     from dysta_gym.profiling.torch_runs import Module
+
+_LONGEST = 240
+"""Bytes of a trace's name: file systems take 255, with what follows it in a file's."""
 
 Labels = tuple[list[str], list[str], list[str]]
 
@@ -78,17 +83,23 @@ def profile_network(
 
     Raises:
         DystaError: If there are fewer than two inputs, they do not fit the network, it has nothing
-            that the accelerator runs, or layers differ from input to input.
+            that the accelerator runs, layers differ from input to input, or inputs, weights or what
+            enters a layer are not finite.
     """
-    check_name(name)
-    check_name(pattern, "pattern")
+    check_names(name, pattern)
     if accelerator not in ACCELERATORS:
         raise one_of("accelerator", accelerator, ACCELERATORS)
+    if max_length is not None and accelerator != "sanger":
+        raise DystaError(
+            f"max_length: {shown(max_length)} is for attention, on sanger; {accelerator} has no "
+            "tokens, leave it out"
+        )
     inputs = list(inputs)
     if len(inputs) < 2:
         raise DystaError(f"inputs: {len(inputs)} given; expected 2 or more, half of them to learn")
     labels = label_inputs(name, len(inputs), input_name, condition, group)
     runs = _runnable(network)
+    runs.check(accelerator)
     if getattr(runs, _WHAT[accelerator]) == 0:
         raise DystaError(_nothing(runs, accelerator))
     steps = each_of(labels[0], inputs, name, progress)
@@ -119,20 +130,44 @@ def trace_name(name: str, pattern: str) -> str:
     return name if pattern == "dense" else f"{name}_{pattern}"
 
 
-def check_name(name: str, field: str = "name") -> None:
-    """See that a file and a scenario may have this name.
+def check_names(name: str, pattern: str) -> None:
+    """See that a file and a scenario may have the name of this network's trace.
 
     Raises:
         DystaError: If they may not.
     """
+    _check_name(name, "name")
+    _check_name(pattern, "pattern")
+    whole = trace_name(name, pattern)
+    if name.endswith(WHOLE) or whole.endswith(WHOLE):
+        field, value = ("name", name) if name.endswith(WHOLE) else ("pattern", pattern)
+        raise DystaError(
+            f"{field} is {value!r}; expected another one, as names that end with {WHOLE} are of "
+            "whole networks"
+        )
+    if len(whole.encode()) > _LONGEST:
+        raise DystaError(
+            f"name is {shown(name)}, and with the pattern the trace's has {len(whole.encode())} "
+            f"bytes; expected {_LONGEST} or fewer, as files have such names"
+        )
+
+
+def _check_name(name: str, field: str) -> None:
     if (
         not name
         or name.startswith(".")
         or not all(each.isalnum() or each in "._-" for each in name)
     ):
-        raise DystaError(f"{field} is {name!r}; expected letters, digits, and '.', '_' or '-'")
-    if name.endswith(WHOLE):
-        raise DystaError(f"{field} is {name!r}; names that end with {WHOLE} are of whole networks")
+        raise DystaError(f"{field} is {shown(name)}; expected letters, digits, and '.', '_' or '-'")
+
+
+@contextmanager
+def _on(entry: str) -> Iterator[None]:
+    """Have it said on which input a value is not finite."""
+    try:
+        yield
+    except NotFinite as error:
+        raise DystaError(f"input {entry}: {error}") from None
 
 
 # --- convolutional networks ----------------------------------------------------------------------
@@ -148,7 +183,8 @@ def _convolutions(
     counter = Counter()
     rows = []
     for entry, given in steps:
-        runs.count(given, counter)
+        with _on(entry):
+            runs.count(given, counter)
         row = counter.columns()
         if not row["layer"]:
             raise DystaError(_nothing(runs, "eyerissv2", entry))
@@ -183,7 +219,8 @@ def _attention(
     kept, subrows, sizes, full = [], [], [], []
     first: list[Attention] = []
     for entry, given in steps:
-        found = runs.attention(given)
+        with _on(entry):
+            found = runs.attention(given)
         if not found:
             raise DystaError(_nothing(runs, "sanger", entry))
         full.append([layer.probability.shape[1:] for layer in found])
@@ -278,5 +315,7 @@ def _nothing(runs: Graph | Module, accelerator: str, entry: str = "") -> str:
     (other,) = (each for each in _WHAT if each != accelerator)
     what = f"ran {_NAMED[accelerator]} on input {entry}" if entry else f"has {_NAMED[accelerator]}"
     if getattr(runs, _WHAT[other]) == 0:
-        return f"the network {what}, which {accelerator} charges, nor anything that {other} does"
+        told = f"the network {what}, which {accelerator} charges, nor anything that {other} does"
+        skipped = ", ".join(runs.unmeasured)
+        return f"{told}; not measured: {skipped}" if skipped else told
     return f"the network {what}, which {accelerator} charges; try {other}"

@@ -12,20 +12,24 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+import onnx.inliner
+import onnx.shape_inference
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from dysta_gym.errors import DystaError
+from dysta_gym.errors import DystaError, shown
 from dysta_gym.operations import NetworkShapes
 from dysta_gym.profiling import fused_attention
 from dysta_gym.profiling.cnn import Counter
-from dysta_gym.profiling.found_attention import Attention, attention
+from dysta_gym.profiling.finite import check_finite
+from dysta_gym.profiling.found_attention import Attention, attention, check_scores
 from dysta_gym.profiling.own_inputs import GraphInput, describe, fitting
 from dysta_gym.profiling.shapes import Product, shapes_of_products
 
@@ -41,6 +45,7 @@ PLUMBING = frozenset(
 )
 """Operators that move values and compute none to speak of."""
 
+_WEIGHTED = ("Conv", "FusedConv", "Gemm", "MatMul")
 _PRODUCTS = ("MatMul", "Gemm", "Einsum", "FusedMatMul")
 _BEFORE = frozenset(
     {
@@ -74,7 +79,7 @@ class _Layer(NamedTuple):
 class _Softmax(NamedTuple):
     """An attention: its operator, and the tensors of its probabilities and of one a head wide.
 
-    Both are empty where the operator keeps them to itself.
+    They are empty where the operator keeps them to itself.
     """
 
     name: str
@@ -82,6 +87,7 @@ class _Softmax(NamedTuple):
     probability: str = ""
     values: str = ""
     heads: int | None = None  # of which `values` has all in its last axis
+    scores: str = ""  # what a Softmax is of
 
 
 class Graph:
@@ -94,7 +100,8 @@ class Graph:
         sha256: Of the file.
 
     Raises:
-        DystaError: If it is no ONNX file, or has inputs that are no tensors.
+        DystaError: If it is no ONNX file, has no inputs or some that are no tensors, or an operator
+            takes what there is not.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -107,6 +114,8 @@ class Graph:
                 model = onnx.inliner.inline_local_functions(model)
         except FileNotFoundError:
             raise DystaError(f"{self._where} does not exist") from None
+        except IsADirectoryError:
+            raise DystaError(f"{self._where} is a folder; expected an ONNX file") from None
         except Exception as error:  # protobuf's errors have no common base class
             raise DystaError(f"{self._where} is not an ONNX file ({_told(error)})") from None
         if not model.graph.node:
@@ -120,12 +129,15 @@ class Graph:
         self.inputs = tuple(
             self._input(each) for each in model.graph.input if each.name not in self._weights
         )
+        if not self.inputs:
+            raise DystaError(f"{self._where} takes no input; expected a network with one or more")
         self._nodes = list(model.graph.node)
         self._made_by = {name: node for node in self._nodes for name in node.output}
         self._used_by: dict[str, list[Any]] = {}
         for node in self._nodes:
             for name in node.input:
                 self._used_by.setdefault(name, []).append(node)
+        self._check_made()
         self._dynamic = self._find_dynamic()
         self._layers = tuple(self._find_layers())
         self._softmaxes = tuple(self._find_softmaxes())
@@ -137,7 +149,7 @@ class Graph:
         ]
         self._arrays: dict[str, NDArray[Any]] = {}
         self._sizes: dict[str, tuple[int, ...]] = {}
-        self._session: tuple[tuple[str, ...], Any] | None = None
+        self._sessions: dict[tuple[str, ...], Any] = {}
 
     @property
     def layers(self) -> int:
@@ -156,12 +168,56 @@ class Graph:
         else:
             charged = {id(layer.node) for layer in self._layers}
         kinds = [
-            node.op_type
+            self._kind(node)
             for node in self._nodes
             if id(node) not in charged and node.op_type not in PLUMBING
             and any(name in self._dynamic for name in node.output)
         ]  # fmt: skip
         return list(dict.fromkeys(kinds))
+
+    @property
+    def unmeasured(self) -> list[str]:
+        """The kinds of operators with weights that are no layers here."""
+        layers = {id(layer.node) for layer in self._layers}
+        kinds = [
+            self._kind(node)
+            for node in self._nodes
+            if node.op_type in (*_PRODUCTS, "ConvTranspose") and id(node) not in layers
+            and sum(name in self._dynamic for name in node.input[:2]) == 1
+        ]  # fmt: skip
+        return list(dict.fromkeys(kinds))
+
+    def _kind(self, node: Any) -> str:
+        """What the kind of an operator is called."""
+        given = [] if node.op_type != "MatMul" else [each for each in node.input if each]
+        axes = [
+            len(self._weights[name].dims)
+            for name in given
+            if name in self._weights and not self._is_matrix(name)
+        ]
+        return f"MatMul (weights with {axes[0]} axes)" if axes else str(node.op_type)
+
+    def check(self, accelerator: str) -> None:
+        """See that nothing that the accelerator charges is out of reach, and weights are finite.
+
+        Raises:
+            DystaError: If a layer is in the body of an If, Loop or Scan, or a weight is not finite.
+        """
+        for node in self._nodes:
+            for inner in _within(node):
+                kind = inner.op_type
+                attends = kind == "Softmax" or kind.endswith("Attention")
+                if attends if accelerator == "sanger" else kind in _WEIGHTED:
+                    raise DystaError(
+                        f"{self._where}: {_name(node)} is an operator {node.op_type} with a {kind} "
+                        "in its body, which cannot be looked into; export the network without "
+                        "branches and loops"
+                    )
+        if accelerator == "sanger":  # else they are looked at when they are counted
+            for layer in self._layers:
+                if layer.weights in self._weights:
+                    what = f"{self._where}: layer {layer.name}: its weight"
+                    check_finite(self._read(layer.weights), what)
 
     def count(self, given: Any, counter: Counter) -> None:
         """Run it on an input, and have each layer counted."""
@@ -190,10 +246,35 @@ class Graph:
         }
         wanted |= {name for each in self._dense() for name in (each.activations, each.weights)}
         values = self._run(feeds, sorted(wanted - set(self._weights) - {""}))
+        self._check_attention(feeds, values)
         self._sizes = {name: array.shape for name, array in values.items()}
         return [
             attention(each.name, *self._probabilities(each, values)) for each in self._softmaxes
         ]
+
+    def _check_attention(
+        self, feeds: Mapping[str, NDArray[Any]], values: Mapping[str, NDArray[Any]]
+    ) -> None:
+        """See that what it attends by are numbers, but where all scores are hidden."""
+        lost = []
+        for each in self._softmaxes:
+            where = f"{self._where}: {each.name}"
+            if each.scores:
+                probability = values[each.probability]
+                self._check_axis(each, probability.ndim)
+                if np.isnan(probability).any():
+                    lost.append(each)
+            elif not each.probability or np.isnan(values[each.probability]).any():
+                for name in each.node.input[:3]:  # before masks
+                    if name in values:
+                        check_finite(values[name], f"{where}: its input {name}")
+                    elif name in self._weights:
+                        check_finite(self._array(name), f"{where}: its weight {name}")
+        if lost:
+            scores = self._run(feeds, sorted({each.scores for each in lost}))
+            for each in lost:
+                where = f"{self._where}: {each.name}"
+                check_scores(scores[each.scores], values[each.probability], where)
 
     def _probabilities(
         self, each: _Softmax, values: Mapping[str, NDArray[Any]]
@@ -243,6 +324,18 @@ class Graph:
         )
         return GraphInput(value.name, shape, helper.tensor_dtype_to_np_dtype(kind.elem_type))
 
+    def _check_made(self) -> None:
+        """See that all that operators take is there."""
+        there = {each.name for each in self.inputs} | set(self._weights) | set(self._made_by)
+        there |= {each.values.name for each in self._model.graph.sparse_initializer} | {""}
+        for node in self._nodes:
+            for name in node.input:
+                if name not in there:
+                    raise DystaError(
+                        f"{self._where}: the operator {node.op_type} {_name(node)} takes "
+                        f"{shown(name)}, which is no input, no weight, and made by no operator"
+                    )
+
     def _find_dynamic(self) -> set[str]:
         """Tensors that depend on the input."""
         dynamic = {each.name for each in self.inputs}
@@ -254,7 +347,7 @@ class Graph:
 
     def _find_layers(self) -> Iterator[_Layer]:
         for node in self._nodes:
-            if node.op_type not in ("Conv", "FusedConv", "Gemm", "MatMul") or len(node.input) < 2:
+            if node.op_type not in _WEIGHTED or len(node.input) < 2:
                 continue
             first, second = node.input[:2]
             if first in self._dynamic and second not in self._dynamic:
@@ -277,15 +370,57 @@ class Graph:
 
     def _find_softmaxes(self) -> Iterator[_Softmax]:
         for node in self._nodes:
-            if node.op_type == "Softmax" and self._of_scores(node.input[0]):
+            if (
+                node.op_type == "Softmax"
+                and self._of_scores(node.input[0])
+                and self._is_over_the_last(node)
+            ):
                 product = self._product_after(node.output[0])
                 if product is not None:
                     operands = [name for name in product.input if name in self._dynamic]
-                    yield _Softmax(_name(node), node, node.output[0], operands[1])
+                    yield _Softmax(
+                        _name(node), node, node.output[0], operands[1], scores=node.input[0]
+                    )
             elif node.op_type == "Attention" and node.domain in ("", "ai.onnx"):
                 yield self._fused(node)
             elif node.op_type in fused_attention.KINDS and node.domain == fused_attention.DOMAIN:
                 yield _Softmax(_name(node), node)
+
+    def _is_over_the_last(self, node: Any) -> bool:
+        """Whether a Softmax is over the last axis, or has one of which that is not known."""
+        axis = self._axis(node)
+        if axis < 0:
+            return axis == -1
+        rank = self._ranks.get(node.input[0])
+        return rank is None or axis == rank - 1
+
+    def _axis(self, node: Any) -> int:
+        """The axis of a Softmax; before opset 13, all that follow are with it."""
+        given = [each.i for each in node.attribute if each.name == "axis"]
+        return int(given[0]) if given else -1 if self.opset >= 13 else 1
+
+    def _check_axis(self, each: _Softmax, rank: int) -> None:
+        axis = self._axis(each.node)
+        if axis not in (-1, rank - 1):
+            raise DystaError(
+                f"{self._where}: {each.name} is a softmax over axis {axis} of {rank}; expected "
+                "the last one, as in attention"
+            )
+
+    @cached_property
+    def _ranks(self) -> dict[str, int]:
+        """How many axes tensors have, as far as it follows from the graph."""
+        if self._model.ByteSize() > _LIMIT:
+            return {}
+        try:
+            graph = onnx.shape_inference.infer_shapes(self._model).graph
+        except Exception:  # it has no common base class for them; what is wrong shows in a run
+            return {}
+        return {
+            each.name: len(each.type.tensor_type.shape.dim)
+            for each in (*graph.input, *graph.value_info, *graph.output)
+            if each.type.tensor_type.HasField("shape")
+        }
 
     def _of_scores(self, name: str) -> bool:
         """Whether a tensor is a product of two activations, and little more."""
@@ -331,7 +466,7 @@ class Graph:
         del node.attribute[:]
         node.attribute.extend([*kept, helper.make_attribute("qk_matmul_output_mode", 3)])
         heads = {each.name: each.i for each in kept}.get("q_num_heads")
-        return _Softmax(_name(node), node, node.output[3], node.output[0], heads)
+        return _Softmax(_name(node), node, node.output[3], node.output[0], heads=heads)
 
     def _around(self, each: _Softmax) -> list[Any]:
         """The operators of an attention and of its four projections, as far as they are found."""
@@ -390,14 +525,16 @@ class Graph:
     def _array(self, name: str) -> NDArray[Any]:
         """A tensor of the file."""
         if name not in self._arrays:
-            try:
-                folder = str(self.path.parent)
-                self._arrays[name] = numpy_helper.to_array(self._weights[name], folder)
-            except Exception as error:
-                raise DystaError(
-                    f"{self._where}: the weights {name!r} cannot be read ({_told(error)})"
-                ) from None
+            self._arrays[name] = self._read(name)
         return self._arrays[name]
+
+    def _read(self, name: str) -> NDArray[Any]:
+        try:
+            return numpy_helper.to_array(self._weights[name], str(self.path.parent))
+        except Exception as error:
+            raise DystaError(
+                f"{self._where}: the weights {name!r} cannot be read ({_told(error)})"
+            ) from None
 
     def _run(
         self, feeds: Mapping[str, NDArray[Any]], wanted: Collection[str]
@@ -405,9 +542,9 @@ class Graph:
         """The tensors `wanted`, by name; those that are inputs as they were given."""
         made = [name for name in wanted if name not in feeds]
         try:
-            if self._session is None or self._session[0] != tuple(made):
-                self._session = tuple(made), self._new_session(made)
-            values = self._session[1].run(made, dict(feeds)) if made else []
+            if made and tuple(made) not in self._sessions:
+                self._sessions[tuple(made)] = self._new_session(made)
+            values = self._sessions[tuple(made)].run(made, dict(feeds)) if made else []
         except DystaError:
             raise
         except Exception as error:  # ONNX Runtime's errors have no common base class
@@ -450,8 +587,13 @@ class Graph:
                     f"{self._where}: {layer.name} is a convolution over {weights.ndim - 2} axes; "
                     "expected 1 or 2"
                 )
-            counter.see(layer.name, given, weights, **_convolution(options, given, weights))
+            self._see(counter, layer, given, weights, **_convolution(options, given, weights))
             return
+        if weights.ndim < 2 or any(size != 1 for size in weights.shape[:-2]):
+            raise DystaError(
+                f"{self._where}: {layer.name} has weights of shape {weights.shape}; expected a "
+                "matrix"
+            )
         if node.op_type == "Gemm":
             given = given.T if options.get("transA") else given
             weights = weights if options.get("transB") else weights.T
@@ -459,7 +601,23 @@ class Graph:
             given, weights = np.swapaxes(given, -1, -2), weights.reshape(weights.shape[-2:])
         else:
             weights = weights.reshape(weights.shape[-2:]).T
-        counter.see(layer.name, given, weights)
+        self._see(counter, layer, given, weights)
+
+    def _see(self, counter: Counter, layer: _Layer, *given: Any, **options: Any) -> None:
+        """Have a layer counted; errors name the file, too."""
+        try:
+            counter.see(layer.name, *given, **options)
+        except DystaError as error:
+            raise type(error)(f"{self._where}: {error}") from None
+
+
+def _within(node: Any) -> Iterator[Any]:
+    """The operators in the bodies of one, and in theirs."""
+    for each in node.attribute:
+        for body in (each.g, *each.graphs):
+            for inner in body.node:
+                yield inner
+                yield from _within(inner)
 
 
 def _convolution(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.files import visible
+from dysta_gym.profiling.finite import check_finite, is_mask
 
 ARRAYS = (".npy", ".npz")
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
@@ -63,7 +65,8 @@ class Scaling:
                 )
         mean, deviation = (np.array(each, np.float32) for each in (self.mean, self.deviation))
         # Divided as frameworks do, so that no value differs in its last bit.
-        return (pixels.astype(np.float32) / np.float32(1 / self.scale) - mean) / deviation
+        with np.errstate(all="ignore"):  # what is not finite is refused
+            return (pixels.astype(np.float32) / np.float32(1 / self.scale) - mean) / deviation
 
 
 @dataclass
@@ -89,18 +92,23 @@ def read_inputs(path: Path, wanted: Sequence[GraphInput], scaling: Scaling) -> I
         DystaError: If there are none, or they do not fit the graph.
     """
     inputs = Inputs()
+    if not os.path.exists(path):  # noqa: PTH110, as a path's own fails where it is too long
+        raise DystaError(f"inputs: {str(path)!r} does not exist; expected an npz file, or a folder")
     if path.is_dir():
         files = [each for each in visible(path, "*") if each.suffix.lower() in ARRAYS + PICTURES]
         pictures = {each.suffix.lower() in PICTURES for each in files}
         if len(pictures) != 1:
             held = "both arrays and pictures" if files else "no npy or npz file and no picture"
             raise DystaError(f"inputs: folder {str(path)!r} holds {held}; expected one of the two")
+        if pictures != {True}:
+            _check_unscaled(scaling, "arrays")
         for file in files:
             if pictures == {True}:
                 inputs.add(file.stem, {wanted[0].name: _picture(file, wanted, scaling)})
             else:
                 _add(inputs, file, wanted, single=True)
     elif path.suffix.lower() in ARRAYS:
+        _check_unscaled(scaling, "arrays")
         _add(inputs, path, wanted, single=False)
     else:
         raise DystaError(
@@ -109,6 +117,22 @@ def read_inputs(path: Path, wanted: Sequence[GraphInput], scaling: Scaling) -> I
     if len(set(inputs.names)) < len(inputs.names):
         inputs.names = [f"{name}:{i}" for i, name in enumerate(inputs.names)]
     return inputs
+
+
+def _check_unscaled(scaling: Scaling, given: str, *, sized: bool = False) -> None:
+    """See that nothing is asked for that is for pictures alone, but for a size if it is `sized`."""
+    usual = Scaling()
+    for option, value, default in (
+        ("scale", scaling.scale, usual.scale),
+        ("mean", scaling.mean, usual.mean),
+        ("std", scaling.deviation, usual.deviation),
+        ("size", scaling.size, scaling.size if sized else None),
+    ):
+        if value != default:
+            raise DystaError(
+                f"{option}: {shown(value)} is for pictures; the inputs are {given}, "
+                "which are taken as they are"
+            )
 
 
 def _add(inputs: Inputs, file: Path, wanted: Sequence[GraphInput], *, single: bool) -> None:
@@ -136,7 +160,8 @@ def _add(inputs: Inputs, file: Path, wanted: Sequence[GraphInput], *, single: bo
         for each in wanted:
             array = arrays[each.name]
             one[each.name] = array[index] if array.ndim > len(each.shape) else array[index][None]
-            fitting(wanted, each.name, one[each.name], where)
+            of = where if count == 1 else f"{where}, input {index}"
+            fitting(wanted, each.name, one[each.name], of)
         inputs.add(file.stem if single and count == 1 else f"{file.stem}:{index}", one)
 
 
@@ -146,12 +171,15 @@ def _loaded(file: Path, where: str) -> Mapping[str, NDArray[Any]]:
         if isinstance(found, np.ndarray):
             return {"": found}
         with found:
-            return {name: found[name] for name in found.files}
+            arrays = {name: found[name] for name in found.files}
     except FileNotFoundError:
         raise DystaError(f"{where} does not exist") from None
     except Exception as error:  # a damaged file raises anything
         told = " ".join(str(error).split())
         raise DystaError(f"{where} is damaged, or not an npz file ({told})") from None
+    if not arrays:
+        raise DystaError(f"{where} holds no array; expected one for each input of the network")
+    return arrays
 
 
 def _by_input(
@@ -188,6 +216,8 @@ def fitting(
         raise DystaError(
             f"{where}: {name} has shape {array.shape}; expected {_wanted(wanted)}{batch}"
         )
+    what = name if where == "inputs" else f"{where}: {name}"  # whoever runs it says on which input
+    check_finite(array, what, masks=is_mask(name))
     if array.dtype == wanted.dtype:
         return array
     if array.dtype.kind not in "biuf":
@@ -195,7 +225,7 @@ def fitting(
     with np.errstate(invalid="ignore", over="ignore"):
         cast = array.astype(wanted.dtype)
     whole = wanted.dtype.kind in "biu"
-    if (whole and (cast != array).any()) or not np.isfinite(np.asarray(cast, np.float64)).all():
+    if (cast != array).any() if whole else (np.isinf(cast) != np.isinf(array)).any():
         raise DystaError(f"{where}: {name} holds values that are no {wanted.dtype}")
     return cast
 
@@ -229,8 +259,9 @@ def _picture(file: Path, wanted: Sequence[GraphInput], scaling: Scaling) -> NDAr
         raise DystaError(f"inputs: {str(file)!r} is not a picture ({error})") from None
     pixels = np.asarray(resized).reshape(height, width, -1)
     values: NDArray[Any] = pixels
-    if wanted[0].dtype.kind == "f":  # else it takes the pixels as they are
+    if wanted[0].dtype.kind == "f":
         values = scaling.apply(pixels)
-    return fitting(
-        wanted, wanted[0].name, values[None] if last else values.transpose(2, 0, 1)[None]
-    )
+    else:
+        _check_unscaled(scaling, f"whole numbers ({wanted[0].dtype})", sized=True)
+    batch = values[None] if last else values.transpose(2, 0, 1)[None]
+    return fitting(wanted, wanted[0].name, batch, f"inputs: {str(file)!r}")

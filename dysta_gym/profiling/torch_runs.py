@@ -18,7 +18,8 @@ from torch.overrides import TorchFunctionMode
 
 from dysta_gym.operations import NetworkShapes
 from dysta_gym.profiling.cnn import Counter, counted_by, watched
-from dysta_gym.profiling.found_attention import Attention, attention
+from dysta_gym.profiling.finite import check_finite, is_mask
+from dysta_gym.profiling.found_attention import Attention, attention, check_scores
 from dysta_gym.profiling.shapes import Product, shapes_of_products
 
 _PRODUCTS = frozenset(("matmul", "__matmul__", "bmm", "einsum"))
@@ -41,9 +42,9 @@ class Calls(TorchFunctionMode):
         super().__init__()
         self.found: list[Attention] = []
         self.products: list[Product | None] = []  # None for each attention
-        # Of what became of a softmax, by the tensor's id: that tensor, so that it lives, and the
-        # probabilities.
-        self._softmaxes: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        # Of what became of a softmax, by the tensor's id: that tensor, so that it lives, the
+        # probabilities, and what they are of where some are NaN.
+        self._softmaxes: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -58,7 +59,8 @@ class Calls(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name == "softmax":
             if _over_the_last(made, *args, **kwargs):
-                self._softmaxes[id(made)] = made, made
+                scores = kwargs["input"] if "input" in kwargs else args[0]
+                self._softmaxes[id(made)] = made, made, scores if made.isnan().any() else None
         elif func is functional.linear or (name == "addmm" and len(args) == 3):
             self._note_product(*args[-2:] if name == "addmm" else (args[0], args[1].T))
         elif self._softmaxes and isinstance(made, torch.Tensor):
@@ -74,22 +76,28 @@ class Calls(TorchFunctionMode):
         if name == "einsum" and isinstance(args[-1], list | tuple):
             args = args[-1]
         operands = [each for each in args if isinstance(each, torch.Tensor)]
-        known = [self._softmaxes[id(each)][1] for each in operands if id(each) in self._softmaxes]
+        known = [self._softmaxes[id(each)][1:] for each in operands if id(each) in self._softmaxes]
         if known and name in _BETWEEN:
-            self._softmaxes[id(made)] = made, known[0]
+            self._softmaxes[id(made)] = made, *known[0]
         elif (
             name in _PRODUCTS
             and len(operands) == 2
             and id(operands[0]) in self._softmaxes
-            and known[0].dim() > 2
+            and known[0][0].dim() > 2
             and not isinstance(operands[1], torch.nn.Parameter)
         ):
-            self._note(known[0], operands[1].shape[-1])
+            probability, scores = known[0]
+            self._note(probability, operands[1].shape[-1], scores)
             self._softmaxes.clear()
 
-    def _note(self, probability: torch.Tensor, head_width: int) -> None:
+    def _note(
+        self, probability: torch.Tensor, head_width: int, scores: torch.Tensor | None = None
+    ) -> None:
         values = probability.detach().float().cpu().numpy()
-        self.found.append(attention(f"layer {len(self.found)}", values, head_width))
+        name = f"layer {len(self.found)}"
+        if scores is not None:
+            check_scores(scores.detach().float().cpu().numpy(), values, name)
+        self.found.append(attention(name, values, head_width))
         self.products.append(None)
 
     def _multi_head(self, func: _Call, *args: Any, **kwargs: Any) -> Any:
@@ -102,6 +110,9 @@ class Calls(TorchFunctionMode):
         made, weights = func(*call.args, **call.kwargs)
         width, heads = call.arguments["embed_dim_to_check"], call.arguments["num_heads"]
         keys = call.arguments["key"].shape[-1]
+        if weights.isnan().any():  # of padding, if it was given numbers
+            for name in ("query", "key"):
+                check_finite(call.arguments[name], f"layer {len(self.found)}: its {name}")
         rows = weights.shape[-2], weights.shape[-1], weights.shape[-1]
         self.products += [
             Product(count, inputs, width)
@@ -123,8 +134,11 @@ def _scaled_dot_product(
     is_causal: bool = False,
     scale: float | None = None,
     enable_gqa: bool = False,
-) -> tuple[torch.Tensor, int]:
-    """The probabilities that `scaled_dot_product_attention` keeps to itself, and a head's width."""
+) -> tuple[torch.Tensor, int, torch.Tensor]:
+    """What `scaled_dot_product_attention` keeps to itself.
+
+    Its probabilities, the width of a head, and the scores that they are of.
+    """
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
@@ -135,7 +149,7 @@ def _scaled_dot_product(
         scores = scores.masked_fill(~attn_mask, -torch.inf)
     elif attn_mask is not None:
         scores = scores + attn_mask
-    return scores.softmax(-1), value.shape[-1]
+    return scores.softmax(-1), value.shape[-1], scores
 
 
 def _over_the_last(
@@ -148,10 +162,21 @@ class Module:
     """A network in PyTorch that can be run, as `dysta_gym.profiling.onnx_runs.Graph` is."""
 
     layers = attentions = None  # how many there are is known once it runs
+    unmeasured: tuple[str, ...] = ()
 
     def __init__(self, module: torch.nn.Module) -> None:
         self._module = module.eval()
         self._products: list[Product | None] = []
+
+    def check(self, accelerator: str) -> None:
+        """See that its parameters are finite.
+
+        Raises:
+            DystaError: If one is not.
+        """
+        for name, parameter in self._module.named_parameters():
+            if not torch.nn.parameter.is_lazy(parameter):
+                check_finite(parameter, f"the network's parameter {name}")
 
     def count(self, given: Any, counter: Counter) -> None:
         """Run it on an input, and have each layer counted."""
@@ -175,6 +200,7 @@ class Module:
         return shapes_of_products(self._products, heads, width)
 
     def _run(self, given: Any) -> None:
+        self._check_given(given)
         with torch.inference_mode():
             if isinstance(given, Mapping):
                 self._module(**given)
@@ -182,3 +208,15 @@ class Module:
                 self._module(*given)
             else:
                 self._module(given)
+
+    def _check_given(self, given: Any) -> None:
+        """See that what it is run on is finite, but for masks."""
+        if isinstance(given, Mapping):
+            named = list(given.items())
+        else:
+            several = given if isinstance(given, tuple | list) else (given,)
+            names = [*inspect.signature(self._module.forward).parameters, *[""] * len(several)]
+            named = list(zip(names, several, strict=False))
+        for name, value in named:
+            if isinstance(value, torch.Tensor):
+                check_finite(value, name or "an argument", masks=is_mask(name))

@@ -249,7 +249,31 @@ def test_what_cannot_be_measured_is_a_line_and_leaves_nothing(within, run):
     np.savez(within / "parts.npz", ids=np.full((4, 5), 0.5), mask=np.ones((4, 5)))
     np.savez(within / "far.npz", ids=np.full((4, 5), WORDS), mask=np.ones((4, 5)))
     (within / "empty").mkdir()
+    (within / "folder.onnx").mkdir()
+    np.savez(within / "void.npz")
+    write(within / "alone.onnx", [("Relu", "c", "y", {})], {"c": x}, [], [info("y", None)])
+    write(within / "wide.onnx", [("Conv", "x w", "y", {})],
+          {"w": np.ones((2, 3, 1, 17), np.float32)}, [info("x", ["n", 3, 8, 30])],
+          [info("y", None)])  # fmt: skip
+    np.savez(within / "long.npz", x=np.ones((4, 3, 8, 30)))
     cases = {
+        ("folder.onnx", "x.npz"): ["folder.onnx", "is a folder"],
+        ("empty", "x.npz"): ["empty", "is a folder"],
+        ("alone.onnx", "x.npz"): ["alone.onnx", "takes no input"],
+        ("wide.onnx", "long.npz"): ["model 'wide.onnx': layer", "kernel_width is 17"],
+        ("small.onnx", ""): ["inputs", "--inputs FILE.npz"],
+        ("small.onnx", "nowhere"): ["nowhere", "does not exist"],
+        ("small.onnx", "a" * 5000): ["aaa", "does not exist"],
+        ("small.onnx", "void.npz"): ["void.npz", "holds no array"],
+        ("small.onnx", "x.npz", "--name", "a" * 250): ["name is 'aaa", "240 or fewer"],
+        ("small.onnx", "x.npz", "--pattern", "whole"): ["pattern is 'whole'", "whole networks"],
+        ("small.onnx", "x.npz", "--max-length", "9"): ["max_length: 9", "sanger"],
+        ("small.onnx", "x.npz", "--mean", "nan,1,1"): ["mean: 'nan,1,1' is not allowed"],
+        ("small.onnx", "x.npz", "--std", "inf"): ["std: 'inf' is not allowed", "above 0"],
+        ("small.onnx", "x.npz", "--std", "0"): ["std: '0' is not allowed", "above 0"],
+        ("small.onnx", "x.npz", "--mean", "1,2"): ["mean: (1.0, 2.0)", "for pictures"],
+        ("small.onnx", "x.npz", "--size", "9"): ["size: (9, 9)", "for pictures"],
+        ("small.onnx", "x.npz", "--size", "99999999"): ["size: '99999999'", "1 to 8192"],
         ("absent.onnx", "x.npz"): ["absent.onnx", "does not exist"],
         ("broken.onnx", "x.npz"): ["broken.onnx", "not an ONNX file"],
         ("small.onnx", None): ["inputs", "--inputs FILE.npz"],
@@ -295,6 +319,163 @@ def test_what_cannot_be_measured_is_a_line_and_leaves_nothing(within, run):
     assert run("profile", "small.onnx", "--inputs", "wide.npz", "--force")[0] == 2
     assert (within / "traces" / "small.npz").read_bytes() == before
     assert run("profile", "small.onnx", "--inputs", "x.npz", "--force")[0] == 0
+
+
+def small_attention(path, axis=-1, opset=17):
+    nodes = [
+        ("Transpose", "x", "t", {"perm": [0, 2, 1]}),
+        ("MatMul", "x t", "scores", {}),
+        ("Softmax", "scores", "p", {} if axis is None else {"axis": axis}),
+        ("MatMul", "p x", "seen", {}),
+        ("MatMul", "seen out.weight", "y", {}),
+    ]
+    weights = {"out.weight": np.eye(4, dtype=np.float32)}
+    write(path, nodes, weights, [info("x", ["n", 5, 4])], [info("y", None)], opset=opset)
+
+
+@pytest.mark.parametrize(
+    ("axis", "opset", "attends"),
+    [(-1, 17, True), (2, 17, True), (1, 17, False), (-2, 17, False), (None, 17, True),
+     (2, 11, True), (None, 11, False)],
+)  # fmt: skip
+def test_attention_is_a_softmax_over_the_last_axis(within, run, axis, opset, attends):
+    small_attention(within / "net.onnx", axis, opset)
+    np.save(within / "x.npy", np.random.default_rng(0).normal(size=(4, 5, 4)))
+    status, shown, errors = run("profile", "net.onnx", "--inputs", "x.npy")
+    assert (status, errors) == (0, "")
+    assert load_trace("traces/net.npz").accelerator == ("sanger" if attends else "eyerissv2")
+    assert ("Softmax" in shown) == (not attends)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_inputs_that_are_not_finite_are_refused(within, run, refused, value, kind):
+    from dysta_gym.profiling import profile_network
+
+    cnn(within / "small.onnx")
+    small_attention(within / "words.onnx")
+    for name, shape in (("small", (4, 3, 8, 8)), ("words", (4, 5, 4))):
+        x = np.ones(shape, kind)
+        x[(2, *[1] * (len(shape) - 1))] = value
+        np.save(within / "x.npy", x)
+        place = str((0, *[1] * (len(shape) - 1)))
+        status, _, errors = run("profile", f"{name}.onnx", "--inputs", "x.npy")
+        assert status == 2 and len(errors.splitlines()) == 1
+        assert f"input 2: x is {value} at {place}; expected finite numbers" in errors
+        accelerator = "sanger" if name == "words" else "eyerissv2"
+        with refused("input net:2", f"x is {value} at {place}", "finite numbers"):
+            profile_network(f"{name}.onnx", list(x[:, None]), accelerator=accelerator, name="net")
+
+
+def test_values_that_become_infinite_in_a_network_are_refused(within, refused):
+    from dysta_gym.profiling import profile_network
+
+    weights = cnn(within / "small.onnx")
+    with refused("input net:0", "small.onnx", "layer two: its input is", "finite numbers"):
+        profile_network("small.onnx", [np.full((1, 3, 8, 8), 3e38, np.float32)] * 2,
+                        accelerator="eyerissv2", name="net")  # fmt: skip
+    weights["two.weight"][0, 0, 0, 0] = np.nan
+    nodes = [("Conv", "x two.weight", "y", {})]
+    write(within / "lost.onnx", nodes, weights, [info("x", ["n", 4, 8, 8])], [info("y", None)])
+    with refused("lost.onnx", "layer two: its weight is nan at (0, 0, 0, 0)"):
+        profile_network("lost.onnx", [np.ones((1, 4, 8, 8))] * 2,
+                        accelerator="eyerissv2", name="net")  # fmt: skip
+    small_attention(within / "words.onnx")
+    with refused("input net:0", "model 'words.onnx'", "score", "inf", "finite numbers"):
+        profile_network("words.onnx", [np.full((1, 5, 4), 3e38, np.float32)] * 2,
+                        accelerator="sanger", name="net")  # fmt: skip
+
+
+def test_queries_that_may_attend_to_nothing_are_no_fault(within, run):
+    nodes = [
+        ("Transpose", "x", "t", {"perm": [0, 2, 1]}),
+        ("MatMul", "x t", "scores", {}),
+        ("Add", "scores mask", "hidden", {}),
+        ("Softmax", "hidden", "p", {"axis": -1}),
+        ("MatMul", "p x", "y", {}),
+    ]
+    inputs = [info("x", ["n", 5, 4]), info("mask", ["n", 5, 5])]
+    write(within / "net.onnx", nodes, {}, inputs, [info("y", None)])
+    mask = np.zeros((4, 5, 5), np.float32)
+    mask[:, 3:] = mask[:, :, 3:] = -np.inf
+    x = np.random.default_rng(0).normal(size=(4, 5, 4))
+    np.savez(within / "x.npz", x=x, mask=mask)
+    status, _, errors = run("profile", "net.onnx", "--inputs", "x.npz")
+    assert (status, errors) == (0, "")
+    assert load_trace("traces/net.npz").length.tolist() == [3] * 4
+
+
+def test_a_scenario_that_is_there(within, run):
+    cnn(within / "net.onnx")
+    np.save(within / "x.npy", np.ones((4, 3, 8, 8)))
+    scenario = within / "traces" / "net.yaml"
+    assert run("profile", "net.onnx", "--inputs", "x.npy")[0] == 0
+    (within / "traces" / "net.npz").unlink()
+    scenario.write_text(scenario.read_text().replace("load: 0.9", "load: 0.5"))
+    status, shown, _ = run("profile", "net.onnx", "--inputs", "x.npy")
+    assert status == 0 and "was there, and is left" in shown and "0.5" in scenario.read_text()
+    (within / "traces" / "net.npz").unlink()
+    scenario.write_text(scenario.read_text().replace("eyerissv2", "sanger"))
+    status, shown, errors = run("profile", "net.onnx", "--inputs", "x.npy")
+    assert (status, shown) == (2, "") and "'sanger', not eyerissv2" in errors
+    assert not (within / "traces" / "net.npz").exists()
+    scenario.write_text(
+        scenario.read_text().replace("sanger", "eyerissv2").replace(": .\n", ": a\n")
+    )
+    _, _, errors = run("profile", "net.onnx", "--inputs", "x.npy")
+    assert "takes traces from 'a', not from its own folder" in errors
+    assert run("profile", "net.onnx", "--inputs", "x.npy", "--force")[0] == 0
+    assert run("compare", "--scenario", scenario, "--policy", "fcfs", "--seeds", 1,
+               "--requests", 20)[0] == 0  # fmt: skip
+
+
+def test_functions_of_a_file_are_written_out(within, run):
+    weights = {"w": np.ones((2, 3, 3, 3), np.float32)}
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    function = helper.make_function(
+        "own", "F", ["a", "b"], ["c"], [helper.make_node("Conv", ["a", "b"], ["c"])], opsets[:1]
+    )
+    graph = helper.make_graph(
+        [helper.make_node("F", ["x", "w"], ["y"], domain="own")], "net",
+        [info("x", ["n", 3, 8, 8])], [info("y", None)],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )  # fmt: skip
+    made = helper.make_model(graph, functions=[function], opset_imports=opsets, ir_version=8)
+    onnx.save(made, within / "net.onnx")
+    np.save(within / "x.npy", np.ones((4, 3, 8, 8)))
+    status, _, errors = run("profile", "net.onnx", "--inputs", "x.npy")
+    assert (status, errors) == (0, "")
+    assert load_trace("traces/net.npz").latency_s.shape == (4, 1)
+
+
+def test_layers_out_of_reach_are_named(within, run):
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.normal(size=(3, 3, 3, 3)), "deep": rng.normal(size=(3, 8, 5))}
+    weights |= {"m": rng.normal(size=(8, 5)), "yes": np.array(1.0)}
+    weights = {name: array.astype(np.float32) for name, array in weights.items()}
+    weights["yes"] = weights["yes"].astype(bool)
+    given, made = [info("x", ["n", 3, 8, 8])], [info("y", None)]
+    body = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["z"])], "body", [],
+                             [info("z", None)])  # fmt: skip
+    np.save(within / "x.npy", rng.normal(size=(4, 3, 8, 8)))
+    cases = {
+        ("If", "yes"): ["an operator If with a Conv in its body"],
+        ("Conv", "nothing w"): ["Conv y takes 'nothing'", "made by no operator"],
+        ("MatMul", "x deep"): ["not measured: MatMul (weights with 3 axes)"],
+        ("Einsum", "x m"): ["not measured: Einsum"],
+    }
+    for (operator, names), words in cases.items():
+        options = {"Einsum": {"equation": "nchi,ij->nchj"},
+                   "If": {"then_branch": body, "else_branch": body}}  # fmt: skip
+        node = (operator, names, "y", options.get(operator, {}))
+        write(within / "net.onnx", [node], weights, given, made)
+        status, shown, errors = run("profile", "net.onnx", "--inputs", "x.npy")
+        assert (status, shown, len(errors.splitlines())) == (2, "", 1)
+        assert all(word in errors for word in words), errors
+    write(within / "net.onnx", [("Conv", "x w", "c", {}), ("Einsum", "x m", "y", {
+        "equation": "nchi,ij->nchj"})], weights, given, made)  # fmt: skip
+    _, shown, _ = run("profile", "net.onnx", "--inputs", "x.npy")
+    assert "Einsum" in shown
 
 
 def test_the_operator_attention(within, run):
@@ -491,7 +672,21 @@ def test_what_a_module_lacks_is_said(torch, refused):
         profile_network(torch.nn.ReLU(), inputs[:1], accelerator="eyerissv2", **settings)
     with refused("accelerator: 'gpu' is unknown", "sanger"):
         profile_network(torch.nn.ReLU(), inputs, accelerator="gpu", **settings)
+    lost = [torch.full((1, 4, 8), torch.nan)] * 2
+    with refused("input net:0", "input is nan at (0, 0, 0)", "finite numbers"):
+        profile_network(torch.nn.Linear(8, 8), lost, accelerator="eyerissv2", **settings)
+    huge = torch.nn.Sequential(torch.nn.Linear(8, 8, bias=False), torch.nn.Linear(8, 8))
+    torch.nn.init.constant_(huge[0].weight, 1e38)
+    with refused("input net:0", "layer 1: its input is inf", "finite numbers"):
+        profile_network(huge, [10 * each for each in inputs], accelerator="eyerissv2", **settings)
+    torch.nn.init.constant_(huge[1].weight, torch.inf)
+    with refused("parameter 1.weight is inf at (0, 0)", "finite numbers"):
+        profile_network(huge, inputs, accelerator="eyerissv2", **settings)
+    with refused("max_length: 9", "sanger"):
+        profile_network(huge, inputs, accelerator="eyerissv2", max_length=9, **settings)
     attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+    with refused("input net:0", "query is nan", "finite numbers"):
+        profile_network(attention, [(each,) * 3 for each in lost], accelerator="sanger", **settings)
     twice = [(torch.ones(2, 4, 8),) * 3] * 2
     with refused("shape (2, 2, 4, 4)", "(1, heads, queries, keys)"):
         profile_network(attention, twice, accelerator="sanger", **settings)
