@@ -208,7 +208,7 @@ class Run:
         }
         for name in sorted(self.kept - set(like)):
             raise self.damaged(ValueError(f"array {shown(name)} is unknown"))
-        found = read_arrays(self.out / STATE, where, limits, _ADVICE)
+        found = read_arrays(self.out / STATE, where, limits, _ADVICE, together=sum(limits.values()))
         for name, array in like.items():
             if name not in found:
                 raise self.damaged(ValueError(f"array {name!r} is missing"))

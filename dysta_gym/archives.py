@@ -33,16 +33,20 @@ _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0
 
 
 def read_arrays(
-    source: str | Path | IO[bytes], where: str, limits: Mapping[str, int], advice: str
+    source: str | Path | IO[bytes],
+    where: str,
+    limits: Mapping[str, int],
+    advice: str,
+    together: int | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Those of the known arrays that an npz file holds; others are not even unpacked.
 
     Args:
         source: The file, by its path or open.
         where: What an error calls it.
-        limits: The known arrays, and the bytes that each may take; all together may take what the
-            largest of them may.
+        limits: The known arrays, and the bytes that each may take.
         advice: What an error says of a damaged file.
+        together: Bytes that all may take; None for what the largest of them may.
 
     Raises:
         DystaError: If there is no such file, it is no regular one or damaged, or an array is a
@@ -59,10 +63,10 @@ def read_arrays(
                         f"it may take {limits[name]}"
                     )
             total = sum(member.file_size for member in members.values() if member is not None)
-            if total > max(limits.values()):
+            most = max(limits.values()) if together is None else together
+            if total > most:
                 raise DystaError(
-                    f"{where}: its arrays unpack to {total} bytes; they may take "
-                    f"{max(limits.values())} together"
+                    f"{where}: its arrays unpack to {total} bytes; they may take {most} together"
                 )
             return {
                 name: _array(name, read_member(archive, member))
@@ -81,7 +85,7 @@ def read_arrays(
 def arrays_in(source: str | Path | IO[bytes], where: str, advice: str) -> frozenset[str]:
     """Names of what an npz file holds; arguments and errors as of `read_arrays`."""
     try:
-        with _opened(source, where) as stream, zipfile.ZipFile(stream) as archive:
+        with _opened(source, where) as stream, opened_archive(stream) as archive:
             return frozenset(name.removesuffix(".npy") for name in archive.namelist())
     except DystaError:
         raise
