@@ -458,7 +458,7 @@ def load_trace(path: str | Path) -> Trace:
     """
     path = Path(path)
     where = f"trace file {str(path)!r}"
-    content = read_arrays(path, where, _ARRAYS | _COUNTS, "not an npz file ({}); rebuild it")
+    content = read_arrays(path, where, {**_ARRAYS, **_COUNTS}, "not an npz file ({}); rebuild it")
     try:
         meta = json.loads(str(content["meta"]))
         version = meta["format"]
