@@ -39,11 +39,11 @@ def replay(
     from dysta_gym.traces import read_artifact_traces
     from dysta_gym.workloads import read_requests
 
+    rule = find(policy)
+    workload = read_requests(requests, read_artifact_traces(traces, accelerator), slo)
     for path in (requests, *visible(traces, "*.csv")):
         if out.exists() and path.exists() and out.samefile(path):
             raise DystaError(f"out: {str(out)!r} is read, too; give another file")
-    rule = find(policy)
-    workload = read_requests(requests, read_artifact_traces(traces, accelerator), slo)
     schedule = simulate(workload, rule)
     finish = pd.DataFrame({"finish_s": schedule.finish_s})
     used = [(path.stem, path) for path in visible(traces, "*.csv")]
