@@ -269,6 +269,13 @@ def _stamped(name: str, path: Path) -> TraceFile | None:
     return TraceFile(name, path, (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns))
 
 
+def _is_folder(folder: Path) -> bool:
+    try:
+        return folder.is_dir()
+    except (OSError, ValueError):  # of a path that can be none
+        return False
+
+
 def _file(folder: Path, name: str) -> TraceFile:
     for path in (
         *(folder.absolute() / f"{name}{suffix}" for suffix in (".npz", ".csv")),
@@ -277,6 +284,8 @@ def _file(folder: Path, name: str) -> TraceFile:
         file = _stamped(name, path)
         if file is not None:
             return file
+    if not _is_folder(folder):
+        raise DystaError(f"trace_dir: {shown(str(folder))} is no folder; give one with traces")
     base = name.removesuffix(WHOLE)
     if name in trace_names() or TRACES.elsewhere(name) or TRACES.elsewhere(base):
         return named_trace(name)
