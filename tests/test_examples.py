@@ -11,6 +11,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 SHOWN = {
     "own_policy.py": ([], ["dysta", "mine"]),
     "stock_ppo.py": ([2048], ["fcfs", "dysta", "PPO"]),
+    "rllib_ppo.py": ([1], ["dysta", "rllib-ppo"]),
+    "ray_tune.py": ([1, 1], ["dysta", "tuned"]),
     "masked_ppo.py": ([4096], ["dysta", "evolved", "MaskablePPO"]),
 }
 """The steps that each is given, and the policies in its table."""

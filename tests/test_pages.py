@@ -65,6 +65,7 @@ validate_every: 1
 ONLY_PARSED = {
     "dysta-gym profile": "needs the networks' packages, and minutes",
     "dysta-gym sweep queues.yaml --out queues --ray": "needs a cluster",
+    "dysta-gym sweep FILE.yaml": "is no file",
     "dysta-gym replay --traces DIR": "needs the artifact's traces",
     "dysta-gym compare --scenario my-chip-mix": "tests/test_own_package.py runs it, installed",
 }

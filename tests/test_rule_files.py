@@ -81,7 +81,7 @@ def test_which_of_several(write, workload):
 def test_a_drive_is_no_level_and_no_parameter(monkeypatch, there):
     file = "C:\\Users\\a@b\\mine.py"
     monkeypatch.setattr(policies, "PurePath", PureWindowsPath)
-    monkeypatch.setattr(policies, "_is_file", lambda name: there and name == file)
+    monkeypatch.setattr(policies, "is_file", lambda name: there and name == file)
     assert split(file) == (file, None, None)
     assert split(f"{file}@sized/*:power=2") == (file, "sized/*", "power=2")
     assert split(f"{file}:NAME@static:power=2") == (f"{file}:NAME", "static", "power=2")

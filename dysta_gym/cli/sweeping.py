@@ -83,7 +83,7 @@ def results(
     ] = "mean",
     as_json: terminal.AsJson = False,
 ) -> None:
-    """Show what a sweep has kept so far, and write it to CSV or Parquet."""
+    """Show and export what a sweep has kept."""
     import pandas as pd
 
     from dysta_gym import comparison

@@ -93,6 +93,7 @@ def compare_into(
     Raises:
         DystaError: As `sweep` does.
     """
+    workers(jobs)  # before anything is written
     specs = [(name, name) for name in policies]
     work = Work(Grid.of(cells), tuple(carried(specs, trust=trust)), bounds)
     with created(folder, about(work)) as store:
@@ -139,7 +140,7 @@ def part_of(shard: str | tuple[int, int] | None) -> tuple[int, int]:
 def about(work: Work) -> dict[str, Any]:
     """What the cells of some work are of, as a store keeps it: what has to be the same."""
     grid = work.grid
-    seeds = Seeds(first=grid.seeds[0], count=1)
+    seeds = Seeds.model_construct(first=grid.seeds[0], count=1)  # what is wrong is said later
     return {
         "version": dysta_gym.__version__,
         "origin": provenance(condition.scenario for condition in grid.conditions),
