@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Iterable
 from dataclasses import fields
-from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +15,8 @@ from typing import Any
 import numpy as np
 
 import dysta_gym
-from dysta_gym.errors import DystaError, shown
+from dysta_gym.dates import now
+from dysta_gym.errors import DystaError
 from dysta_gym.traces import WHOLE, TraceStore, shipped_traces
 from dysta_gym.workloads import Scenario
 from dysta_gym.workloads.scenario import TraceFile
@@ -57,7 +56,7 @@ def provenance(
     traces = dict.fromkeys(file for each in chosen for file in each.trace_files())
     return {
         "version": dysta_gym.__version__,
-        "date": _now(),
+        "date": now().strftime("%Y-%m-%dT%H:%M:%SZ"),
         "packages": versions(),
         "scenarios": _named((each.name, scenario_digest(each)) for each in chosen),
         "traces": _named((file.name, trace_digest(file)) for file in traces),
@@ -76,17 +75,6 @@ def _installed() -> tuple[tuple[str, str], ...]:
 def versions() -> dict[str, str]:
     """Versions of Python and of `PACKAGES`."""
     return {"Python": platform.python_version(), **dict(_installed())}
-
-
-def _now() -> str:
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")  # https://reproducible-builds.org/specs
-    try:
-        moment = datetime.now(UTC) if not epoch else datetime.fromtimestamp(int(epoch), UTC)
-    except (ValueError, OverflowError, OSError):
-        raise DystaError(
-            f"SOURCE_DATE_EPOCH: {shown(epoch)} is not allowed; it must be seconds since 1970"
-        ) from None
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _named(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:

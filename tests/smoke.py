@@ -85,7 +85,7 @@ def compared():
         arguments = ["compare", "--seeds", "1", "--requests", "50", "--out", folder]
         for _ in range(2):  # files that are there are replaced
             run(*arguments)
-        assert {path.suffix for path in Path(folder).iterdir()} == {".csv", ".md", ".png"}
+        assert {path.suffix for path in Path(folder).iterdir()} == {".csv", ".json", ".md", ".png"}
         assert b"\r" not in Path(folder, "results.csv").read_bytes()
 
 

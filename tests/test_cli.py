@@ -761,7 +761,7 @@ def test_compare_refuses_a_folder_it_cannot_write(run, tmp_path, out):
         ({"load": None}, ["load", "rate", "neither"]),
         ({"traces": {"bert": 1, "roberta": 1}}, ["traces", "roberta"]),
         ({"traces": {"bert": 1, "gpt2": -1}}, ["traces.gpt2", "-1", "greater than 0"]),
-        ({"trace_dir": "nowhere"}, ["traces", "nowhere", "bert"]),
+        ({"trace_dir": "nowhere"}, ["trace_dir", "nowhere", "folder"]),
         ({"trace_dir": None}, ["trace", "'bert'", "mpnet"]),
         ({"accelerator": "tpu"}, ["accelerator", "'tpu'", "sanger", "eyerissv2"]),
         ({"accelerator": "eyerissv2"}, ["bert.csv", "'sim_lat'", "missing"]),

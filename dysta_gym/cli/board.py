@@ -40,7 +40,7 @@ def leaderboard(
     plays every decision, and takes minutes.
     """
     from dysta_gym import board
-    from dysta_gym.companions import write_csv
+    from dysta_gym.companions import SUFFIX, write_csv
     from dysta_gym.files import check_folder
     from dysta_gym.policies import expand
 
@@ -64,7 +64,7 @@ def leaderboard(
     for line in _show(found):
         terminal.say(line)
     if out is not None:
-        terminal.say(f"Wrote {FILE} and {FILE}-metadata.json to {out}.")
+        terminal.say(f"Wrote {FILE} and {FILE}{SUFFIX} to {out}.")
 
 
 def _show(found: pd.DataFrame) -> list[str]:

@@ -112,9 +112,6 @@ def accelerators(verbose: Verbose = False, as_json: AsJson = False) -> None:
                 "source": model.source,
             }
         )
-    if as_json:
-        show_json(listed)
-        return
     show_listing(
         "Accelerators",
         listed,
@@ -133,6 +130,7 @@ def accelerators(verbose: Verbose = False, as_json: AsJson = False) -> None:
             **_written(a),
         },
         verbose=verbose,
+        as_json=as_json,
     )
 
 
@@ -170,9 +168,6 @@ def policies(verbose: Verbose = False, as_json: AsJson = False) -> None:
                 "source": rule.source,
             }
         )
-    if as_json:
-        show_json(listed)
-        return
 
     def first(policy: Mapping[str, Any]) -> str:
         alias = policy["alias_of"]
@@ -195,6 +190,7 @@ def policies(verbose: Verbose = False, as_json: AsJson = False) -> None:
             **_written(p),
         },
         verbose=verbose,
+        as_json=as_json,
     )
 
 
@@ -220,9 +216,6 @@ def scenarios(verbose: Verbose = False, as_json: AsJson = False) -> None:
 
     listed = [offer(name) for name in SCENARIOS.own()]
     listed += [each for _, each in _found(SCENARIOS.plugged(), offer)]
-    if as_json:
-        show_json(listed)
-        return
     columns: dict[str, Callable[[Any], str]] = {
         "name": lambda s: s["name"],
         "runs on": lambda s: str(s["accelerator"]),
@@ -244,6 +237,7 @@ def scenarios(verbose: Verbose = False, as_json: AsJson = False) -> None:
             "sources": "; ".join(s["sources"]),
         },
         verbose=verbose,
+        as_json=as_json,
     )
 
 
@@ -272,9 +266,6 @@ def tracks(verbose: Verbose = False, as_json: AsJson = False) -> None:
                 ],
             }
         )
-    if as_json:
-        show_json(listed)
-        return
 
     def scenarios_of(track: Mapping[str, Any]) -> str:
         return ", ".join(dict.fromkeys(each["scenario"] for each in track["conditions"]))
@@ -295,6 +286,7 @@ def tracks(verbose: Verbose = False, as_json: AsJson = False) -> None:
             "description": t["description"],
         },
         verbose=verbose,
+        as_json=as_json,
     )
 
 
@@ -314,9 +306,6 @@ def features(verbose: Verbose = False, as_json: AsJson = False) -> None:
         }
         for name, feature in _found(TABLE.names(), TABLE.find)
     ]
-    if as_json:
-        show_json(listed)
-        return
     columns: dict[str, Callable[[Any], str]] = {
         "name": lambda f: f["name"],
         "of a": lambda f: f["of"],
@@ -337,6 +326,7 @@ def features(verbose: Verbose = False, as_json: AsJson = False) -> None:
             "meaning": f["meaning"],
         },
         verbose=verbose,
+        as_json=as_json,
         room=28,
     )
 
@@ -349,9 +339,6 @@ def rewards(verbose: Verbose = False, as_json: AsJson = False) -> None:
         {"name": name, "meaning": reward.meaning.replace("``", "")}
         for name, reward in _found(TABLE.names(), TABLE.find)
     ]
-    if as_json:
-        show_json(listed)
-        return
     columns: dict[str, Callable[[Any], str]] = {
         "name": lambda r: r["name"],
         "return of an episode": lambda r: r["meaning"],
@@ -362,6 +349,7 @@ def rewards(verbose: Verbose = False, as_json: AsJson = False) -> None:
         columns,
         lambda r: {"return of an episode": r["meaning"]},
         verbose=verbose,
+        as_json=as_json,
     )
 
 

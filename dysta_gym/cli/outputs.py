@@ -76,8 +76,10 @@ class Outputs:
 
     def files(self) -> list[str]:
         """Names of what is written to the folder."""
+        from dysta_gym.companions import SUFFIX
+
         pictures = [f"{name}.{self.format}" for name in self.figures]
-        tables = ["results.csv", "results.csv-metadata.json", "results.md"]
+        tables = ["results.csv", f"results.csv{SUFFIX}", "results.md"]
         return [*tables, *["results.tex"] * self.latex, *pictures]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -271,13 +273,11 @@ def _provenance(path: Path, sha256: str, found: Inputs, inputs: str) -> dict[str
 
 def _check_scenario(path: Path, name: str, accelerator: str) -> None:
     """See that a scenario that is there is one of a trace, on its accelerator."""
-    import yaml
+    from dysta_gym.configs import content_of
 
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        content = None
-    found = content if isinstance(content, dict) else {}
+    found: Mapping[str, Any] = {}
+    with contextlib.suppress(DystaError):
+        found, _, _ = content_of(path, "scenario", {})
     on = found.get("accelerator")
     on = on.get("model") if isinstance(on, dict) else on
     traces = found.get("traces")
@@ -299,7 +299,7 @@ def _write_scenario(path: Path, name: str, accelerator: str) -> None:
     """A scenario of a trace alone, beside its file."""
     import yaml
 
-    from dysta_gym.files import replacing
+    from dysta_gym.files import write_text
 
     content = {
         "name": name,
@@ -309,8 +309,7 @@ def _write_scenario(path: Path, name: str, accelerator: str) -> None:
         "traces": {name: 1},
         "load": 0.9,
     }
-    with replacing(path) as scratch:
-        scratch.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    write_text(path, yaml.safe_dump(content, sort_keys=False))
 
 
 def _told(trace: Trace) -> list[list[str]]:

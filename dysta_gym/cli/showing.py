@@ -130,7 +130,7 @@ def _write(
     import pandas as pd
 
     from dysta_gym import figures
-    from dysta_gym.companions import write_csv
+    from dysta_gym.companions import SUFFIX, write_csv
     from dysta_gym.files import write_text
     from dysta_gym.provenance import KEY
     from dysta_gym.text import for_markdown
@@ -150,7 +150,7 @@ def _write(
     page = "\n".join([f"{for_markdown(title)}\n", *(table.for_page() for table in tables)])
     write_text(out / "classes.md", page)
     figures.draw(lambda: gantt(schedules, title), out / "timeline.png")
-    wrote = ["timeline.png", "requests.csv", "requests.csv-metadata.json", "classes.md"]
+    wrote = ["timeline.png", "requests.csv", f"requests.csv{SUFFIX}", "classes.md"]
     return [*wrote, *traces.values()]
 
 

@@ -110,12 +110,17 @@ def show_listing(
     details: Callable[[Any], Mapping[str, str]],
     *,
     verbose: bool,
+    as_json: bool = False,
     room: int = 12,
 ) -> None:
     """Print things, a line each with what ``columns`` show of it, see `fitting.listing`.
 
-    With ``verbose``, a paragraph each instead: what the first column shows, and all ``details``.
+    With ``verbose``, a paragraph each instead: what the first column shows, and all ``details``;
+    with ``as_json`` the things themselves.
     """
+    if as_json:
+        show_json(listed)
+        return
     output = console()
     if not verbose:
         title = f"{title} (--verbose says all of each)"

