@@ -281,7 +281,7 @@ HURRY = Feature("hurry", "", _hurry, 0, 9)
         ({"loads": [0.0]}, ["load", "0.0"]),
         ({"split": "half"}, ["split", "'half'"]),
     ],
-    ids=str,
+    ids=lambda each: "-".join(each),
 )
 def test_arguments_that_are_refused(refused, arguments, words):
     usual = {"agent": oldest, **TINY}
