@@ -9,7 +9,6 @@ on the tracks (`dysta_gym.tracks`), or with seeds from 0 on where pages only ill
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from threading import Event
 from typing import Any
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from dysta_gym.agents.recipes import Workloads
 from dysta_gym.cores import cores, threads
+from dysta_gym.lazy import cached_property
 from dysta_gym.machine.machine import Machine
 from dysta_gym.metrics import violations_and_antt
 from dysta_gym.policies import Policy, find

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -35,6 +34,7 @@ from dysta_gym.agents.recipes import Recipe
 from dysta_gym.archives import TEXT_LIMIT, arrays_in, read_arrays
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.files import check_folder, is_scratch, replacing, visible, write_text
+from dysta_gym.lazy import cached_property
 from dysta_gym.plugins import warn
 
 CHECKPOINT, STATE, RECIPE = "checkpoint.npz", "state.npz", "recipe.yaml"

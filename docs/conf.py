@@ -24,6 +24,7 @@ include_patterns = [
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
+    "SECURITY.md",
     "examples/own_package/README.md",
     "docs/**.md",
     "docs/notebooks/*.ipynb",

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain, islice, product
 from pathlib import Path
 from threading import Event
@@ -24,6 +23,7 @@ from dysta_gym.cores import threads, workers
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.hindsight import BOUNDS, bounds_of
 from dysta_gym.information import estimates
+from dysta_gym.lazy import cached_property
 from dysta_gym.machine.machine import Machine, Schedule
 from dysta_gym.metrics import METRICS, measured, names, occurring
 from dysta_gym.policies import Policy, find, split

@@ -1,13 +1,33 @@
-"""Packages whose names are loaded when they are first used, so that their import stays quick."""
+"""What is made when it is first used: names of packages, so that imports stay quick; attributes."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 from dysta_gym.extras import extra as needing
+
+T = TypeVar("T")
+
+
+class cached_property(functools.cached_property[T]):
+    """`functools.cached_property` without the lock that it has before Python 3.12.
+
+    All instances share that lock, so that a process that forks while another thread computes the
+    attribute of any of them waits for ever. Threads that ask at once may each compute it here; all
+    get the first.
+    """
+
+    def __get__(self, instance: Any, owner: type[Any] | None = None) -> Any:
+        if instance is None:
+            return self
+        name, values = self.attrname, vars(instance)
+        if name not in values:
+            values.setdefault(name, self.func(instance))
+        return values[name]
 
 
 def lazily(

@@ -17,7 +17,7 @@ import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, get_args
 
@@ -30,6 +30,7 @@ from dysta_gym.charging import charge_of
 from dysta_gym.configs import plain
 from dysta_gym.errors import DystaError, one_of, shown
 from dysta_gym.files import open_regular, packaged, replacing, visible
+from dysta_gym.lazy import cached_property
 from dysta_gym.operations import COUNTED, Layers, Steps, read_layers, whole_layers
 from dysta_gym.plugins import OpenFiles
 from dysta_gym.sealing import Sealed, sealed

@@ -119,7 +119,6 @@ def test_compare_is_generate_simulate_measure():
         ({"policies": ["dista"]}, ["policy", "'dista'"]),
         ({"scenarios": [{"name": "mine"}]}, ["'mine'", "missing"]),
     ],
-    ids=str,
 )
 def test_compare_refuses(refused, arguments, words):
     usual = {"scenarios": ["multi-attnn"], "policies": ["sjf"], "seeds": [0], "requests": 5}

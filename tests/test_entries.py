@@ -70,7 +70,8 @@ def test_an_entry_is_verified_from_its_file_alone(spec, tmp_path, rule_file, run
     assert status == 0 and "4 conditions of one, two" in output
     rule_file.unlink()
     status, output, errors = run("verify", out, "--trust")
-    assert (status, errors) == (0, "") and "4 of 4 conditions run again" in output
+    assert (status, errors) == (0, "")
+    assert "4 of 4 conditions run again" in " ".join(output.split())
     status, output, _ = run("verify", out, "--trust", "--part", "2/3")
     assert status == 0 and "1 of 4 conditions" in output
 

@@ -221,7 +221,6 @@ def _pair(queue, i, whole):
         (["size", Feature("mine", "", _broken)], ["'mine'", "formula", "cannot be compiled"]),
         ([Feature("mine", "", _broken, kept=True)], ["mine", "formula", "cannot be compiled"]),
     ],
-    ids=str,
 )
 def test_features_that_are_refused(refused, features, words):
     with refused(*words):
@@ -242,7 +241,6 @@ def test_features_that_are_refused(refused, features, words):
         ({"of_queue": True, "kept": True, "formula": _crowd}, ["kept"]),
         ({"of_queue": True}, ["formula", "(queue, i, whole)", "(queue, whole)"]),
     ],
-    ids=str,
 )
 def test_rows_that_cannot_be(refused, fields, words):
     with refused(*words):

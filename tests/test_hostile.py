@@ -29,7 +29,6 @@ HARMLESS = {
     "artifact/carriage-returns-alone.csv",
     "requests/carriage-returns.csv",
     "requests/letters-of-digits.csv",
-    "trace/counts-of-8-bits.npz",
     "trace/load-balance-too-small-to-divide-by.npz",  # by what it was measured on
     "trace/list-of-65535-members.npz",
 }

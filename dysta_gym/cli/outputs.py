@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from dysta_gym.cli import fitting, terminal
 from dysta_gym.cli.fitting import WHOLE, Form
 from dysta_gym.errors import DystaError, shown
+from dysta_gym.lazy import cached_property
 from dysta_gym.text import for_markdown, printable
 
 if TYPE_CHECKING:

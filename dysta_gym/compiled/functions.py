@@ -9,7 +9,6 @@ import re
 import sys
 import uuid
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, TypeVar
 
 from numba.core import config
@@ -21,6 +20,7 @@ from numba.core.registry import CPUDispatcher
 from dysta_gym.compiled import cache as caching
 from dysta_gym.compiled.digest import COPY_OF, Digest
 from dysta_gym.errors import DystaError
+from dysta_gym.lazy import cached_property
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from dysta_gym.errors import DystaError, shown
+from dysta_gym.lazy import cached_property
 from dysta_gym.operations import NetworkShapes
 from dysta_gym.profiling import fused_attention
 from dysta_gym.profiling.cnn import Counter

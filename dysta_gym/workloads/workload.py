@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.configs import GREATEST, LEAST
 from dysta_gym.errors import DystaError, shown
+from dysta_gym.lazy import cached_property
 from dysta_gym.sealing import Sealed, opened, sealed
 from dysta_gym.traces import TraceStore
 

@@ -390,7 +390,6 @@ def changed(content, **arrays):
         (lambda content: changed(content, costs=np.zeros((12, 8))), ["another mean"]),
         (lambda content: changed(content, sigma=np.array(5.0)), ["another sigma"]),
     ],
-    ids=str,
 )
 def test_a_damaged_state_is_refused(refused, trained, tmp_path, damage, words):
     state = copy_of(trained("evolution"), tmp_path / "run")
