@@ -1005,7 +1005,11 @@ cli.main()
     kept, interrupted = done.stderr.splitlines()
     assert (done.stdout, interrupted) == ("", "dysta-gym: interrupted")
     assert kept.endswith("cells are in results; the same command goes on from there")
-    assert {path.suffix for path in (tmp_path / "results").iterdir()} <= {".sqlite"}
+    there = {path.name for path in (tmp_path / "results").iterdir()}
+    assert {name.removesuffix("-wal").removesuffix("-shm") for name in there} == {
+        "cells.sqlite",
+        "writer.sqlite",
+    }
 
 
 @pytest.mark.parametrize(
