@@ -12,9 +12,9 @@ LOWEST := build/lowest
 run: $(VENV)/run.done
 	$(BIN)/dysta-gym compare --seeds 20 --out results
 
-## test: the whole test suite
+## test: the whole test suite, on all cores
 test: $(VENV)/test.done
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 ## smoke: a little of everything, with the lowest versions of the dependencies
 smoke:

@@ -206,7 +206,16 @@ def split(spec: str) -> tuple[str, str | None, str | None]:
 
     The path of a file that can be read is a name, whatever is in it; what looks like the path of
     one is a name where there is no such policy.
+
+    Raises:
+        DystaError: If it is no text that a table can hold.
     """
+    try:
+        spec.encode()
+    except UnicodeEncodeError:
+        raise DystaError(
+            f"policy {shown(spec)}: half of a character is not allowed in a name; rename the file"
+        ) from None
     ends = [at for at, letter in enumerate(spec) if letter in "@:"] + [len(spec)]
     files = [at for at in ends if _reader(spec[:at])]
     end = next((at for at in reversed(files) if is_file(spec[:at])), None)

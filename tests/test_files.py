@@ -187,7 +187,7 @@ def test_a_file_that_somebody_has_open_is_replaced_once_it_is_closed(
 def test_texts_and_tables_have_the_same_bytes_on_every_system(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "linesep", "\r\n")  # what Pandas ends lines with, unless told
     write_text(tmp_path / "page.md", "a\n\ud800\u20ac\n")
-    table = pd.DataFrame({"a": ["\u20ac", "\ud800"]})
+    table = pd.DataFrame({"a": ["\u20ac", "\ud800"]}, dtype=object)
     table.attrs[KEY] = provenance([])
     write_csv(table, tmp_path / "table.csv")
     assert (tmp_path / "page.md").read_bytes() == b"a\n\\ud800\xe2\x82\xac\n"

@@ -89,6 +89,8 @@ def test_the_spec_of_a_policy_finds_it_again(beta, time_unit, seed, level):
         ("dysta:time_unit=0", ["'time_unit'", "0", "above 0"]),
         ("random:seed=-1", ["'seed'", "-1", "at least 0"]),
         ("random:seed=0.5", ["'seed'", "0.5", "whole"]),
+        ("half \udcff.py", ["half \\udcff.py", "half of a character", "rename"]),
+        ("dys\ud800ta", ["\\ud800", "half of a character"]),
     ],
 )
 def test_specs_that_find_nothing(refused, spec, words):

@@ -27,7 +27,7 @@ ARGUMENTS = [
 ]
 HOSTILE = [
     "</script><script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "<b>'&amp;\"", "a\nb",
-    "\x1b[31m", "{{ 7 * 7 }}", "\ud800", "</style>", "__proto__", "ü" * 90,
+    "\x1b[31m", "{{ 7 * 7 }}", "</style>", "__proto__", "ü" * 90,
 ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from dysta_gym.text import for_markdown, printable
 HOSTILE = [
     "[v2]", "[/x]", "[bold]", ":warning:", "a|b", "a\\|b", "$\\foo$", "$x^2$", "a_b $ c$",
     "\\$5\\$", "*a* _b_ `c`", "<b>", "&amp;", "~~x~~", "[a](b)", "\x1b[31mred\x1b[0m", "\x9b2J",
-    "a\nb", "\r", "\ud800", "\u202eabc", "_hidden", "ünï", "{}", "%s", "\\",
+    "a\nb", "\r", "\u202eabc", "_hidden", "ünï", "{}", "%s", "\\",
 ]  # fmt: skip
 
 
