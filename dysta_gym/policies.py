@@ -71,6 +71,9 @@ class Policy:
         events: Ask the rule only at events: when a request enters the queue, when one finishes, and
             when the one that runs turns out to have more to do than when it was chosen. Otherwise
             it runs on. A rule with a promise needs no such thing, and may not ask for it.
+        effort: How long such a rule takes to decide, as a function of the parameters' values: so
+            many times what a plain rule takes, for each request that has to wait. The machine then
+            comes back to Python as often, and can be interrupted. None for what takes no notice.
         weights: Numbers that were learned; the rule reads them after its parameters.
         index: A number for each cell of a store's tables, ``index(store, level, reference)``, shape
             ``(cells,)``, for rules that rank by more of what their level knows than the queue
@@ -89,6 +92,7 @@ class Policy:
     stable: bool = False
     drift: Callable[[NDArray[np.float64]], float] | None = None
     events: bool = False
+    effort: Callable[[NDArray[np.float64]], float] | None = None
     weights: tuple[float, ...] = ()
     index: Callable[[Any, str, str], NDArray[np.float64]] | None = None
     source: str = ""
@@ -170,6 +174,10 @@ class Policy:
                 f"policy {self.name!r}: drift gives {promised!r}; it must give a number, 0 or more"
             )
         return float(promised)
+
+    def effort_of(self, values: NDArray[np.float64]) -> float:
+        """The `effort` at these values of the parameters, 0 without one."""
+        return 0.0 if self.effort is None else float(self.effort(values))
 
     @property
     def spec(self) -> str:
