@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from dysta_gym import Machine, Workload, find, measure, simulate
+from dysta_gym.agents.checkpoints import SHIPPED
 from dysta_gym.machine.queue import Queue
 from dysta_gym.rollouts import Futures, costs_at, costs_under, over
 from dysta_gym.workloads import generate, load_scenario
@@ -223,8 +224,15 @@ def test_over_another_base(refused):
     policy = over(find("slack-pull:pull=5"))
     assert (policy.name, policy.level) == ("rollout-slack-pull", "sized/kalman")
     assert policy.values(2.0).tolist()[5:] == find("slack-pull:pull=5").values(2.0).tolist()
+    found = find("rollout-slack-pull:pull=5")
+    assert (found.score, found.spec) == (policy.score, policy.spec)
+    assert find(found.spec) == found
     never = simulate(workload, policy.at(policy.level, confidence=1e9))
     assert never.finish_s.tolist() == simulate(workload, "slack-pull:pull=5").finish_s.tolist()
+    checkpoint = find(f"rollout-{SHIPPED / 'evolved.npz'}@sized")
+    assert (checkpoint.score, checkpoint.level) == (find("rollout").score, "sized")
+    with refused("policy", "'rollout-nothing'", "fcfs"):
+        find("rollout-nothing")
     with refused("'gittins'", "index"):
         over(find("gittins"))
     with refused("'fcfs'", "interpreted"):
