@@ -8,7 +8,8 @@ it knows: any rule runs at any level of information (`dysta_gym.information`).
 Policies are found through the entry-point group ``dysta_gym.policies``, so that the policies of any
 installed package plug in beside the baselines. A ``NAME`` may also be a file, of a kind that a
 package reads: the entry-point group ``dysta_gym.policy_files`` names, for a suffix, a function from
-a path to a policy.
+a path to a policy. ``NAME-BASE`` may be a policy that is made of another one, ``BASE``: the group
+``dysta_gym.policies_over`` names the function from the one to the other.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ _LEAST, _GREATEST = 1e-15, 1e15
 
 FILE_ENTRY_POINTS = "dysta_gym.policy_files"
 """Entry-point group for policies in files: ``suffix = "module:function"``, without the dot."""
+
+OVER_ENTRY_POINTS = "dysta_gym.policies_over"
+"""Entry-point group for what makes a policy of another one: ``name = "module:function"``, from a
+policy to a policy, which is called ``NAME-BASE``."""
 
 AGENT_ENTRY_POINTS = "dysta_gym.agent_files"
 """Entry-point group for files of what is no policy, see `dysta_gym.agent_files`."""
@@ -71,6 +76,9 @@ class Policy:
         events: Ask the rule only at events: when a request enters the queue, when one finishes, and
             when the one that runs turns out to have more to do than when it was chosen. Otherwise
             it runs on. A rule with a promise needs no such thing, and may not ask for it.
+        effort: How long such a rule takes to decide, as a function of the parameters' values: so
+            many times what a plain rule takes, for each request that has to wait. The machine then
+            comes back to Python as often, and can be interrupted. None for what takes no notice.
         weights: Numbers that were learned; the rule reads them after its parameters.
         index: A number for each cell of a store's tables, ``index(store, level, reference)``, shape
             ``(cells,)``, for rules that rank by more of what their level knows than the queue
@@ -89,6 +97,7 @@ class Policy:
     stable: bool = False
     drift: Callable[[NDArray[np.float64]], float] | None = None
     events: bool = False
+    effort: Callable[[NDArray[np.float64]], float] | None = None
     weights: tuple[float, ...] = ()
     index: Callable[[Any, str, str], NDArray[np.float64]] | None = None
     source: str = ""
@@ -170,6 +179,10 @@ class Policy:
                 f"policy {self.name!r}: drift gives {promised!r}; it must give a number, 0 or more"
             )
         return float(promised)
+
+    def effort_of(self, values: NDArray[np.float64]) -> float:
+        """The `effort` at these values of the parameters, 0 without one."""
+        return 0.0 if self.effort is None else float(self.effort(values))
 
     @property
     def spec(self) -> str:
@@ -273,7 +286,8 @@ def find(spec: str) -> Policy:
     """The policy called ``NAME[@LEVEL][:key=value[,key=value]]``.
 
     ``NAME`` is an installed policy or alias, or a file such as ``run/checkpoint.npz`` or
-    ``mine.py``, which is read (``mine.py:NAME`` where it has several); ``LEVEL`` is one of
+    ``mine.py``, which is read (``mine.py:NAME`` where it has several), or either of them after what
+    makes another policy of it, as in ``rollout-sptp``; ``LEVEL`` is one of
     `dysta_gym.information.ALL_LEVELS` (default: the policy's own), ``key`` one of the policy's
     parameters.
 
@@ -300,6 +314,11 @@ def _named(name: str) -> Policy:
     """The policy in this file, or of this name."""
     registered = entries(ENTRY_POINTS)
     reader, entry = _reader(name), registered.get(name)
+    first, _, base = name.partition("-")
+    maker = entries(OVER_ENTRY_POINTS).get(first)
+    if maker and not entry and not is_file(name) and (base in registered or _reader(base)):
+        made: Policy = load(maker)(_named(base))
+        return made
     if agent_reader(name):
         raise DystaError(
             f"policy {name!r}: an agent in a file is no scoring rule; only dysta_gym.compare and "

@@ -805,6 +805,7 @@ def test_a_loop_that_comes_back_often_runs_the_same_schedule(monkeypatch, policy
     "call",
     [
         "simulate(long, 'sdrm3')",
+        "simulate(long, 'rollout')",
         "compare([overload], ['sdrm3'], seeds=range(2), jobs=1)",
         "compare([overload], ['sdrm3'], seeds=range(2), jobs=2)",
     ],
@@ -817,7 +818,8 @@ from dysta_gym import compare, generate, load_scenario, simulate
 signal.signal(signal.SIGINT, signal.default_int_handler)
 overload = load_scenario("multi-attnn").varied(load=2.0, requests=200_000)
 long = generate(overload, 0)
-simulate(generate(overload.varied(requests=50), 0), "sdrm3")
+for policy in ("sdrm3", "rollout"):
+    simulate(generate(overload.varied(requests=50), 0), policy)
 sent = []
 def interrupt():
     sent.append(time.monotonic())

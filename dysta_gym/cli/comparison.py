@@ -181,6 +181,22 @@ def compare(
         )  # fmt: skip
 
     deliver(found, outputs, write_report)
+    if not (as_json or latex):
+        _say_decision_times(cells[0], [name for name in policies if name not in agents])
+
+
+def _say_decision_times(cell: Cell, policies: Sequence[str]) -> None:
+    """Say what those take to decide that take notice of it."""
+    from dysta_gym.policies import find
+    from dysta_gym.simulation import decision_time_s
+
+    slow = {name: policy for name in policies if (policy := find(name)).effort}
+    for name, policy in slow.items():
+        each_us = 1e6 * decision_time_s(cell.workload(), policy)
+        terminal.say(
+            f"{printable(name)} takes {each_us:,.0f} us to decide, on one core of this machine, in "
+            f"the first workload."
+        )
 
 
 def agents_in(policies: Sequence[str], trust: bool, jobs: int | None) -> dict[str, Agent]:

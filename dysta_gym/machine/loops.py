@@ -108,7 +108,7 @@ def run_scanning(
             admit(jobs, tables, state, queue)
 
 
-@compiled(types.void(*LOOP_TYPES))
+@compiled(types.void(*LOOP_TYPES, types.float64))
 def run_events(
     jobs: Jobs,
     tables: Tables,
@@ -118,14 +118,19 @@ def run_events(
     parameters: Floats,
     scores: Floats,
     until: int,
+    effort: float,
 ) -> None:
-    """The event loop for rules that are asked only at events (see `Policy.events`)."""
+    """The event loop for rules that are asked only at events (see `Policy.events`).
+
+    A question takes as long as so many decisions as ``effort`` says for each request that is put
+    behind another one (see `Policy.effort`).
+    """
     jobs, tables, state, queue = borrow(jobs), borrow(tables), borrow(state), borrow(queue)
     scores = borrow(scores)
     view = on_stack(View(queue, borrow(parameters), scores))
     while state.counters[SIZE] > 0 and state.counters[DECISIONS] < until:
         size = state.counters[SIZE]
-        until -= size // _A_DECISION
+        until -= size // _A_DECISION + int(effort * (size - 1))
         invoke(rule, (view, size, 0, size, state.clock[0]))
         slot = first_least(scores, size)
         arrived, expected = state.counters[ARRIVED], queue.remaining[slot]

@@ -295,7 +295,7 @@ class Machine:
         if policy.stable:
             loop, beside = run_indexed, (np.empty(total), np.zeros(3 * total + 2, np.int64))
         elif policy.events:
-            loop, beside = run_events, ()
+            loop, beside = run_events, (policy.effort_of(values),)
             while self._standing(policy) >= 0:
                 self.step(self.choose(policy))
         else:

@@ -193,7 +193,8 @@ def close_gap(column: Any, first: int, last: int, width: int) -> None:
 
 
 @compiled(types.void(QUEUE_TYPE, types.int64, types.int64))
-def _remove(queue: Queue, slot: int, size: int) -> None:
+def remove(queue: Queue, slot: int, size: int) -> None:
+    """Close the gap that the request in ``slot``, of ``size``, leaves."""
     queue = borrow(queue)
     # A loop a column: what moves twelve columns at once is not vectorised.
     close_gap(queue.request, slot, size, 1)
@@ -267,7 +268,7 @@ def execute(jobs: Jobs, tables: Tables, state: State, queue: Queue, slot: int) -
     """`execute_in_place`, and close the gap if the request leaves; does not admit what arrived."""
     finished = execute_in_place(jobs, tables, state, queue, slot)
     if finished:
-        _remove(queue, slot, state.counters[SIZE] + 1)
+        remove(queue, slot, state.counters[SIZE] + 1)
     return finished
 
 

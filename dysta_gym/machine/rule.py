@@ -63,6 +63,9 @@ class Rule(Protocol):
     def drift_of(self, values: NDArray[np.float64]) -> float:
         """How fast the scores of waiting requests may fall, infinity if nothing is promised."""
 
+    def effort_of(self, values: NDArray[np.float64]) -> float:
+        """How long it takes to ask one that is asked at events, in decisions a waiting request."""
+
     def compiled(self) -> Any:
         """The rule compiled by `compiled_rule`, or None if it is interpreted."""
 
