@@ -17,6 +17,7 @@ from dysta_gym.agents.exporting import export
 from dysta_gym.agents.protocol import REFERENCE, VALIDATION, Bench
 from dysta_gym.errors import DystaError
 from dysta_gym.extras import extra
+from dysta_gym.policies import Policy
 from dysta_gym.workloads import Scenario, load_scenario
 
 with extra("agents", "ValidationCallback"):
@@ -91,8 +92,11 @@ class ValidationCallback(BaseCallback):
         self._before: Any = None
 
     def _on_training_start(self) -> None:
-        self._compiled = self._network() is not None
-        if not self._compiled:
+        network = self._network()
+        self._compiled = network is not None
+        if network is not None:
+            network.compiled()
+        else:
             settings(self.model, dict(self._told))  # which raises what is to be told at once
         if self._bench is None:
             self._bench = Bench(self._conditions(), range(VALIDATION, VALIDATION + self._workloads))
@@ -174,7 +178,7 @@ class ValidationCallback(BaseCallback):
             return found
         return [each.varied(requests=self._requests) for each in found]
 
-    def _network(self) -> Any:
+    def _network(self) -> Policy | None:
         """The model as a policy of the compiled loop; None if it is none."""
         try:
             return export(self.model).policy()
@@ -185,8 +189,8 @@ class ValidationCallback(BaseCallback):
 
     def _measured(self, bench: Bench) -> NDArray[np.float64]:
         """Violation rate and ANTT on each workload, as `Bench.measure` gives them."""
-        if self._compiled:
-            return bench.measure(self._network())
+        if network := self._network():
+            return bench.measure(network)
         found = [
             evaluate(
                 self.model,
