@@ -83,7 +83,7 @@ def test_what_is_logged_is_what_the_model_is_worth(kind, tmp_path, capsys):
         logged = [(each.step, each.value) for each in events.Scalars(name)]
         expected = [(each["step"], np.float32(each[name])) for each in callback.history]
         assert logged == expected, name
-    assert steps[-1] == model.num_timesteps and len(steps) >= 3
+    assert steps[-1] == model.num_timesteps and len(steps) >= 2
     # The last is that of the model which learn() returns, by the public ways to judge it.
     last, conditions = callback.history[-1], callback._bench.conditions
     assert len(conditions) == len({(each.name, each.load) for each in conditions})
@@ -150,6 +150,10 @@ def test_what_takes_too_much_time_is_put_off():
     callback = ValidationCallback(workloads=1, every=1, share=0, verbose=0)
     model = learned("a scoring network", callback)
     assert [each["step"] for each in callback.history] == [0, model.num_timesteps]
+    model = learned("a network of the usual kind", callback)
+    assert [each["step"] for each in callback.history[2:]] == [model.num_timesteps]
+    learned("a network of the usual kind", [Interrupt(1), callback])
+    assert len(callback.history) == 3
 
 
 def test_what_is_refused(refused):
