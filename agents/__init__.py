@@ -14,10 +14,12 @@ from dysta_gym.lazy import lazily
 if TYPE_CHECKING:
     from dysta_gym.agents.checkpoints import Checkpoint, load
     from dysta_gym.agents.evaluation import evaluate
+    from dysta_gym.agents.exporting import export
     from dysta_gym.agents.mixing import MixedVecEnv
     from dysta_gym.agents.recipes import load_recipe
     from dysta_gym.agents.scoring import ScoringPolicy
     from dysta_gym.agents.training import train
+    from dysta_gym.agents.validation import ValidationCallback
     from dysta_gym.agents.vec_env import SparseMultiDNNVecEnv
 
 _HOME = {
@@ -25,7 +27,9 @@ _HOME = {
     "MixedVecEnv": "mixing",
     "ScoringPolicy": "scoring",
     "SparseMultiDNNVecEnv": "vec_env",
+    "ValidationCallback": "validation",
     "evaluate": "evaluation",
+    "export": "exporting",
     "load": "checkpoints",
     "load_recipe": "recipes",
     "train": "training",
@@ -36,7 +40,9 @@ __all__ = [
     "MixedVecEnv",
     "ScoringPolicy",
     "SparseMultiDNNVecEnv",
+    "ValidationCallback",
     "evaluate",
+    "export",
     "load",
     "load_recipe",
     "train",

@@ -26,6 +26,9 @@ from dysta_gym.policies import Parameter, Policy
 FORMAT = 2
 """Version of the files' format, and of what the features and networks mean."""
 
+DECISIONS, _USUAL = ("layers", "events"), "events"
+"""When a network is asked, and when it is if its file does not say so."""
+
 SHIPPED = Path(__file__).parent / "checkpoints"
 
 _UNIT = Parameter(
@@ -46,6 +49,7 @@ class Checkpoint:
         level: Level of information that it was trained at.
         record: How it was trained: recipe, seed, steps, seconds, versions, and what it was worth on
             the validation workloads.
+        decisions: When it is asked, as of ``SparseMultiDNN-v0``.
 
     Raises:
         DystaError: If the weights do not fit the network, or a field is not allowed.
@@ -58,6 +62,7 @@ class Checkpoint:
     weights: NDArray[np.float64]
     level: str
     record: Mapping[str, Any] = field(default_factory=dict)
+    decisions: str = _USUAL
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
@@ -66,6 +71,8 @@ class Checkpoint:
             raise one_of("network", self.network, NETWORKS)
         if self.level not in ALL_LEVELS:
             raise one_of("level", self.level, ALL_LEVELS)
+        if self.decisions not in DECISIONS:
+            raise one_of("decisions", self.decisions, DECISIONS)
         self.seen.check_for_policies()
         if type(self.width) is not int or not 0 <= self.width <= 4096:
             raise DystaError(f"width: {self.width!r} is not allowed; it must be 0 to 4096")
@@ -91,7 +98,7 @@ class Checkpoint:
             level=self.level,
             summary=summary or f"least score of a {self.network} network",
             parameters={"time_unit": _UNIT},
-            events=True,
+            events=self.decisions == "events",
             weights=(float(self.width), *self.weights.tolist()),
             source=source,
         )
@@ -109,6 +116,7 @@ class Checkpoint:
             "width": self.width,
             "features": list(self.features),
             "level": self.level,
+            **({} if self.decisions == _USUAL else {"decisions": self.decisions}),
         }
         with replacing(path) as scratch, scratch.open("wb") as file:
             np.savez_compressed(
@@ -140,6 +148,7 @@ def load(path: str | Path) -> Checkpoint:
         if not isinstance(own["features"], list):
             raise DystaError(f"features: {own['features']!r} is not allowed; it must be a list")
         own["features"] = tuple(own["features"])
+        own["decisions"] = record.pop("decisions", _USUAL)
         return Checkpoint(**own, weights=content["weights"], record=record)
     except KeyError as error:
         raise DystaError(f"{where}: its record has no {error}; train it again") from None
@@ -159,8 +168,15 @@ def trained(policy: Policy) -> Checkpoint | None:
     if made is None:
         return None
     (kind, selection), (width, *weights) = made, policy.weights
+    decisions = "events" if policy.events else "layers"
     return Checkpoint(
-        policy.name, kind, int(width), selection.names, np.array(weights), policy.level
+        policy.name,
+        kind,
+        int(width),
+        selection.names,
+        np.array(weights),
+        policy.level,
+        decisions=decisions,
     )
 
 

@@ -1,4 +1,4 @@
-"""The command ``dysta-gym train``."""
+"""The commands ``dysta-gym train`` and ``dysta-gym export``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from dysta_gym.cli.terminal import Trust, say
+from dysta_gym.errors import DystaError
 
 if TYPE_CHECKING:
     from dysta_gym.agents.runs import Report
@@ -47,6 +50,31 @@ def train(
     typer.echo(
         f"{folder / CHECKPOINT}: best on validation at step {record['step']:,} of "
         f"{record['steps']:,}, objective {record['objective']:.4f}"
+    )
+
+
+def export(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL.zip", help="A trained model of Stable-Baselines3.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.npz", help="Where to write the checkpoint [MODEL.npz]."),
+    ] = None,
+    trust: Trust = False,
+) -> None:
+    """Make a checkpoint of a model's scoring network."""
+    from dysta_gym.agents.exporting import export
+
+    path = out or Path(model).with_suffix(".npz")
+    if path.suffix != ".npz":
+        raise DystaError(f"--out: {str(path)!r} is not allowed; a checkpoint's name ends in .npz")
+    checkpoint = export(model, trust=trust)
+    checkpoint.save(path)
+    own = checkpoint.record["exported"]
+    say(
+        f"{path}: {own['policy']} after {own['steps']:,} steps, {checkpoint.weights.size} "
+        f"weights, at {checkpoint.level}; it sees the whole queue, not {own['slots']} slots of it"
     )
 
 

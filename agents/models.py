@@ -74,21 +74,37 @@ def model_of_file(path: str, trust: bool) -> ModelInFile:
             than `dysta_gym.agents.pickles.PLAIN`.
         MissingExtra: If Stable-Baselines3 is not installed.
     """
+    with warnings.catch_warnings():  # of what is read for learning alone
+        warnings.simplefilter("ignore")
+        model = loaded_model(path, trust)
+        try:
+            seen = settings(model, {})
+        except DystaError as error:
+            raise DystaError(f"{error}, to dysta_gym.agents.evaluate in Python") from None
+        beside = Path(path).with_name(STATISTICS) if is_normalised(model) else None
+        if beside is not None:
+            model = _Normalised(model, _statistics(beside, trust))
+    return ModelInFile(path, model, seen, beside)
+
+
+def loaded_model(path: str, trust: bool) -> Any:
+    """The model in a zip file, as Stable-Baselines3 loads it, for what is no learning.
+
+    Args:
+        path: As of `model_of_file`.
+        trust: Likewise.
+
+    Raises:
+        DystaError: As of `model_of_file`.
+        MissingExtra: Likewise.
+    """
     with warnings.catch_warnings():  # of those libraries, and of what is read for learning alone
         warnings.simplefilter("ignore")
         with extra("agents", f"policy {path!r}"):
             import sb3_contrib  # noqa: F401
             import stable_baselines3  # noqa: F401
         with _opened(Path(path), trust, "it") as file:
-            model = _loaded(file, trust)
-        try:
-            seen = settings(model, {})
-        except DystaError as error:
-            raise DystaError(f"{error}, to dysta_gym.agents.evaluate in Python") from None
-        beside = Path(path).with_name(STATISTICS) if _is_normalised(model) else None
-        if beside is not None:
-            model = _Normalised(model, _statistics(beside, trust))
-    return ModelInFile(path, model, seen, beside)
+            return _loaded(file, trust)
 
 
 def _opened(path: Path, trust: bool, called: str) -> IO[bytes]:
@@ -200,7 +216,7 @@ def _algorithm(policy: Any, data: dict[str, Any]) -> Any:
 # --- normalised observations ---------------------------------------------------------------------
 
 
-def _is_normalised(model: Any) -> bool:
+def is_normalised(model: Any) -> bool:
     """Whether a model last saw what the environment cannot show, as `VecNormalize` makes of it.
 
     Its file says nothing else of that.

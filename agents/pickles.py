@@ -62,6 +62,7 @@ PLAIN = frozenset(
         "collections.OrderedDict",
         "collections.deque",
         "dysta_gym.agents.scoring.ScoringPolicy",
+        "dysta_gym.agents.scoring.ScoringQPolicy",
         "gymnasium.spaces.box.Box",
         "gymnasium.spaces.dict.Dict",
         "gymnasium.spaces.discrete.Discrete",

@@ -8,6 +8,7 @@ on the tracks (`dysta_gym.tracks`), or with seeds from 0 on where pages only ill
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from threading import Event
 from typing import Any
@@ -16,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dysta_gym.agents.recipes import Workloads
+from dysta_gym.bounds import antt_lower_bound, violation_rate_lower_bound
+from dysta_gym.comparison import Condition
 from dysta_gym.cores import cores, threads
 from dysta_gym.lazy import cached_property
 from dysta_gym.machine.machine import Machine
@@ -107,6 +110,35 @@ class Bench:
         """What `measure` gives for the reference."""
         return self.measure(find(REFERENCE))
 
+    @cached_property
+    def bounds(self) -> Floats:
+        """What no schedule beats, in the shape of `reference`."""
+        jobs = [workload for row in self.workloads for workload in row]
+        return np.array(_in_parallel(_bounds, jobs)).reshape(len(self.conditions), -1, 2)
+
+    def scores(self, measured: Floats) -> dict[str, float]:
+        """What is logged of a validation, by name: of all conditions, then of each.
+
+        Violation rate and ANTT are means over workloads, the reference's and the bounds likewise.
+        ``..._over_bound`` are the means over those of the bounds; where no request has to be late,
+        there is none.
+
+        Args:
+            measured: What `measure` gave.
+        """
+        found = {}
+        whole = measured, self.reference, self.bounds
+        means = {"validation": [each.mean(axis=(0, 1)) for each in whole]}
+        for at, label in enumerate(_labels(self.conditions)):
+            means[label] = [each[at].mean(axis=0) for each in whole]
+        for label, (ours, theirs, least) in means.items():
+            for at, name in enumerate(("violation_rate", "antt")):
+                found[f"{label}/{name}"] = float(ours[at])
+                found[f"{label}/reference_{name}"] = float(theirs[at])
+                if least[at] > 0:
+                    found[f"{label}/{name}_over_bound"] = float(ours[at] / least[at])
+        return found
+
 
 def _prepared(scenario: Scenario, seed: int) -> Workload:
     """A workload with all that is derived from it, so that workers only read it."""
@@ -124,6 +156,29 @@ def _outcome(policy: Policy, workload: Workload, stop: Event) -> tuple[float, fl
         workload.moments.deadline,
         machine.state.finish,
     )
+
+
+def _bounds(workload: Workload, stop: Event) -> tuple[float, float]:
+    moments, isolated_s = workload.moments, opened(workload.isolated_s)
+    return (
+        violation_rate_lower_bound(moments.arrival, moments.deadline, isolated_s, stop),
+        antt_lower_bound(moments.arrival, isolated_s),
+    )
+
+
+def _labels(conditions: Sequence[Scenario]) -> list[str]:
+    """What each condition is called in logs: by its load, and by what else tells it from others."""
+    wheres = [Condition(each, "train").where for each in conditions]
+    labels = [f"{name} {load:.3g}" for name, load, _, _ in wheres]
+    if len(set(labels)) < len(labels):
+        pairs = zip(labels, wheres, strict=True)
+        labels = [f"{label} SLO {where[-1]:g}" for label, where in pairs]
+    seen = Counter[str]()
+    for at, label in enumerate(labels):
+        seen[label] += 1
+        if seen[label] > 1:
+            labels[at] = f"{label} ({seen[label]})"
+    return labels
 
 
 def _in_parallel(work: Callable[[Any, Event], Any], items: Sequence[Any]) -> list[Any]:

@@ -287,8 +287,10 @@ class Run:
             objective=cost,
             best=self._best,
         )
-        for name, value in list(self._last._asdict().items())[3:]:
-            self.logger.record(f"validation/{name}", value)
+        scores = self._bench.scores(measured)
+        own = {"validation/objective": cost, "validation/best": self._best}
+        for name, value in (scores | own).items():
+            self.logger.record(name, value)
         self.logger.dump(step)
 
     def checkpoint(

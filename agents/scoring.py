@@ -210,9 +210,18 @@ def _features(space: Any, given: Sequence[str | Feature] | None) -> Sequence[str
 class ScoringPolicy(_Scoring, MaskableActorCriticPolicy):
     """Scores as logits, and their worth: ``MaskablePPO(ScoringPolicy, env)``.
 
+    Slots that are empty score next to nothing, so that `PPO` and `A2C`, which know no masks, choose
+    none of them either.
+
     ``policy_kwargs`` has ``width``, that of the networks, and ``features``, those that the
     environment shows, where its space does not say so or some are one's own.
     """
+
+    def __init__(self, *args: Any, use_sde: bool = False, **kwargs: Any) -> None:
+        # Algorithms without masks say whether they explore by a state, which is for other actions.
+        if use_sde:
+            raise DystaError(f"use_sde: {use_sde!r} is not allowed; slots are chosen, not numbers")
+        super().__init__(*args, **kwargs)
 
     def _build(self, lr_schedule: Schedule) -> None:
         self.see = Sight(self.features)

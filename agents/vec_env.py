@@ -32,8 +32,8 @@ class SparseMultiDNNVecEnv(VecEnv):
     """The vector environment of ``SparseMultiDNN-v0`` as Stable-Baselines3 asks for one.
 
     ```python
-    env = SparseMultiDNNVecEnv(64, scenario="multi-attnn", load=1.05)
-    MaskablePPO("MlpPolicy", env).learn(1_000_000)
+    env = SparseMultiDNNVecEnv(64, scenario="multi-attnn", load=1.05, decisions="events")
+    MaskablePPO(ScoringPolicy, env, n_steps=64, batch_size=512).learn(1_000_000)
     ```
 
     It does what a `DummyVecEnv` of so many single environments does, each in a `Monitor`: the same
@@ -43,7 +43,8 @@ class SparseMultiDNNVecEnv(VecEnv):
     is returned belongs to the caller. Steps take one thread, unless ``threads`` says otherwise, and
     leave the others to torch. For nets as small as SB3's own, ``torch.set_num_threads(1)`` costs
     little, and where other programs want the cores too, it may be ten times as fast: torch's
-    threads wait for each other.
+    threads wait for each other. A rollout is ``num_envs`` times SB3's ``n_steps``: 2,048 as it has
+    by itself are too many for many environments.
 
     `set_options` takes a ``workload`` for all environments or for each, as the single environment
     does in ``reset(options=...)``, for the next reset. `penalty` may be changed at any time.

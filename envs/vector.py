@@ -314,6 +314,11 @@ class SparseMultiDNNVectorEnv(
                 drawings.append(drawn(scene, mode))
             return tuple(drawings)
 
+    @property
+    def autoreset_mode(self) -> AutoresetMode:
+        """What happens where an episode ends, as Gymnasium's own vector environments say it."""
+        return self._mode
+
     def action_masks(self) -> Bools:
         """Which slots of each environment may be chosen, shape ``(num_envs, slots)``."""
         with self._lock:

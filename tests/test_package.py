@@ -397,7 +397,8 @@ print(json.dumps(told))
 
 def test_what_an_extra_is_missing_for_names_it_in_a_line_and_leaves_nothing(tmp_path):
     told = python(EXTRAS, cwd=tmp_path)
-    agents = {"MixedVecEnv", "ScoringPolicy", "SparseMultiDNNVecEnv", "evolved", "ppo", "dqn"}
+    agents = {"MixedVecEnv", "ScoringPolicy", "SparseMultiDNNVecEnv", "ValidationCallback"}
+    agents |= {"evolved", "ppo", "dqn"}
     assert set(told) == agents | set(dysta_gym.profiling.NETWORKS)
     for name, message in told.items():
         extra = "agents" if name in agents else "profile"

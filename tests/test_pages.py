@@ -45,7 +45,7 @@ CUT = {
 }
 """What is put behind a command that begins so, the longest of these: the last option counts."""
 SHORTER = {
-    "learn(80_000)": "learn(1)",
+    "learn(80_000": "learn(1",
     "VecEnv(64,": "VecEnv(2,",
     "batch_size=512": "batch_size=64",
     "seeds=range(5)": "seeds=range(1)",

@@ -302,7 +302,10 @@ def test_the_folder_of_a_run(trained, method):
         for report in reports
         if report.validated == report.step
     ]
-    assert len(events.Tags()["scalars"]) > 6
+    tags = set(events.Tags()["scalars"])
+    for label in ("validation", "multi-attnn 1.05", "multi-cnn 1.05"):
+        own = {f"{label}/{each}" for each in ("violation_rate", "antt", "antt_over_bound")}
+        assert own | {f"{label}/reference_antt"} <= tags
 
 
 @pytest.mark.parametrize("method", RECIPES)

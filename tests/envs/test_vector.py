@@ -608,6 +608,7 @@ def test_make_vec_takes_it_by_itself_and_the_spec_round_trips():
     envs = gym.make_vec(ID, num_envs=3, autoreset_mode="SameStep", **SMALL)
     assert type(envs) is SparseMultiDNNVectorEnv
     assert envs.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
+    assert envs.unwrapped.autoreset_mode is AutoresetMode.SAME_STEP
     again = gym.make_vec(EnvSpec.from_json(envs.spec.to_json()))
     assert type(again) is SparseMultiDNNVectorEnv
     assert again.spec == envs.spec and again.metadata == envs.metadata and again.num_envs == 3
