@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import pandas as pd
 from benchmarks.frontier.conditions import Part
 from benchmarks.frontier.judging import Board
 from benchmarks.leaderboard import KNOWING, LISTED
-from dysta_gym.agents.checkpoints import shipped, trained
+from dysta_gym.agents.checkpoints import shipped
 from dysta_gym.agents.networks import hidden_weights
 from dysta_gym.comparison import CELL, Lineup
 from dysta_gym.compiled.digest import Digest
@@ -123,14 +124,12 @@ def known(policies: Sequence[str | Policy]) -> list[Policy]:
 
 
 def key(policy: Policy) -> str:
-    """What says whether a policy is still what it was: name, rule, parameters and weights."""
-    network = trained(policy)
-    # A network's rule is made by a function, whose own code says nothing of what it makes.
-    rule = getattr(policy.score, "made_by", (policy.score, ()))[0]
-    made = hashlib.sha256(Digest(rule).key.encode())
-    made.update(repr((policy.spec, policy.weights, policy.values(1.0).tolist())).encode())
-    if network is not None:
-        made.update(repr((network.network, network.width, network.features)).encode())
+    """What says whether a policy is still what it was: all that decides on its schedules."""
+    plain = [  # which run as Python
+        inspect.getsource(each) for each in (policy.index, policy.drift) if each is not None
+    ]
+    told = (policy.spec, policy.stable, policy.events, policy.weights, policy.values(1.0).tolist())
+    made = hashlib.sha256(repr((Digest(policy.score).key, plain, told)).encode())
     return f"{policy.spec}#{made.hexdigest()[:16]}"
 
 
