@@ -39,7 +39,7 @@ from dysta_gym.errors import DystaError
 from dysta_gym.provenance import KEY, provenance
 
 TILTS = "evolved:tilt=8,4,2,1,0,-0.5,-1,-2,-3"
-PREFERENCES = "pareto:preference=1,0.9,0.8,0.7,0.6,0.5,0.4,0.3,0.2,0.1,0"
+PREFERENCES = "pareto:preference=" + ",".join(f"{at / 20:g}" for at in range(20, -1, -1))
 
 PAGE, STORE = Path("docs/frontier.md"), Path("build/frontier")
 BEGIN, END = "<!-- frontier: make frontier -->\n", "<!-- /frontier -->"
@@ -105,7 +105,7 @@ def measure(
 def page_part(done: Measured, folder: Path, which: Sequence[Part], *, quick: bool = False) -> str:
     """The generated part of the page; its figures and tables are written to a folder."""
     found = dominance(done)
-    lost = found[found["outcome"] == BEHIND]
+    lost = found[found["outcome"] == BEHIND].round(6)
     lost.attrs[KEY] = provenance(each.scenario for part in which for each in part.conditions)
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(lost, folder / "losses.csv", command="make frontier")

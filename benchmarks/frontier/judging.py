@@ -161,6 +161,9 @@ def mean_hypervolume(boards: Sequence[Board], names: Sequence[str]) -> tuple[flo
 
 AHEAD, LEVEL, BEHIND = "ahead", "level", "behind"
 
+NEAR_LATE, NEAR_ANTT = 0.001, 0.005
+"""What is behind by less is told apart: a violation rate, and a share of the ANTT."""
+
 
 class Verdict(NamedTuple):
     """A family against one policy in one condition.
@@ -177,6 +180,7 @@ class Verdict(NamedTuple):
         undercut: Whether the policy has fewer violations, by more than noise, than every member
             whose ANTT is not above its own by more than noise, or, where there is none, than the
             member of least ANTT.
+        near: Whether a member is worse by `NEAR_LATE` and `NEAR_ANTT` at most.
     """
 
     outcome: str
@@ -184,6 +188,7 @@ class Verdict(NamedTuple):
     late_at_its_antt: float
     antt_at_its_late: float
     undercut: bool
+    near: bool
 
 
 def verdict(late: Floats, antt: Floats, its_late: Floats, its_antt: Floats) -> Verdict:
@@ -211,6 +216,7 @@ def verdict(late: Floats, antt: Floats, its_late: Floats, its_antt: Floats) -> V
         float(mean_late[quick].min()) if quick.any() else np.nan,
         float(mean_antt[few].min() / its_antt.mean()) if few.any() else np.nan,
         bool((low_late[compared] > 0).all()),
+        bool(((mean_late <= NEAR_LATE) & (mean_antt <= NEAR_ANTT * its_antt.mean())).any()),
     )
 
 
