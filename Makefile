@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 LOWEST := build/lowest
 
 .PHONY: run test smoke lint systems package docs pages notebooks results readme leaderboard verify \
-  agents statistics train tune reproduction departures charges benchmark traces clean
+  frontier agents statistics train tune reproduction departures charges benchmark traces clean
 
 ## run: the main job: the published and the learned schedulers compared, as a table and a picture
 run: $(VENV)/run.done
@@ -83,6 +83,11 @@ leaderboard: $(VENV)/run.done
 ## verify: the entries again, every condition
 verify: $(VENV)/run.done
 	$(BIN)/dysta-gym verify $(notdir $(basename $(wildcard dysta_gym/data/entries/*.yaml)))
+
+## frontier: docs/frontier.md: families of policies against every rule and bound, on seeds of their
+## own; what was measured stays in build/frontier, and only what is new is run
+frontier: $(VENV)/test.done
+	$(BIN)/python -m benchmarks.frontier
 
 ## agents: the measured parts and the pictures of docs/agents.md; trains variants into build/agents
 agents: $(VENV)/test.done
