@@ -196,7 +196,7 @@ class ValidationCallback(BaseCallback):
 
     def _played(self, condition: Scenario, seeds: Sequence[int]) -> NDArray[np.float64]:
         """The same of one condition, for what only an environment runs."""
-        usual = {"seeds": seeds, "split": "train", "bounds": False}
+        usual: dict[str, Any] = {"seeds": seeds, "split": "train", "bounds": False}
         found = evaluate(self.model, [condition], **usual, **self._told)
         return found[["violation_rate", "antt"]].to_numpy()
 
