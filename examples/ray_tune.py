@@ -2,6 +2,8 @@
 
 python examples/ray_tune.py [GENERATIONS] [SAMPLES] [ADDRESS]
 
+pip install 'dysta-gym[agents,ray]' 'ray[tune]'
+
 A trial whose node is lost goes on elsewhere from where it was, if the nodes share a file system.
 """
 

@@ -2,6 +2,9 @@
 
 python examples/rllib_ppo.py [ITERATIONS] [ADDRESS]
 
+pip install 'dysta-gym[agents,ray]' dm-tree lz4 ormsgpack pyarrow tensorboardX
+(not ray[rllib], which pins an older Gymnasium).
+
 Without an address it starts a cluster on this machine alone. Runners that are lost with their node
 are started anew on others.
 """

@@ -1,7 +1,12 @@
 """Small made-up networks and workloads that the tests run on."""
 
+import contextlib
 import os
+import shutil
+import signal
+import tempfile
 from contextlib import contextmanager
+from pathlib import Path
 
 import hypothesis
 import hypothesis.strategies as st
@@ -145,3 +150,20 @@ def run(monkeypatch, capsys):
         return ended.value.code or 0, *capsys.readouterr()
 
     return run
+
+
+@pytest.fixture
+def ray_place():
+    """Environment variables of a process that uses Ray, of which nothing stays.
+
+    The folder's name is short because those of sockets in it must be.
+    """
+    folder = tempfile.mkdtemp(prefix="ray")
+    try:
+        yield {**os.environ, "RAY_TMPDIR": folder, "RAY_USAGE_STATS_ENABLED": "0"}
+    finally:
+        for each in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if folder.encode() in (each / "cmdline").read_bytes():
+                    os.kill(int(each.name), signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)

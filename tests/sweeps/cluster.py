@@ -1,25 +1,27 @@
 """What test_cluster.py runs: a cluster of three nodes, of which one is killed amid the work.
 
-python cluster.py sweep|rllib|tune FOLDER
+python cluster.py FOLDER PART..., where parts are sweep, rllib and tune. Each part has three nodes
+when it begins, one of which is killed while it works. What came of them is printed, a line a part.
 """
 
 import importlib.util
+import json
 import sys
 import threading
 import time
 from pathlib import Path
 
-import pandas as pd
+import ray
 from ray import cloudpickle
 from ray.cluster_utils import Cluster
 
-from dysta_gym.sweeps import frames, opened, sweep
+from dysta_gym.sweeps import opened, sweep
 
 GRID = {
     "scenarios": ["multi-attnn", "multi-cnn"],
     "policies": ["fcfs", "dysta", "mine.py"],
     "loads": [0.8, 1.05],
-    "seeds": {"count": 150},
+    "seeds": {"count": 100},
     "requests": 200,
     "bounds": False,
 }
@@ -35,49 +37,89 @@ def example(name):
     return module
 
 
-def killing(cluster, node, wanted):
-    """Kill a node once ``wanted()`` is true, in a thread."""
+class Killing:
+    """Kills a node that works, once it is told that the work goes on."""
 
-    def kill():
-        while not wanted():
+    def __init__(self, cluster):
+        self.cluster, self.begun = cluster, threading.Event()
+        self.thread = threading.Thread(target=self._kill, daemon=True)
+        self.thread.start()
+
+    def _kill(self):
+        self.begun.wait()
+        while not (busy := [node for node in self.cluster.list_all_nodes()[1:] if works(node)]):
             time.sleep(0.05)
-        cluster.remove_node(node, allow_graceful=False)
-        print("killed", flush=True)
+        self.cluster.remove_node(busy[0], allow_graceful=False)
 
-    thread = threading.Thread(target=kill, daemon=True)
-    thread.start()
-    return thread
+    @property
+    def done(self):
+        return self.begun.is_set() and not self.thread.is_alive()
 
 
-def swept(address, folder, started):
+def works(node):
+    """Whether somebody uses a processor of a node."""
+    left = ray._private.state.available_resources_per_node().get(node.node_id, {})
+    return left.get("CPU", 0) < 1
+
+
+def swept(cluster, folder):
+    killing = Killing(cluster)
+
     def progress(done, total):
         if done > total // 10:
-            started.set()
+            killing.begun.set()
 
-    sweep(GRID, folder / "ray", ray=address, progress=progress)
+    (folder / "grid.json").write_text(json.dumps(GRID))
+    sweep(GRID, folder / "ray", ray=cluster.address, progress=progress)
+    assert killing.done
     with opened(folder / "ray") as store:
-        frame = pd.concat(list(frames([store])))
-    frame.to_csv(folder / "ray.csv", index=False)
+        return store.count()
 
 
-def main(what, folder):
+def learned(cluster, folder):
+    """Of each iteration of RLlib's PPO, how many runners had been started anew."""
+    from ray.rllib.algorithms.ppo import PPO
+
+    killing = Killing(cluster)
+    results = []
+    train = PPO.train
+
+    def watched(self):
+        results.append(train(self))
+        killing.begun.set()
+        return results[-1]
+
+    PPO.train = watched
+    example("rllib_ppo").main(6)
+    assert killing.done
+    return [each["fault_tolerance"]["num_remote_worker_restarts"] for each in results]
+
+
+def tuned(cluster, folder):
+    """Whether the trials came to their end though one of them lost its node."""
+    killing = Killing(cluster)
+    threading.Timer(4.0, killing.begun.set).start()
+    example("ray_tune").main(20, 3)
+    assert killing.done
+    return True
+
+
+PARTS = {"sweep": swept, "rllib": learned, "tune": tuned}
+
+
+def main(folder, parts):
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    nodes = [cluster.add_node(num_cpus=2) for _ in range(2)]
-    started = threading.Event()
-    thread = killing(cluster, nodes[0], started.is_set)
-    if what == "sweep":
-        swept(cluster.address, folder, started)
-    else:
-        import ray
-
-        ray.init(address=cluster.address, log_to_driver=False)
-        threading.Timer(15.0, started.set).start()
-        arguments = (3,) if what == "rllib" else (20, 4)
-        example({"rllib": "rllib_ppo", "tune": "ray_tune"}[what]).main(*arguments)
-        ray.shutdown()
-    thread.join(60)
-    cluster.shutdown()
+    try:
+        for part in parts:
+            while len(cluster.list_all_nodes()) < 3:
+                cluster.add_node(num_cpus=1)
+            if part != "sweep":
+                ray.init(address=cluster.address, log_to_driver=False)
+            print(json.dumps({part: PARTS[part](cluster, folder)}), flush=True)
+            ray.shutdown()
+    finally:
+        cluster.shutdown()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(Path(sys.argv[1]), sys.argv[2:])
