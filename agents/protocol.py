@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dysta_gym.agents.distribution import Mix, mixes
 from dysta_gym.agents.recipes import Workloads
 from dysta_gym.cores import cores, threads
 from dysta_gym.machine.machine import Machine
@@ -44,8 +45,15 @@ LEAST_RATE = 0.01
 """Violation rates of the reference count as no less."""
 
 
-def conditions(workloads: Workloads) -> list[Scenario]:
-    """The conditions of a recipe: each scenario at each load, scenario after scenario."""
+def conditions(workloads: Workloads, first: int = TRAINING) -> list[Scenario] | list[Mix]:
+    """The conditions of a recipe: each scenario at each load, or random mixes.
+
+    Args:
+        workloads: The recipe's.
+        first: First seed of those that are to run: it has random mixes of its own.
+    """
+    if workloads.distribution == "random":
+        return mixes(workloads.mixes, first)
     return [
         load_scenario(name).varied(
             load=load, slo_multiplier=workloads.slo_multiplier, requests=workloads.requests
@@ -60,10 +68,14 @@ def training_seed(run: int) -> int:
     return TRAINING + PER_RUN * run
 
 
-def training_bench(workloads: Workloads, run: int, pool: int) -> Bench:
+def training_bench(workloads: Workloads, run: int, pool: int, reference: str = REFERENCE) -> Bench:
     """So many training workloads a condition, with the first training seeds of a run."""
-    first = training_seed(run)
-    return Bench(conditions(workloads), range(first, first + pool))
+    return bench(workloads, training_seed(run), pool, reference)
+
+
+def bench(workloads: Workloads, first: int, count: int, reference: str = REFERENCE) -> Bench:
+    """So many workloads a condition, with seeds from the first on."""
+    return Bench(conditions(workloads, first), range(first, first + count), reference)
 
 
 class Bench:
@@ -73,10 +85,16 @@ class Bench:
         conditions: The conditions.
         seeds: Seeds of the workloads of each.
         workloads: The workloads, ``[condition][seed]``.
+        against: Name of the reference.
     """
 
-    def __init__(self, conditions: Sequence[Scenario], seeds: Sequence[int]) -> None:
-        self.conditions, self.seeds = list(conditions), list(seeds)
+    def __init__(
+        self,
+        conditions: Sequence[Scenario | Mix],
+        seeds: Sequence[int],
+        against: str = REFERENCE,
+    ) -> None:
+        self.conditions, self.seeds, self.against = list(conditions), list(seeds), against
         self.workloads = [
             [_prepared(condition, seed) for seed in self.seeds] for condition in self.conditions
         ]
@@ -105,12 +123,33 @@ class Bench:
     @cached_property
     def reference(self) -> Floats:
         """What `measure` gives for the reference."""
-        return self.measure(find(REFERENCE))
+        return self.measure(find(self.against))
+
+    def apart(self, measured: Floats) -> Floats:
+        """What was measured, with the workloads of a random mix as conditions of their own.
+
+        Each has a load and deadlines of its own, so that their mean would be that of the heaviest.
+        Others are given back as they are.
+
+        Args:
+            measured: Shape ``(..., conditions, seeds, 2)``.
+        """
+        if not self.random:
+            return measured
+        return measured.reshape(*measured.shape[:-3], -1, 1, 2)
+
+    @property
+    def random(self) -> bool:
+        """Whether the conditions are random mixes."""
+        return isinstance(self.conditions[0], Mix)
 
 
-def _prepared(scenario: Scenario, seed: int) -> Workload:
+def _prepared(condition: Scenario | Mix, seed: int) -> Workload:
     """A workload with all that is derived from it, so that workers only read it."""
-    workload = generate(scenario, seed, split="train")
+    if isinstance(condition, Mix):
+        workload = condition.workload(seed)
+    else:
+        workload = generate(condition, seed, split="train")
     _ = workload.moments, workload.isolated_s
     return workload
 
