@@ -45,7 +45,7 @@ CONVOLUTIONAL = (
 
 PRIORITIES = ([1], [1, 3, 9], [1, 2], [1, 2, 4, 8])
 
-_CROWD = 150
+_CROWD = 60
 """Requests that overload may leave in a queue without a limit: longer ones only take time."""
 
 _MIX, _DEMAND = 17, 18
@@ -59,7 +59,7 @@ def between(rng: np.random.Generator, low: float, high: float) -> float:
 
 def one_of(rng: np.random.Generator, choices: Sequence[_T]) -> _T:
     """One of these."""
-    return choices[rng.integers(len(choices))]
+    return choices[int(rng.integers(len(choices)))]
 
 
 def weighted(
@@ -130,9 +130,20 @@ class Mix:
             }
         )
 
+    def deployment(self, seed: int) -> Scenario:
+        """A scenario with the demand of this seed, for environments: nothing in it is stretched."""
+        fields, _ = demand(self._rng(seed), self)
+        fields["preemption_cost_s"] = fields.pop("preemption_cost") * self._mean(
+            self._plain.store()
+        )
+        return self.scenario(fields)
+
+    def _rng(self, seed: int) -> np.random.Generator:
+        return np.random.default_rng([_DEMAND, seed, *self.name.encode()])
+
     def workload(self, seed: int) -> Workload:
         """The workload of the demand of this seed."""
-        rng = np.random.default_rng([_DEMAND, seed, *self.name.encode()])
+        rng = self._rng(seed)
         fields, warp = demand(rng, self)
         cost = fields.pop("preemption_cost")
         drawn = generate(self.scenario(fields), int(rng.integers(2**31)), split="train")
@@ -188,7 +199,7 @@ def demand(rng: np.random.Generator, mix: Mix) -> tuple[dict[str, Any], Callable
         "load": between(rng, 0.4, 1.3),
         "slo_multiplier": between(rng, 1.5, 50),
         "priorities": one_of(rng, PRIORITIES),
-        "requests": int(between(rng, 200, 4000)),
+        "requests": 4000 if rng.random() < 0.05 else int(between(rng, 200, 1500)),
         "preemption_cost": between(rng, 1e-4, 0.05) if rng.random() < 0.3 else 0.0,
     }
     limit = one_of(rng, [16, 32, 64, 64, None, None])

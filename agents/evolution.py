@@ -14,6 +14,9 @@ from dysta_gym.agents.runs import Run, warn_of_rounding
 from dysta_gym.archives import ARRAY_LIMIT
 from dysta_gym.policies import Policy
 
+Batch = tuple[list[int], list[int]]
+"""Conditions and seeds, by their indices, that a generation is judged on."""
+
 
 class _Normal:
     """Normal numbers as `cma` asks for them, from a generator of our own."""
@@ -42,9 +45,12 @@ def evolve(run: Run) -> None:
         costs = np.array(history).reshape(-1, recipe.population)
         return {"costs": costs, "mean": mean(), "sigma": np.array(evolution.sigma)}
 
-    def draw() -> list[int]:
-        drawn: list[int] = batches.choice(recipe.pool, recipe.batch, replace=False).tolist()
-        return drawn
+    def draw() -> Batch:
+        seeds: list[int] = batches.choice(recipe.pool, recipe.batch, replace=False).tolist()
+        if recipe.sample is None:
+            return list(range(len(bench.conditions))), seeds
+        rows = batches.choice(len(bench.conditions), recipe.sample, replace=False)
+        return sorted(rows.tolist()), seeds
 
     def learn(vectors: list[NDArray[np.float64]], costs: NDArray[np.float64]) -> None:
         evolution.tell(vectors, costs.tolist())
@@ -79,22 +85,26 @@ def evolve(run: Run) -> None:
 
 
 def _costs_of_points(
-    recipe: Evolving, bench: Bench, policies: list[Policy], batch: list[int]
+    recipe: Evolving, bench: Bench, policies: list[Policy], batch: Batch
 ) -> NDArray[np.float64]:
-    measured = bench.apart(bench.measure_all(policies, batch))
-    costs: NDArray[np.float64] = objective(measured, bench.apart(bench.reference[:, batch]))
+    rows, seeds = batch
+    measured = bench.apart(bench.measure_all(policies, seeds, rows))
+    reference = bench.apart(bench.reference[np.ix_(rows, seeds)])
+    costs: NDArray[np.float64] = objective(measured, reference)
     return costs
 
 
 def _costs_of_curves(
-    recipe: Evolving, bench: Bench, policies: list[Policy], batch: list[int]
+    recipe: Evolving, bench: Bench, policies: list[Policy], batch: Batch
 ) -> NDArray[np.float64]:
     assert isinstance(recipe, ParetoRecipe)
     preferences = recipe.preferences
     points = [policy.at(policy.level, preference=p) for policy in policies for p in preferences]
-    measured = bench.apart(bench.measure_all(points, batch)).mean(axis=-2)
+    rows, seeds = batch
+    measured = bench.apart(bench.measure_all(points, seeds, rows)).mean(axis=-2)
     curves = measured.reshape(len(policies), len(preferences), *measured.shape[1:])
-    return loss(curves, bench.apart(bench.reference[:, batch]).mean(axis=-2), preferences)
+    reference = bench.apart(bench.reference[np.ix_(rows, seeds)]).mean(axis=-2)
+    return loss(curves, reference, preferences)
 
 
 def _begin(

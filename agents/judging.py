@@ -57,7 +57,7 @@ class _Point:
 class _Curve:
     """A network that is a policy for each preference."""
 
-    reference, shown = "sptp@sized/kalman", JUDGED.index(0.5)
+    reference, shown = "sptp@sized/kalman", JUDGED.index(0.2)
 
     def policies(self, network: Checkpoint) -> list[Policy]:
         policy = network.policy()

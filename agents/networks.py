@@ -287,7 +287,7 @@ _TILT = Parameter(
     " violations", -100.0, 100.0
 )  # fmt: skip
 
-PREFERENCE = Parameter(0.5, "what counts: 0 violations alone, 1 ANTT alone", 0.0, 1.0)
+PREFERENCE = Parameter(0.2, "what counts: 0 violations alone, 1 ANTT alone", 0.0, 1.0)
 
 _MADE: dict[Score, tuple[str, Selection]] = {}
 

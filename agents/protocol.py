@@ -63,6 +63,15 @@ def conditions(workloads: Workloads, first: int = TRAINING) -> list[Scenario] | 
     ]
 
 
+def deployments(workloads: Workloads, run: int) -> list[Scenario]:
+    """The conditions of a run as scenarios, for its environments."""
+    first = training_seed(run)
+    return [
+        condition.deployment(first) if isinstance(condition, Mix) else condition
+        for condition in conditions(workloads, first)
+    ]
+
+
 def training_seed(run: int) -> int:
     """First training seed of a run."""
     return TRAINING + PER_RUN * run
@@ -108,14 +117,28 @@ class Bench:
         """
         return self.measure_all([policy], batch)[0]
 
-    def measure_all(self, policies: Sequence[Policy], batch: Sequence[int] | None = None) -> Floats:
-        """`measure` for each policy, in one go, shape ``(policies, conditions, seeds, 2)``."""
+    def measure_all(
+        self,
+        policies: Sequence[Policy],
+        batch: Sequence[int] | None = None,
+        sample: Sequence[int] | None = None,
+    ) -> Floats:
+        """`measure` for each policy, in one go, shape ``(policies, conditions, seeds, 2)``.
+
+        Args:
+            policies: The policies.
+            batch: Indices of the seeds to run; None for all.
+            sample: Indices of the conditions to run; None for all.
+        """
         chosen = list(range(len(self.seeds)) if batch is None else batch)
+        rows = list(range(len(self.conditions)) if sample is None else sample)
         policies[0].compiled()  # once, before the workers share it
         jobs = [
-            (policy, [row[at] for at in chosen]) for policy in policies for row in self.workloads
+            (policy, [self.workloads[row][at] for at in chosen])
+            for policy in policies
+            for row in rows
         ]
-        shape = (len(policies), len(self.conditions), len(chosen), 2)
+        shape = (len(policies), len(rows), len(chosen), 2)
         return np.array(
             _in_parallel(lambda job, stop: [_outcome(job[0], w, stop) for w in job[1]], jobs)
         ).reshape(shape)

@@ -53,14 +53,17 @@ class Workloads(Strict):
             load_scenario(scenario)
         return scenarios
 
+    @property
+    def count(self) -> int:
+        """How many conditions there are."""
+        random = self.distribution == "random"
+        return self.mixes if random else len(self.scenarios) * len(self.loads)
+
     @pydantic.model_validator(mode="after")
     def _some(self) -> Workloads:
         if (self.distribution == "scenarios") != bool(self.scenarios):
-            raise ValueError(
-                "scenarios: there is none; at least one is needed"
-                if not self.scenarios
-                else "scenarios: some are given; a random distribution has its own"
-            )
+            fault = "some are given; a random distribution has its own"
+            raise ValueError(f"scenarios: {fault if self.scenarios else 'there is none; give one'}")
         return self
 
 
@@ -129,7 +132,8 @@ class Evolving(_Recipe):
         population: Networks a generation.
         sigma: First standard deviation of a weight.
         pool: Training workloads a condition.
-        batch: How many of these a generation is judged on.
+        batch: How many of these a generation is judged on ...
+        sample: ... of how many conditions; None for all.
         start: Weights of the line that it starts from, by feature of a request; None for those of
             least ``R I``, as far as it sees them.
         separable: Whether weights vary independently of each other: what is then learned of
@@ -140,6 +144,7 @@ class Evolving(_Recipe):
     sigma: Positive = 0.5
     pool: Count = 48
     batch: Count = 3
+    sample: Count | None = None
     start: dict[str, Finite] | None = None
     separable: bool = False
 
@@ -158,6 +163,10 @@ class Evolving(_Recipe):
             )
         if self.batch > self.pool:
             raise ValueError(f"batch: {self.batch} is not allowed; pool has {self.pool}")
+        if (self.sample or 0) > self.workloads.count:
+            raise ValueError(
+                f"sample: {self.sample} is not allowed; there are {self.workloads.count} conditions"
+            )
         known = [each.name for each in self.seen.requests]
         for name in self.start or ():
             if name not in known:
@@ -267,6 +276,8 @@ class Reinforcement(_Recipe):
     def counts(self) -> list[int]:
         """Environments of each condition, in the order of `protocol.conditions`."""
         workloads = self.workloads
+        if workloads.distribution == "random":
+            return [self.environments] * workloads.count
         return [
             self.emphasis.get(scenario, self.environments)
             for scenario in workloads.scenarios

@@ -30,6 +30,7 @@ from dysta_gym.archives import TEXT_LIMIT, arrays_in, read_arrays
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.files import check_folder, is_scratch, replacing, visible, write_text
 from dysta_gym.plugins import warn
+from dysta_gym.workloads import Scenario
 
 CHECKPOINT, STATE, RECIPE = "checkpoint.npz", "state.npz", "recipe.yaml"
 """Files of a run: the best network so far, what resuming needs, and what is trained how."""
@@ -324,7 +325,11 @@ class Run:
             "validation": [
                 {
                     "scenario": condition.name,
-                    **({"load": condition.load, "slo": slo} if not bench.random else {}),
+                    **(
+                        {"load": condition.load, "slo": slo}
+                        if isinstance(condition, Scenario)
+                        else {}
+                    ),
                     "violation_rate": ours[0],
                     "antt": ours[1],
                     f"{against}_violation_rate": theirs[0],
