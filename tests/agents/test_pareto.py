@@ -180,18 +180,22 @@ def test_it_breaks_on_no_sizes():
         assert rates[1] <= rates[0] and antts[1] < 1.01
 
 
-@pytest.mark.parametrize(
-    "recipe",
-    [
-        {"method": "evolution", "network": {"kind": "tiny", "width": 1}, "population": 4, "batch": 1,
-         "pool": 2, "steps": 2, "validate_every": 2},
-        {"method": "ppo", "network": {"kind": "pooled", "width": 2}, "environments": 1, "slots": 8,
-         "penalty": {"pool": 1}, "n_steps": 16, "batch_size": 16, "steps": 64,
-         "validate_every": 64},
-    ],
-    ids=["evolution", "ppo"],
-)  # fmt: skip
-def test_others_train_on_random_scenarios_too(tmp_path, recipe):
-    trained = train({"name": "mine", "workloads": SMALL["workloads"], **recipe}, tmp_path / "run")
+BESIDE = {
+    "evolution": {
+        **{"network": {"kind": "tiny", "width": 1}, "population": 4},
+        **{"pool": 2, "batch": 1, "steps": 2, "validate_every": 2},
+    },
+    "ppo": {
+        **{"network": {"kind": "pooled", "width": 2}, "environments": 1, "slots": 8},
+        **{"penalty": {"pool": 1}, "n_steps": 16, "batch_size": 16},
+        **{"steps": 64, "validate_every": 64},
+    },
+}
+
+
+@pytest.mark.parametrize("method", BESIDE)
+def test_others_train_on_random_scenarios_too(tmp_path, method):
+    recipe = {"name": "mine", "method": method, "workloads": SMALL["workloads"], **BESIDE[method]}
+    trained = train(recipe, tmp_path / "run")
     assert len(trained.record["validation"]) == 3
     assert all("dysta_antt" in each for each in trained.record["validation"])
