@@ -97,7 +97,7 @@ class Checkpoint:
             NETWORKS[self.network].rule(self.seen),
             level=self.level,
             summary=summary or f"least score of a {self.network} network",
-            parameters={"time_unit": _UNIT},
+            parameters={"time_unit": _UNIT, **NETWORKS[self.network].parameters},
             events=self.decisions == "events",
             weights=(float(self.width), *self.weights.tolist()),
             source=source,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="evolved, ppo, dqn, or a YAML file.")
+        str, typer.Argument(metavar="RECIPE", help="evolved, pareto, ppo, dqn, or a YAML file.")
     ],
     steps: Annotated[
         int | None, typer.Option(metavar="INTEGER", help="Steps in all [the recipe's].")
@@ -118,13 +118,13 @@ def _told(report: Report, *, brief: bool = False) -> str:
     if brief:  # for terminals of 80 columns
         return (
             f"late {100 * report.violation_rate:.2f} % "
-            f"(dysta {100 * report.reference_violation_rate:.2f}) "
+            f"({report.reference} {100 * report.reference_violation_rate:.2f}) "
             f"ANTT {report.antt:.2f} ({report.reference_antt:.2f})"
         )
     return (
         f"violations {100 * report.violation_rate:.2f} % "
-        f"(dysta {100 * report.reference_violation_rate:.2f}), "
-        f"ANTT {report.antt:.2f} (dysta {report.reference_antt:.2f}), "
+        f"({report.reference} {100 * report.reference_violation_rate:.2f}), "
+        f"ANTT {report.antt:.2f} ({report.reference} {report.reference_antt:.2f}), "
         f"objective {report.objective:.4f}"
         + (f" (best {report.best:.4f})" if report.best < float("inf") else "")
     )

@@ -1,4 +1,4 @@
-"""Training a tiny network by evolution: CMA-ES on whole workloads, without gradients."""
+"""Training by evolution: CMA-ES on whole workloads, without gradients."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ import cma
 import numpy as np
 from numpy.typing import NDArray
 
-from dysta_gym.agents.networks import NETWORKS, hidden_weights
-from dysta_gym.agents.protocol import objective, training_bench
-from dysta_gym.agents.recipes import EvolutionRecipe
+from dysta_gym.agents.frontier import loss
+from dysta_gym.agents.networks import NETWORKS, hidden_weights, tilts_of
+from dysta_gym.agents.protocol import Bench, objective, training_bench
+from dysta_gym.agents.recipes import EvolutionRecipe, Evolving, ParetoRecipe
 from dysta_gym.agents.runs import Run, warn_of_rounding
 from dysta_gym.archives import ARRAY_LIMIT
+from dysta_gym.policies import Policy
+
+Batch = tuple[list[int], list[int]]
+"""Conditions and seeds, by their indices, that a generation is judged on."""
 
 
 class _Normal:
@@ -26,8 +31,9 @@ class _Normal:
 def evolve(run: Run) -> None:
     """Train as the run's recipe says."""
     recipe = run.recipe
-    assert isinstance(recipe, EvolutionRecipe)
-    bench = training_bench(recipe.workloads, run.seed, recipe.pool)
+    assert isinstance(recipe, EvolutionRecipe | ParetoRecipe)
+    bench = training_bench(recipe.workloads, run.seed, recipe.pool, run.judge.reference)
+    cost = _costs_of_curves if isinstance(recipe, ParetoRecipe) else _costs_of_points
     evolution, batches = _begin(recipe, run.seed)
     history: list[NDArray[np.float64]] = []
 
@@ -39,9 +45,12 @@ def evolve(run: Run) -> None:
         costs = np.array(history).reshape(-1, recipe.population)
         return {"costs": costs, "mean": mean(), "sigma": np.array(evolution.sigma)}
 
-    def draw() -> list[int]:
-        drawn: list[int] = batches.choice(recipe.pool, recipe.batch, replace=False).tolist()
-        return drawn
+    def draw() -> Batch:
+        seeds: list[int] = batches.choice(recipe.pool, recipe.batch, replace=False).tolist()
+        if recipe.sample is None:
+            return list(range(len(bench.conditions))), seeds
+        rows = batches.choice(len(bench.conditions), recipe.sample, replace=False)
+        return sorted(rows.tolist()), seeds
 
     def learn(vectors: list[NDArray[np.float64]], costs: NDArray[np.float64]) -> None:
         evolution.tell(vectors, costs.tolist())
@@ -67,7 +76,7 @@ def evolve(run: Run) -> None:
     for step in range(len(history) + 1, run.steps + 1):
         batch, vectors = draw(), evolution.ask()
         policies = [run.checkpoint(np.array(vector)).policy() for vector in vectors]
-        costs = objective(bench.measure_all(policies, batch), bench.reference[:, batch])
+        costs = cost(recipe, bench, policies, batch)
         learn(vectors, costs)
         run.logger.record("training/objective", float(np.mean(costs)))
         run.logger.record("training/sigma", float(evolution.sigma))
@@ -75,25 +84,52 @@ def evolve(run: Run) -> None:
         run.advance(step, mean, state)
 
 
+def _costs_of_points(
+    recipe: Evolving, bench: Bench, policies: list[Policy], batch: Batch
+) -> NDArray[np.float64]:
+    rows, seeds = batch
+    measured = bench.apart(bench.measure_all(policies, seeds, rows))
+    reference = bench.apart(bench.reference[np.ix_(rows, seeds)])
+    costs: NDArray[np.float64] = objective(measured, reference)
+    return costs
+
+
+def _costs_of_curves(
+    recipe: Evolving, bench: Bench, policies: list[Policy], batch: Batch
+) -> NDArray[np.float64]:
+    assert isinstance(recipe, ParetoRecipe)
+    preferences = recipe.preferences
+    points = [policy.at(policy.level, preference=p) for policy in policies for p in preferences]
+    rows, seeds = batch
+    measured = bench.apart(bench.measure_all(points, seeds, rows)).mean(axis=-2)
+    curves = measured.reshape(len(policies), len(preferences), *measured.shape[1:])
+    reference = bench.apart(bench.reference[np.ix_(rows, seeds)]).mean(axis=-2)
+    return loss(curves, reference, preferences)
+
+
 def _begin(
-    recipe: EvolutionRecipe, seed: int
+    recipe: EvolutionRecipe | ParetoRecipe, seed: int
 ) -> tuple[cma.CMAEvolutionStrategy, np.random.Generator]:
     """The strategy, and what chooses the workloads of each generation."""
     weights, batches, samples = (
         np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(3)
     )
-    width, seen = recipe.network.width, recipe.seen
-    start, row = np.zeros(NETWORKS["tiny"].weights(width, seen)), hidden_weights(seen)
+    width, seen, kind = recipe.network.width, recipe.seen, recipe.network.kind
+    start, row = np.zeros(NETWORKS[kind].weights(width, seen)), hidden_weights(kind, seen)
+    outs = 1 if kind == "tiny" else 2
     hidden = start[: width * row].reshape(-1, row)
-    hidden[:, :-1] = weights.normal(0, 0.5, (len(hidden), row - 1))  # they give nothing at first
+    hidden[:, :-outs] = weights.normal(0, 0.5, (len(hidden), row - outs))  # give nothing at first
     line = start[width * row :]
     for at, feature in enumerate(seen.requests):
         line[at] = recipe.first(feature.name)
+    if isinstance(recipe, ParetoRecipe):
+        line[len(seen.requests) + np.array(tilts_of(seen), np.int64)] = recipe.spread
     options = {
         "popsize": recipe.population,
         "randn": _Normal(samples),
         "seed": np.nan,  # which leaves NumPy's global generator alone
         "verbose": -9,
         "verb_log": 0,
+        **({"CMA_diagonal": True} if recipe.separable else {}),
     }
     return cma.CMAEvolutionStrategy(start, recipe.sigma, options), batches

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from stable_baselines3.common.utils import set_random_seed
 from torch import Tensor
 
 from dysta_gym.agents.checkpoints import trained
-from dysta_gym.agents.networks import hidden_weights
+from dysta_gym.agents.networks import hidden_weights, tilts_of
 from dysta_gym.agents.protocol import Bench, costs
 from dysta_gym.agents.randomness import random_state, set_random_state
 from dysta_gym.agents.recipes import Imitation, Reinforcement
@@ -23,7 +22,7 @@ from dysta_gym.agents.scoring import NEVER, Scorer, Seen, Sight
 from dysta_gym.agents.tensors import moments_of, set_moments, set_weights, weights_of
 from dysta_gym.errors import DystaError
 from dysta_gym.features import Selection
-from dysta_gym.policies import Policy, find
+from dysta_gym.policies import find
 
 PUPIL = "pupil"
 """What the arrays of a pupil are named after."""
@@ -125,8 +124,8 @@ def pupil_of(
     how = recipe.imitate
     if how is None:
         return None
-    teacher = find(how.teacher).at(recipe.level)
-    measured = bench.measure_all([_tilted(teacher, tilt) for tilt in how.tilts])
+    teacher = find(how.teacher)
+    measured = bench.measure_all([teacher.at(recipe.level, tilt=tilt) for tilt in how.tilts])
     best = costs(measured, bench.reference, how.antt).argmin(axis=0)
     set_random_seed(seed)
     return Pupil(environment(), recipe.network.width, how, np.array(how.tilts)[best])
@@ -162,21 +161,6 @@ def imitate(run: Run, pupil: Pupil) -> None:
         run.advance(step, pupil.scorer.weights, state, candidate=False)
 
 
-def _tilted(teacher: Policy, tilt: float) -> Policy:
-    """A ``tiny`` network with other weights of the features that tilts are of."""
-    network = trained(teacher)
-    assert network is not None  # or there would be no pupil to ask
-    weights = np.array(teacher.weights)
-    for at in _tilts_of(network.seen):
-        weights[len(weights) - len(network.seen.requests) + at] += tilt
-    return replace(teacher, weights=tuple(weights.tolist()))
-
-
-def _tilts_of(selection: Selection) -> list[int]:
-    """Places of the features of a request whose weights are tilted."""
-    return [at for at, each in enumerate(selection.requests) if each.name in ("remaining", "size")]
-
-
 class Teacher:
     """A ``tiny`` network in torch, which sees what its pupil sees.
 
@@ -192,13 +176,13 @@ class Teacher:
         network = trained(find(name))
         if network is None or network.network != "tiny":
             raise DystaError(f"{name!r} is no 'tiny' network; choose an evolved agent")
-        seen, row = network.seen, hidden_weights(network.seen)
+        seen, row = network.seen, hidden_weights("tiny", network.seen)
         for each in (*seen.requests, *seen.queue):
             if each not in (*selection.requests, *selection.queue):
                 raise DystaError(f"{name!r} sees {each.name!r}; give it to the pupil, too")
         self._requests = [selection.requests.index(each) for each in seen.requests]
         self._queue = [selection.queue.index(each) for each in seen.queue]
-        self._tilted = _tilts_of(seen)
+        self._tilted = tilts_of(seen)
         weights = torch.tensor(network.weights)
         hidden = weights[: network.width * row].reshape(network.width, row)
         of_request, of_both = len(seen.requests), row - 2

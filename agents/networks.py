@@ -1,23 +1,25 @@
 """Learned scores as scoring rules: networks that run inside the compiled loop, without torch.
 
 A network scores every request of the queue with the same weights, from some of the features of
-`dysta_gym.features`, so it takes a queue of any length. Two kinds, ``x`` being the features of a
+`dysta_gym.features`, so it takes a queue of any length. Three kinds, ``x`` being the features of a
 request, ``c`` those of the queue, the least score running first:
 
 - ``tiny``: ``u x + v f(A x + B c + b)`` with ``f(a) = a / (1 + |a|)``, a line and one hidden layer.
   Width 0 leaves the line.
+- ``conditioned``: the same with a preference ``p`` in [0, 1] as a further feature of the queue, and
+  with weights ``u`` and ``v`` that change with it in a line: one network for a whole trade-off.
 - ``pooled``: ``e = max(0, A x + B c + b)`` for each request, then
   ``-(s x + o + w max(0, D e + P mean(e) + d))``, where the mean is over the queue: every request is
   scored in the light of the others (Zaheer et al., Deep Sets, NeurIPS 2017).
 
 Features are what environments show, which float32 holds; all is computed in float64, here and in
 torch. A rule
-reads ``time_unit``, the width, then the weights, a matrix row after row.
+reads ``time_unit``, what its user turns, the width, then the weights, a matrix row after row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -29,11 +31,16 @@ from dysta_gym.compiled.records import Floats
 from dysta_gym.describing import describer
 from dysta_gym.features import TABLE, Selection
 from dysta_gym.machine.queue import Queue
+from dysta_gym.parameters import Parameter
 
 Score = Callable[[Queue, int, float, Floats, Floats], None]
 
-UNIT, WIDTH, FIRST = range(3)
-"""Where a rule's parameters hold the unit of time, the width and the first weight."""
+UNIT, KNOB, WIDTH, FIRST = range(4)
+"""Where a rule's parameters hold the unit of time, what a user turns (the tilt, or of `conditioned`
+the preference), the width and the first weight."""
+
+TILTED = ("remaining", "size", "work", "whole_work")
+"""Features of a request whose weights a tilt is added to."""
 
 
 @compiled(None)
@@ -97,6 +104,28 @@ def _dot(count: int) -> tuple[Any, Any]:
     return compiled(None, inline=True)(take_four), compiled(None, inline=True)(dot_four)
 
 
+def tilts_of(selection: Selection) -> list[int]:
+    """Places of the features of a request whose weights are tilted."""
+    return [at for at, each in enumerate(selection.requests) if each.name in TILTED]
+
+
+def _tilting(selection: Selection) -> Any:
+    """``tilt(scores, tilt, x)``: what a tilt adds to scores."""
+    places = tilts_of(selection)
+    at, count = np.array(places or [0], np.int64), len(places)
+
+    @compiled(None, inline=True)
+    def tilted(scores: Floats, tilt: float, x: Floats) -> None:
+        if tilt:
+            size = scores.size
+            for each in range(count):
+                row = x[at[each] * size : (at[each] + 1) * size]
+                for i in range(size):
+                    scores[i] += tilt * row[i]
+
+    return tilted
+
+
 def _tiny(selection: Selection) -> Score:
     """Least ``u x + v f(A x + B c + b)``.
 
@@ -105,7 +134,7 @@ def _tiny(selection: Selection) -> Score:
     """
     describe, taken, dot = describer(selection), *_dot(len(selection.requests))
     of_request, of_queue = len(selection.requests), len(selection.queue)
-    hidden = hidden_weights(selection)
+    hidden, tilt = hidden_weights("tiny", selection), _tilting(selection)
 
     def tiny(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
         width = int(parameters[WIDTH])
@@ -114,6 +143,7 @@ def _tiny(selection: Selection) -> Score:
         line = taken(parameters, FIRST + width * hidden)
         for i in range(size):
             scores[i] = dot(line, x, size, i)
+        tilt(scores[:size], parameters[KNOB], x)
         for h in range(width):
             at = FIRST + h * hidden
             weights, bias = taken(parameters, at), parameters[at + of_request + of_queue]
@@ -127,12 +157,49 @@ def _tiny(selection: Selection) -> Score:
     return tiny
 
 
+def _conditioned(selection: Selection) -> Score:
+    """Least ``(u + p t) x + (v + p w) f(A x + B c + p g + b)``, ``p`` being the preference.
+
+    For each hidden unit there are its weights of ``x``, those of ``c``, ``g``, ``b``, ``v`` and
+    ``w``; the last weights are ``u`` and ``t``.
+    """
+    describe, taken, dot = describer(selection), *_dot(len(selection.requests))
+    of_request, of_queue = len(selection.requests), len(selection.queue)
+    hidden = hidden_weights("conditioned", selection)
+
+    def conditioned(
+        queue: Queue, size: int, now: float, parameters: Floats, scores: Floats
+    ) -> None:
+        width, preference = int(parameters[WIDTH]), parameters[KNOB]
+        x, c = np.empty(of_request * size), np.empty(of_queue)
+        describe(queue, size, now, parameters[UNIT], x, c)
+        last = FIRST + width * hidden
+        mixed = np.empty(of_request)
+        for f in range(of_request):
+            mixed[f] = parameters[last + f] + preference * parameters[last + of_request + f]
+        line = taken(mixed, 0)
+        for i in range(size):
+            scores[i] = dot(line, x, size, i)
+        for h in range(width):
+            at = FIRST + h * hidden
+            weights, rest = taken(parameters, at), at + of_request + of_queue
+            bias = preference * parameters[rest] + parameters[rest + 1]
+            for k in range(of_queue):
+                bias += parameters[at + of_request + k] * c[k]
+            out = parameters[rest + 2] + preference * parameters[rest + 3]
+            for i in range(size):
+                a = bias + dot(weights, x, size, i)
+                scores[i] += out * (a / (1.0 + abs(a)))
+
+    return conditioned
+
+
 def _pooled(selection: Selection) -> Score:
     """Least ``-(s x + o + w max(0, D e + P mean(e) + d))`` with ``e = max(0, A x + B c + b)``.
 
     The weights are ``A`` and ``B`` side by side, ``b``, ``D``, ``d``, ``P``, ``w``, ``o``, ``s``.
     """
-    describe = describer(selection)
+    describe, tilt = describer(selection), _tilting(selection)
     of_request, of_queue = len(selection.requests), len(selection.queue)
     of_both = of_request + of_queue
 
@@ -165,6 +232,7 @@ def _pooled(selection: Selection) -> Score:
         _add_rows(line, parameters[skip : skip + of_request], x)
         for i in range(size):
             scores[i] = -line[i]
+        tilt(scores[:size], parameters[KNOB], x)
         for d in range(width):
             bias = parameters[inner_biases + d]
             for k in range(width):
@@ -179,13 +247,20 @@ def _pooled(selection: Selection) -> Score:
     return pooled
 
 
-def hidden_weights(selection: Selection) -> int:
-    """Weights of a hidden unit of ``tiny``: of the features, its bias and what it gives."""
-    return len(selection.requests) + len(selection.queue) + 2
+def hidden_weights(kind: str, selection: Selection) -> int:
+    """Weights of a hidden unit of ``tiny`` or ``conditioned``: what it reads, its bias, its gain.
+
+    Of ``conditioned``, the preference is among what it reads, and the gain has two.
+    """
+    return len(selection.requests) + len(selection.queue) + {"tiny": 2, "conditioned": 4}[kind]
 
 
 def _tiny_weights(width: int, selection: Selection) -> int:
-    return width * hidden_weights(selection) + len(selection.requests)
+    return width * hidden_weights("tiny", selection) + len(selection.requests)
+
+
+def _conditioned_weights(width: int, selection: Selection) -> int:
+    return width * hidden_weights("conditioned", selection) + 2 * len(selection.requests)
 
 
 def _pooled_weights(width: int, selection: Selection) -> int:
@@ -199,11 +274,20 @@ class Network(NamedTuple):
     Attributes:
         rule: Its scoring rule for some features.
         weights: How many weights it has at a width, for some features.
+        parameters: What a user may set, beside the unit of time.
     """
 
     rule: Callable[[Selection], Score]
     weights: Callable[[int, Selection], int]
+    parameters: Mapping[str, Parameter]
 
+
+_TILT = Parameter(
+    0.0, "added to the weights of remaining and whole latency: more for less ANTT, less for fewer"
+    " violations", -100.0, 100.0
+)  # fmt: skip
+
+PREFERENCE = Parameter(0.2, "what counts: 0 violations alone, 1 ANTT alone", 0.0, 1.0)
 
 _MADE: dict[Score, tuple[str, Selection]] = {}
 
@@ -226,7 +310,7 @@ def _own_formulas(of: tuple[str, Selection]) -> list[Callable[..., float]]:
 @fresh(_own_formulas)
 def _rule(of: tuple[str, Selection]) -> Score:
     kind, selection = of
-    rule = {"tiny": _tiny, "pooled": _pooled}[kind](selection)
+    rule = {"tiny": _tiny, "conditioned": _conditioned, "pooled": _pooled}[kind](selection)
     _MADE[rule] = kind, selection
     rule.made_by = rule_of, (kind, selection)  # type: ignore[attr-defined]  # see Policy
     return rule
@@ -238,7 +322,10 @@ def kind_of(score: Score) -> tuple[str, Selection] | None:
 
 
 NETWORKS = {
-    "tiny": Network(partial(rule_of, "tiny"), _tiny_weights),
-    "pooled": Network(partial(rule_of, "pooled"), _pooled_weights),
+    "tiny": Network(partial(rule_of, "tiny"), _tiny_weights, {"tilt": _TILT}),
+    "conditioned": Network(
+        partial(rule_of, "conditioned"), _conditioned_weights, {"preference": PREFERENCE}
+    ),
+    "pooled": Network(partial(rule_of, "pooled"), _pooled_weights, {"tilt": _TILT}),
 }
 """The kinds of networks by name."""

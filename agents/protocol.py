@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dysta_gym.agents.distribution import Mix, mixes
 from dysta_gym.agents.recipes import Workloads
 from dysta_gym.bounds import antt_lower_bound, violation_rate_lower_bound
 from dysta_gym.comparison import Condition
@@ -47,8 +48,15 @@ LEAST_RATE = 0.01
 """Violation rates of the reference count as no less."""
 
 
-def conditions(workloads: Workloads) -> list[Scenario]:
-    """The conditions of a recipe: each scenario at each load, scenario after scenario."""
+def conditions(workloads: Workloads, first: int = TRAINING) -> list[Scenario] | list[Mix]:
+    """The conditions of a recipe: each scenario at each load, or random mixes.
+
+    Args:
+        workloads: The recipe's.
+        first: First seed of those that are to run: it has random mixes of its own.
+    """
+    if workloads.distribution == "random":
+        return mixes(workloads.mixes, first)
     return [
         load_scenario(name).varied(
             load=load, slo_multiplier=workloads.slo_multiplier, requests=workloads.requests
@@ -58,15 +66,28 @@ def conditions(workloads: Workloads) -> list[Scenario]:
     ]
 
 
+def deployments(workloads: Workloads, run: int) -> list[Scenario]:
+    """The conditions of a run as scenarios, for its environments."""
+    first = training_seed(run)
+    return [
+        condition.deployment(first) if isinstance(condition, Mix) else condition
+        for condition in conditions(workloads, first)
+    ]
+
+
 def training_seed(run: int) -> int:
     """First training seed of a run."""
     return TRAINING + PER_RUN * run
 
 
-def training_bench(workloads: Workloads, run: int, pool: int) -> Bench:
+def training_bench(workloads: Workloads, run: int, pool: int, reference: str = REFERENCE) -> Bench:
     """So many training workloads a condition, with the first training seeds of a run."""
-    first = training_seed(run)
-    return Bench(conditions(workloads), range(first, first + pool))
+    return bench(workloads, training_seed(run), pool, reference)
+
+
+def bench(workloads: Workloads, first: int, count: int, reference: str = REFERENCE) -> Bench:
+    """So many workloads a condition, with seeds from the first on."""
+    return Bench(conditions(workloads, first), range(first, first + count), reference)
 
 
 class Bench:
@@ -76,10 +97,16 @@ class Bench:
         conditions: The conditions.
         seeds: Seeds of the workloads of each.
         workloads: The workloads, ``[condition][seed]``.
+        against: Name of the reference.
     """
 
-    def __init__(self, conditions: Sequence[Scenario], seeds: Sequence[int]) -> None:
-        self.conditions, self.seeds = list(conditions), list(seeds)
+    def __init__(
+        self,
+        conditions: Sequence[Scenario | Mix],
+        seeds: Sequence[int],
+        against: str = REFERENCE,
+    ) -> None:
+        self.conditions, self.seeds, self.against = list(conditions), list(seeds), against
         self.workloads = [
             [_prepared(condition, seed) for seed in self.seeds] for condition in self.conditions
         ]
@@ -93,14 +120,28 @@ class Bench:
         """
         return self.measure_all([policy], batch)[0]
 
-    def measure_all(self, policies: Sequence[Policy], batch: Sequence[int] | None = None) -> Floats:
-        """`measure` for each policy, in one go, shape ``(policies, conditions, seeds, 2)``."""
+    def measure_all(
+        self,
+        policies: Sequence[Policy],
+        batch: Sequence[int] | None = None,
+        sample: Sequence[int] | None = None,
+    ) -> Floats:
+        """`measure` for each policy, in one go, shape ``(policies, conditions, seeds, 2)``.
+
+        Args:
+            policies: The policies.
+            batch: Indices of the seeds to run; None for all.
+            sample: Indices of the conditions to run; None for all.
+        """
         chosen = list(range(len(self.seeds)) if batch is None else batch)
+        rows = list(range(len(self.conditions)) if sample is None else sample)
         policies[0].compiled()  # once, before the workers share it
         jobs = [
-            (policy, [row[at] for at in chosen]) for policy in policies for row in self.workloads
+            (policy, [self.workloads[row][at] for at in chosen])
+            for policy in policies
+            for row in rows
         ]
-        shape = (len(policies), len(self.conditions), len(chosen), 2)
+        shape = (len(policies), len(rows), len(chosen), 2)
         return np.array(
             _in_parallel(lambda job, stop: [_outcome(job[0], w, stop) for w in job[1]], jobs)
         ).reshape(shape)
@@ -108,7 +149,25 @@ class Bench:
     @cached_property
     def reference(self) -> Floats:
         """What `measure` gives for the reference."""
-        return self.measure(find(REFERENCE))
+        return self.measure(find(self.against))
+
+    def apart(self, measured: Floats) -> Floats:
+        """What was measured, with the workloads of a random mix as conditions of their own.
+
+        Each has a load and deadlines of its own, so that their mean would be that of the heaviest.
+        Others are given back as they are.
+
+        Args:
+            measured: Shape ``(..., conditions, seeds, 2)``.
+        """
+        if not self.random:
+            return measured
+        return measured.reshape(*measured.shape[:-3], -1, 1, 2)
+
+    @property
+    def random(self) -> bool:
+        """Whether the conditions are random mixes."""
+        return isinstance(self.conditions[0], Mix)
 
     @cached_property
     def bounds(self) -> Floats:
@@ -140,9 +199,12 @@ class Bench:
         return found
 
 
-def _prepared(scenario: Scenario, seed: int) -> Workload:
+def _prepared(condition: Scenario | Mix, seed: int) -> Workload:
     """A workload with all that is derived from it, so that workers only read it."""
-    workload = generate(scenario, seed, split="train")
+    if isinstance(condition, Mix):
+        workload = condition.workload(seed)
+    else:
+        workload = generate(condition, seed, split="train")
     _ = workload.moments, workload.isolated_s
     return workload
 
@@ -166,9 +228,12 @@ def _bounds(workload: Workload, stop: Event) -> tuple[float, float]:
     )
 
 
-def _labels(conditions: Sequence[Scenario]) -> list[str]:
+def _labels(conditions: Sequence[Scenario | Mix]) -> list[str]:
     """What each condition is called in logs: by its load, and by what else tells it from others."""
-    wheres = [Condition(each, "train").where for each in conditions]
+    named = [each for each in conditions if isinstance(each, Scenario)]
+    if len(named) < len(conditions):  # a random mix has its own load and deadlines in each workload
+        return [each.name for each in conditions]
+    wheres = [Condition(each, "train").where for each in named]
     labels = [f"{name} {load:.3g}" for name, load, _, _ in wheres]
     if len(set(labels)) < len(labels):
         pairs = zip(labels, wheres, strict=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import pydantic
 from pydantic import BaseModel, Field, TypeAdapter
 
-from dysta_gym.agents.networks import NETWORKS
+from dysta_gym.agents.networks import NETWORKS, TILTED
 from dysta_gym.configs import Finite, NotNegative, Positive, Strict, content_of, told
 from dysta_gym.errors import DystaError
 from dysta_gym.features import SCHEDULING, Selection, select
@@ -20,20 +20,27 @@ SHIPPED = Path(__file__).parent / "recipes"
 
 Count = Annotated[int, Field(gt=0, le=10**9, strict=True)]
 Share = Annotated[NotNegative, Field(lt=1)]
+Preference = Annotated[NotNegative, Field(le=1)]
 
 
 class Workloads(Strict):
-    """What an agent is trained and validated on: every scenario at every load.
+    """What an agent is trained and validated on: scenarios at loads, or random ones.
 
     Attributes:
+        distribution: ``scenarios``, every scenario at every load, or ``random``
+            (`dysta_gym.agents.distribution`), which has loads and deadlines of its own.
         scenarios: Names or YAML files.
+        mixes: Random mixes of networks, as many in training as in validation, where the
+            distribution is random.
         loads: Offered work over capacity.
         slo_multiplier: Deadlines.
         requests: Requests a workload; None for each scenario's own number.
         validation: Validation workloads a condition.
     """
 
-    scenarios: tuple[str, ...] = Field(min_length=1)
+    distribution: Literal["scenarios", "random"] = "scenarios"
+    scenarios: tuple[str, ...] = ()
+    mixes: int = Field(48, gt=0, le=1000, strict=True)
     loads: tuple[Positive, ...] = Field((0.8, 0.95, 1.05), min_length=1)
     slo_multiplier: Positive = 10.0
     requests: Count | None = None
@@ -45,6 +52,19 @@ class Workloads(Strict):
         for scenario in scenarios:
             load_scenario(scenario)
         return scenarios
+
+    @property
+    def count(self) -> int:
+        """How many conditions there are."""
+        random = self.distribution == "random"
+        return self.mixes if random else len(self.scenarios) * len(self.loads)
+
+    @pydantic.model_validator(mode="after")
+    def _some(self) -> Workloads:
+        if (self.distribution == "scenarios") != bool(self.scenarios):
+            fault = "some are given; a random distribution has its own"
+            raise ValueError(f"scenarios: {fault if self.scenarios else 'there is none; give one'}")
+        return self
 
 
 class Shape(Strict):
@@ -105,42 +125,78 @@ class _Recipe(Strict):
         return select(self.features)
 
 
-class EvolutionRecipe(_Recipe):
-    """A ``tiny`` network by CMA-ES (Hansen, The CMA evolution strategy: a tutorial, 2016).
+class Evolving(_Recipe):
+    """What recipes have that search by CMA-ES (Hansen, The CMA evolution strategy, 2016).
 
     Attributes:
         population: Networks a generation.
         sigma: First standard deviation of a weight.
         pool: Training workloads a condition.
-        batch: How many of these a generation is judged on.
+        batch: How many of these a generation is judged on ...
+        sample: ... of how many conditions; None for all.
         start: Weights of the line that it starts from, by feature of a request; None for those of
             least ``R I``, as far as it sees them.
+        separable: Whether weights vary independently of each other: what is then learned of
+            each is learned sooner (Ros and Hansen, A simple modification in CMA-ES, PPSN 2008).
     """
 
-    method: Literal["evolution"]
     population: int = Field(24, ge=4, le=10_000, strict=True)
     sigma: Positive = 0.5
     pool: Count = 48
     batch: Count = 3
+    sample: Count | None = None
     start: dict[str, Finite] | None = None
+    separable: bool = False
+
+    evolves: ClassVar[str]
 
     def first(self, feature: str) -> float:
         """The weight of the line that a feature starts from."""
-        usual = {"remaining": 3.0, "size": 3.0}
+        usual = dict.fromkeys(TILTED, 3.0)
         return (usual if self.start is None else self.start).get(feature, 0.0)
 
     @pydantic.model_validator(mode="after")
-    def _is_tiny(self) -> EvolutionRecipe:
-        if self.network.kind != "tiny":
-            raise ValueError(f"network.kind: {self.network.kind!r} is not evolved; choose 'tiny'")
+    def _fits(self) -> Self:
+        if self.network.kind != self.evolves:
+            raise ValueError(
+                f"network.kind: {self.network.kind!r} is not evolved; choose {self.evolves!r}"
+            )
         if self.batch > self.pool:
             raise ValueError(f"batch: {self.batch} is not allowed; pool has {self.pool}")
+        if (self.sample or 0) > self.workloads.count:
+            raise ValueError(
+                f"sample: {self.sample} is not allowed; there are {self.workloads.count} conditions"
+            )
         known = [each.name for each in self.seen.requests]
         for name in self.start or ():
             if name not in known:
                 choices = ", ".join(map(repr, known))
                 raise ValueError(f"start: {name!r} is unknown; choose among: {choices}")
         return self
+
+
+class EvolutionRecipe(Evolving):
+    """A ``tiny`` network by evolution."""
+
+    method: Literal["evolution"]
+
+    evolves: ClassVar[str] = "tiny"
+
+
+class ParetoRecipe(Evolving):
+    """A ``conditioned`` network by evolution, for a whole trade-off (`dysta_gym.agents.frontier`).
+
+    Attributes:
+        preferences: What a network is judged at in a generation.
+        spread: What the weights of remaining and whole latency start with more at preference 1
+            than at 0.
+    """
+
+    method: Literal["pareto"]
+    preferences: tuple[Preference, ...] = Field((0.0, 0.25, 0.5, 0.75, 1.0), min_length=1)
+    spread: NotNegative = 4.0
+
+    evolves: ClassVar[str] = "conditioned"
 
 
 class Imitation(Strict):
@@ -220,6 +276,8 @@ class Reinforcement(_Recipe):
     def counts(self) -> list[int]:
         """Environments of each condition, in the order of `protocol.conditions`."""
         workloads = self.workloads
+        if workloads.distribution == "random":
+            return [self.environments] * workloads.count
         return [
             self.emphasis.get(scenario, self.environments)
             for scenario in workloads.scenarios
@@ -278,11 +336,12 @@ class DQNRecipe(Reinforcement):
     exploration_final_eps: Share = 0.02
 
 
-Recipe = EvolutionRecipe | PPORecipe | DQNRecipe
+Recipe = EvolutionRecipe | ParetoRecipe | PPORecipe | DQNRecipe
 
 _SCHEMA: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="method")])
 _METHODS: Mapping[str, type[BaseModel]] = {
     "evolution": EvolutionRecipe,
+    "pareto": ParetoRecipe,
     "ppo": PPORecipe,
     "dqn": DQNRecipe,
 }

@@ -15,7 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from dysta_gym.agents.imitation import PUPIL, imitate, pupil_of, restored_pupil
 from dysta_gym.agents.mixing import Scaled
-from dysta_gym.agents.protocol import Bench, conditions, relative, training_bench, training_seed
+from dysta_gym.agents.protocol import Bench, deployments, relative, training_bench, training_seed
 from dysta_gym.agents.randomness import random_state, set_random_state
 from dysta_gym.agents.recipes import DQNRecipe, Penalty, PPORecipe
 from dysta_gym.agents.recording import RecordedEnvs, RecordedVecEnv
@@ -334,7 +334,9 @@ def _environment(recipe: Recipe, seed: int) -> RecordedEnvs:
             features=_shown(recipe),
             reward="shaped",
         )
-        for condition, count in zip(conditions(recipe.workloads), recipe.counts(), strict=True)
+        for condition, count in zip(
+            deployments(recipe.workloads, seed), recipe.counts(), strict=True
+        )
     )
     env.seed(_first_seed(recipe, seed))
     return env

@@ -22,20 +22,15 @@ import yaml
 from numpy.typing import NDArray
 
 from dysta_gym.agents.checkpoints import Checkpoint, load
-from dysta_gym.agents.protocol import (
-    REFERENCE,
-    VALIDATION,
-    Bench,
-    conditions,
-    objective,
-    training_seed,
-)
+from dysta_gym.agents.judging import judge_of
+from dysta_gym.agents.protocol import REFERENCE, VALIDATION, bench, training_seed
 from dysta_gym.agents.recipes import Recipe
 from dysta_gym.archives import TEXT_LIMIT, arrays_in, read_arrays
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.files import check_folder, is_scratch, replacing, visible, write_text
 from dysta_gym.lazy import cached_property
 from dysta_gym.plugins import warn
+from dysta_gym.workloads import Scenario
 
 CHECKPOINT, STATE, RECIPE = "checkpoint.npz", "state.npz", "recipe.yaml"
 """Files of a run: the best network so far, what resuming needs, and what is trained how."""
@@ -78,6 +73,7 @@ class Report(NamedTuple):
         reference_antt: Likewise.
         objective: See `dysta_gym.agents.protocol.objective`.
         best: The least objective so far.
+        reference: Name of the reference.
     """
 
     step: int
@@ -89,6 +85,7 @@ class Report(NamedTuple):
     reference_antt: float = np.nan
     objective: float = np.nan
     best: float = np.nan
+    reference: str = REFERENCE
 
 
 class Interrupted(Exception):
@@ -126,9 +123,10 @@ class Run:
         self._stopping = False
         self._open(resume, steps)
         self._began = time.monotonic() - self._spent
-        validation = range(VALIDATION, VALIDATION + recipe.workloads.validation)
-        self._bench = Bench(conditions(recipe.workloads), validation)
-        self._last = Report(max(0, self._validated), self.steps)
+        self.judge = judge_of(recipe)
+        validation = recipe.workloads.validation
+        self._bench = bench(recipe.workloads, VALIDATION, validation, self.judge.reference)
+        self._last = Report(max(0, self._validated), self.steps, reference=self.judge.reference)
         self._report(self._last)
 
     def _open(self, resume: bool, steps: int | None) -> None:
@@ -266,15 +264,17 @@ class Run:
             raise Interrupted
 
     def _validate(self, step: int, weights: NDArray[np.float64], candidate: bool) -> None:
-        measured = self._bench.measure(self.checkpoint(weights).policy())
-        cost = float(objective(measured, self._bench.reference))
-        mean, base = (each.mean(axis=(0, 1)).tolist() for each in (measured, self._bench.reference))
+        policies = self.judge.policies(self.checkpoint(weights))
+        points, reference = self._bench.measure_all(policies), self._bench.reference
+        cost = self.judge.objective(self._bench.apart(points), self._bench.apart(reference))
+        measured = points[self.judge.shown]
+        mean, base = (each.mean(axis=(0, 1)).tolist() for each in (measured, reference))
         self._history.append(
             {"step": step, "violation_rate": mean[0], "antt": mean[1], "objective": cost}
         )
         if candidate and cost < self._best:
             self._best = cost
-            record = self._record(step, measured, cost)
+            record = self._record(step, points, cost)
             self.checkpoint(weights, record).save(self.out / CHECKPOINT)
         self._last = Report(
             step=step,
@@ -286,6 +286,7 @@ class Run:
             reference_antt=base[1],
             objective=cost,
             best=self._best,
+            reference=self.judge.reference,
         )
         scores = self._bench.scores(measured)
         own = {"validation/objective": cost, "validation/best": self._best}
@@ -303,10 +304,12 @@ class Run:
             recipe.name, network.kind, network.width, seen, weights, recipe.level, record or {}
         )
 
-    def _record(self, step: int, measured: NDArray[np.float64], cost: float) -> dict[str, Any]:
+    def _record(self, step: int, points: NDArray[np.float64], cost: float) -> dict[str, Any]:
         """How the network was trained, and what it is worth."""
-        mean, base = measured.mean(axis=1), self._bench.reference.mean(axis=1)
-        workloads = self.recipe.workloads
+        bench, judge = self._bench, self.judge
+        mean, base = points[judge.shown].mean(axis=1), bench.reference.mean(axis=1)
+        slo = self.recipe.workloads.slo_multiplier
+        against = judge.reference.partition("@")[0]
         return {
             "recipe": self.recipe.model_dump(mode="json"),
             "seed": self.seed,
@@ -316,22 +319,26 @@ class Run:
             "versions": {"python": platform.python_version(), **_versions()},
             "seeds": {
                 "training, from": training_seed(self.seed),
-                "validation": [self._bench.seeds[0], self._bench.seeds[-1]],
+                "validation": [bench.seeds[0], bench.seeds[-1]],
             },
             "split": "train",
             "objective": cost,
+            **judge.record(bench.apart(points), bench.apart(bench.reference)),
             "validation": [
                 {
                     "scenario": condition.name,
-                    "load": condition.load,
-                    "slo": workloads.slo_multiplier,
+                    **(
+                        {"load": condition.load, "slo": slo}
+                        if isinstance(condition, Scenario)
+                        else {}
+                    ),
                     "violation_rate": ours[0],
                     "antt": ours[1],
-                    f"{REFERENCE}_violation_rate": theirs[0],
-                    f"{REFERENCE}_antt": theirs[1],
+                    f"{against}_violation_rate": theirs[0],
+                    f"{against}_antt": theirs[1],
                 }
                 for condition, ours, theirs in zip(
-                    self._bench.conditions, mean.tolist(), base.tolist(), strict=True
+                    bench.conditions, mean.tolist(), base.tolist(), strict=True
                 )
             ],
             "history": self._history,

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from dysta_gym.agents.checkpoints import Checkpoint
-from dysta_gym.agents.recipes import Recipe, load_recipe
+from dysta_gym.agents.recipes import Recipe, Reinforcement, load_recipe
 from dysta_gym.agents.runs import Interrupted, Report, Run
 from dysta_gym.errors import DystaError
 from dysta_gym.extras import extra
 
 _METHODS = {
     "evolution": ("dysta_gym.agents.evolution", "evolve"),
+    "pareto": ("dysta_gym.agents.evolution", "evolve"),
     "ppo": ("dysta_gym.agents.reinforcement", "ppo"),
     "dqn": ("dysta_gym.agents.reinforcement", "dqn"),
 }
@@ -72,7 +73,7 @@ def train(
 
 def _check_teacher(recipe: Recipe) -> None:
     """Raise a `DystaError` if whom a recipe imitates cannot be imitated."""
-    if recipe.method != "evolution" and recipe.imitate:
+    if isinstance(recipe, Reinforcement) and recipe.imitate:
         from dysta_gym.agents.imitation import Teacher
 
         try:

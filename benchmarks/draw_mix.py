@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from dysta_gym.agents.distribution import PRIORITIES, between, one_of, weighted
+
 SEED, SCENARIOS = 20261126, 24
 
 ATTENTION = ("minilm", "mpnet", "smollm2", "whisper")
@@ -24,7 +26,6 @@ CONVOLUTIONAL = (
     "hand_landmark_unstructured40", "efficientnet_lite0_dense",
     "efficientnet_lite0_unstructured20",
 )  # fmt: skip
-PRIORITIES = ([1], [1, 3, 9], [1, 2], [1, 2, 4, 8])
 QUEUES = (16, 32, 64, None)
 
 HEAD = """\
@@ -41,41 +42,32 @@ blocks:
 
 def scenario(rng: np.random.Generator, at: int) -> dict[str, Any]:
     """One scenario."""
-
-    def between(low: float, high: float) -> float:
-        return float(f"{np.exp(rng.uniform(np.log(low), np.log(high))):.3g}")
-
-    def one_of(choices: Any) -> Any:
-        return choices[rng.integers(len(choices))]
-
-    accelerator = one_of(["sanger", "eyerissv2", "ideal"])
+    accelerator = one_of(rng, ["sanger", "eyerissv2", "ideal"])
     whole = [name + "_whole" for name in ATTENTION]
     names = {
-        "sanger": one_of([list(ATTENTION), whole]),
+        "sanger": one_of(rng, [list(ATTENTION), whole]),
         "eyerissv2": list(CONVOLUTIONAL),
         "ideal": [*whole, *CONVOLUTIONAL],
     }[accelerator]
-    count = int(rng.integers(2, min(len(names), 8) + 1))
-    chosen = sorted(rng.choice(len(names), count, replace=False).tolist())
     drawn: dict[str, Any] = {
         "name": f"mix-{at:02}",
         "accelerator": accelerator,
-        "traces": {names[each]: between(1, 8) for each in chosen},
+        "traces": weighted(rng, names),
     }
     if rng.random() < 0.4:
-        intensity = between(1.5, 6.0)
+        intensity = between(rng, 1.5, 6.0)
         drawn["arrivals"] = {
             "process": "mmpp",
             "intensity": intensity,
-            "share": between(0.02, 0.9 / intensity),
-            "length": between(10, 200),
+            "share": between(rng, 0.02, 0.9 / intensity),
+            "length": between(rng, 10, 200),
         }
-    drawn["load"] = between(0.6, 1.2)
-    drawn["slo_multiplier"] = between(2, 50)
-    drawn["priorities"] = one_of(PRIORITIES)
-    drawn["queue_limit"] = one_of(QUEUES)
+    drawn["load"] = between(rng, 0.6, 1.2)
+    drawn["slo_multiplier"] = between(rng, 2, 50)
+    drawn["priorities"] = one_of(rng, PRIORITIES)
+    drawn["queue_limit"] = one_of(rng, QUEUES)
     if rng.random() < 0.3:
-        drawn["preemption_cost_s"] = between(1e-6, 1e-4)
+        drawn["preemption_cost_s"] = between(rng, 1e-6, 1e-4)
     return drawn
 
 

@@ -31,6 +31,8 @@ from dysta_gym.errors import DystaError
 from dysta_gym.machine.queue import Queue
 from dysta_gym.plugins import OpenTable, check_formula
 
+_TINY = 1e-9
+
 LEAST = 1e-3
 """Times, in units, count as no less where their logarithm is taken or something is divided by
 them."""
@@ -210,6 +212,17 @@ def _next_layer(queue: Queue, i: int, whole: Whole) -> float:
     return queue.next_layer[i] / max(queue.remaining[i], 1e-30)
 
 
+@_row("ln(R / unit) / 2, down to a billionth", -10.5, 10.5, kept=True)
+def _work(queue: Queue, i: int, whole: Whole) -> float:
+    return 0.5 * math.log(max(queue.remaining[i] / whole.unit, _TINY))
+
+
+@_row("ln(I g / unit) / 2, down to a billionth", -10.5, 10.5, kept=True)
+def _whole_work(queue: Queue, i: int, whole: Whole) -> float:
+    size = queue.isolated[i] * queue.correction[i]
+    return 0.5 * math.log(max(size / whole.unit, _TINY))
+
+
 @_row("1 if one of its layers has just ended, else 0", 0, 1, clipped=False)
 def _ran_last(queue: Queue, i: int, whole: Whole) -> float:
     # Before its first layer, the last run is the arrival.
@@ -236,6 +249,38 @@ def _wide_slack(queue: Queue, i: int, whole: Whole) -> float:
 def _slack_over_backlog(queue: Queue, i: int, whole: Whole) -> float:
     margin = _margin(queue, i, whole)
     return margin / _at_least(abs(margin) + whole.backlog_on_time, whole)
+
+
+@_row("s / (1 + abs(s)), s = (S - R - W) / (I g), W the work of all with less R I g", -1, 1,
+      clipped=False)  # fmt: skip
+def _slack_behind_shorter(queue: Queue, i: int, whole: Whole) -> float:
+    key = queue.remaining[i] * queue.isolated[i] * queue.correction[i]
+    before = 0.0
+    for j in range(whole.length):
+        other = queue.remaining[j] * queue.isolated[j] * queue.correction[j]
+        before += queue.remaining[j] if other < key else 0.0
+    size = queue.isolated[i] * queue.correction[i]
+    return _soft((_margin(queue, i, whole) - before) / _at_least(size, whole), 1.0)
+
+
+@_row("s / (1 + abs(s)), s = (S - R - W) / (I g), W the work on time that is due earlier", -1, 1,
+      clipped=False)  # fmt: skip
+def _slack_behind_earlier(queue: Queue, i: int, whole: Whole) -> float:
+    due, before = queue.deadline[i], 0.0
+    for j in range(whole.length):
+        earlier = (queue.deadline[j] < due) & (queue.deadline[j] - whole.now >= queue.remaining[j])
+        before += queue.remaining[j] if earlier else 0.0
+    size = queue.isolated[i] * queue.correction[i]
+    return _soft((_margin(queue, i, whole) - before) / _at_least(size, whole), 1.0)
+
+
+@_row("ln(1 + requests on time that are late if it runs first) / 2", 0, 7)
+def _endangers(queue: Queue, i: int, whole: Whole) -> float:
+    remaining, count = queue.remaining[i], 0
+    for j in range(whole.length):
+        margin = (queue.deadline[j] - whole.now) - queue.remaining[j]
+        count += (margin >= 0.0) & (margin < remaining) & (j != i)
+    return 0.5 * math.log(1.0 + count)
 
 
 @_row("d / (1 + abs(d)), d = S / I", -1, 1, clipped=False)
@@ -287,6 +332,20 @@ def _backlog(queue: Queue, whole: Whole) -> float:
 @_row("ln(1 + B / unit) / 2", 0, 7, of_queue=True)
 def _backlog_on_time(queue: Queue, whole: Whole) -> float:
     return 0.5 * math.log(1.0 + whole.backlog_on_time / whole.unit)
+
+
+@_row("ln(1 + requests on time that are late behind all with less R I g) / 2", 0, 7, of_queue=True)
+def _endangered(queue: Queue, whole: Whole) -> float:
+    count = 0
+    for i in range(whole.length):
+        margin = (queue.deadline[i] - whole.now) - queue.remaining[i]
+        if margin >= 0.0:
+            key = queue.remaining[i] * queue.isolated[i] * queue.correction[i]
+            for j in range(whole.length):
+                other = queue.remaining[j] * queue.isolated[j] * queue.correction[j]
+                margin -= queue.remaining[j] if other < key else 0.0
+            count += margin < 0.0
+    return 0.5 * math.log(1.0 + count)
 
 
 @_row("requests finished over requests", 0, 1, of_queue=True, environment_only=True, clipped=False)

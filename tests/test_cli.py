@@ -616,7 +616,7 @@ def test_listed_policies_are_the_promised_ones(run):
     others = {"edf", "llf", "sptp", "round_robin", "random"}
     others |= {f"dysta-{form}" for form in ("cycles", "rtl", "tuned", "fp16")}
     others |= {f"{rule}-tuned" for rule in ("prema", "sdrm3", "moore-hodgson")}
-    learned = {"evolved", "ppo", "dqn"}
+    learned = {"evolved", "pareto", "ppo", "dqn"}
     aliases = {"sjf_sparse", "prema_sparse", "sdrm3_sparse", "dysta_naive", "dysta_oracle"}
     assert published | others | learned | aliases <= set(listed)
     assert all(listed[name]["summary"] for name in published | others | learned)

@@ -57,6 +57,17 @@ def expected(queue, i, now, unit):
     s, d = margin / max(isolated * g, floor), due / max(isolated, floor)
     waited = (now - queue.last_run[i]) / max(isolated, floor)
     age = (now - queue.arrival[i]) / max(isolated, floor)
+    everyone = range(queue.length)
+    left = [queue.deadline[k] - now - queue.remaining[k] for k in everyone]
+    keys = [queue.remaining[k] * queue.isolated[k] * queue.correction[k] for k in everyone]
+    shorter = sum(queue.remaining[k] for k in everyone if keys[k] < keys[i])
+    earlier = sum(
+        queue.remaining[k]
+        for k in everyone
+        if queue.deadline[k] < queue.deadline[i] and left[k] >= 0
+    )
+    behind = [(margin - each) / max(isolated * g, floor) for each in (shorter, earlier)]
+    endangered = sum(0 <= left[k] < remaining for k in everyone if k != i)
     return {
         "present": 1,
         "remaining": half_log(remaining / unit),
@@ -66,6 +77,11 @@ def expected(queue, i, now, unit):
         "next_layer": queue.next_layer[i] / remaining if remaining else 0,
         "ran_last": queue.arrival[i] < queue.last_run[i] == now,
         "late": margin < 0,
+        "work": math.log(max(remaining / unit, 1e-9)) / 2,
+        "whole_work": math.log(max(isolated * g / unit, 1e-9)) / 2,
+        "slack_behind_shorter": behind[0] / (1 + abs(behind[0])),
+        "slack_behind_earlier": behind[1] / (1 + abs(behind[1])),
+        "endangers": math.log(1 + endangered) / 2,
         "slack": s / (1 + abs(s)),
         "wide_slack": s / (8 + abs(s)),
         "slack_over_backlog": margin / max(abs(margin) + on_time, floor),
@@ -188,7 +204,9 @@ def test_a_network_sees_features_of_ones_own():
     selection = select([HURRY, "remaining", CROWD])
     rule = NETWORKS["tiny"].rule(selection)
     assert rule is NETWORKS["tiny"].rule(select([HURRY, "remaining", CROWD]))
-    policy = Policy("mine", rule, level="monitored", weights=(1.0, 0.0, 1.0, 2.0, 0.1, -0.2, 0, 1))
+    policy = Policy(
+        "mine", rule, level="monitored", weights=(1.0, 0.0, 0.0, 1.0, 2.0, 0.1, -0.2, 0, 1)
+    )
     plain = replace(policy, name="plain", interpreted=True)
     frame = compare(["multi-attnn"], [policy, plain], requests=40, seeds=[0])
     assert frame["antt"].nunique() == 1
@@ -292,7 +310,7 @@ def test_a_network_looks_again_at_what_its_features_read(tmp_path, monkeypatch):
     selection = select([Feature("scaled", "", _scaled_size, -99, 99), "remaining"])
     weights = np.random.default_rng(3).normal(size=NETWORKS["tiny"].weights(1, selection))
     rule = NETWORKS["tiny"].rule(selection)
-    usual = {"level": "monitored", "weights": (1.0, 1.0, *weights.tolist())}
+    usual = {"level": "monitored", "weights": (1.0, 0.0, 1.0, *weights.tolist())}
     policy = Policy("mine", rule, **usual)
     plain, antts = replace(policy, name="plain", interpreted=True), []
     try:

@@ -285,7 +285,10 @@ def test_wheel_holds_the_package_and_its_data(wheel):
         ),
         *(f"dysta_gym/data/entries/{path.name}" for path in shipped_entries().values()),
         *(f"dysta_gym/agents/recipes/{path.name}" for path in shipped_recipes().values()),
-        *(f"dysta_gym/agents/checkpoints/{name}.npz" for name in ("evolved", "ppo", "dqn")),
+        *(
+            f"dysta_gym/agents/checkpoints/{name}.npz"
+            for name in ("evolved", "pareto", "ppo", "dqn")
+        ),
     }
     assert len(data) > 2
     assert {f"dysta_gym/reproduction/templates/{name}.md.j2" for name in FIGURES} < data
@@ -328,7 +331,7 @@ print(json.dumps([
     [shipped_trace(name).name for name in shipped_traces()],
     [load_scenario(name).store().accelerator for name in shipped_scenarios()],
     sorted(e.name for e in distribution("dysta-gym").entry_points if "policies" in e.group),
-    [len(dysta_gym.find(name).weights) for name in ("evolved", "ppo", "dqn")],
+    [len(dysta_gym.find(name).weights) for name in ("evolved", "pareto", "ppo", "dqn")],
 ]))
 """,
         cwd=tmp_path,
@@ -387,7 +390,7 @@ def ask(what, use):
 
 for name in agents.__all__:
     ask(name, lambda: getattr(agents, name))
-for name in ("evolved", "ppo", "dqn"):
+for name in ("evolved", "pareto", "ppo", "dqn"):
     ask(name, lambda: agents.train(name, Path("run")))
 for name in profiling.NETWORKS:
     ask(name, lambda: profiling.rebuild([name], cache=Path("cache"), out=Path("out")))
@@ -398,7 +401,7 @@ print(json.dumps(told))
 def test_what_an_extra_is_missing_for_names_it_in_a_line_and_leaves_nothing(tmp_path):
     told = python(EXTRAS, cwd=tmp_path)
     agents = {"MixedVecEnv", "ScoringPolicy", "SparseMultiDNNVecEnv", "ValidationCallback"}
-    agents |= {"evolved", "ppo", "dqn"}
+    agents |= {"evolved", "pareto", "ppo", "dqn"}
     assert set(told) == agents | set(dysta_gym.profiling.NETWORKS)
     for name, message in told.items():
         extra = "agents" if name in agents else "profile"

@@ -172,7 +172,7 @@ def check_values(policy: Rule, values: Floats) -> None:
     """
     if not own(policy.score):
         return
-    of = policy.score, len(values), values[:2].tobytes()  # two, for there a network has its width
+    of = policy.score, len(values), values[:3].tobytes()  # for there a network has its width
     if of in _fitting:
         return
     try:

@@ -82,25 +82,34 @@ def split(weights, *shapes):
     return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def tiny(x, c, width, weights):
+def tiny(x, c, width, weights, tilt):
     f, k = SEEN_OF_A_REQUEST, SEEN_OF_THE_QUEUE
     hidden, line = split(weights, (width, f + k + 2), (f,))
     of_x, of_c, bias, out = np.split(hidden, [f, f + k, f + k + 1], axis=1)
     a = x @ of_x.T + of_c @ c + bias[:, 0]
-    return x @ line + a / (1 + abs(a)) @ out[:, 0]
+    return x @ line + a / (1 + abs(a)) @ out[:, 0] + tilt * x[:, :2].sum(1)
 
 
-def pooled(x, c, width, weights):
+def conditioned(x, c, width, weights, preference):
+    f, k = SEEN_OF_A_REQUEST, SEEN_OF_THE_QUEUE + 1
+    hidden, line, turned = split(weights, (width, f + k + 3), (f,), (f,))
+    of_x, of_c, rest = np.split(hidden, [f, f + k], axis=1)
+    a = x @ of_x.T + of_c @ [*c, preference] + rest[:, 0]
+    out = rest[:, 1] + preference * rest[:, 2]
+    return x @ (line + preference * turned) + a / (1 + abs(a)) @ out
+
+
+def pooled(x, c, width, weights, tilt):
     f, k, square = SEEN_OF_A_REQUEST, SEEN_OF_THE_QUEUE, (width, width)
     embed, bias, inner, inner_bias, pool, out, offset, skip = split(
         weights, (width, f + k), (width,), square, (width,), square, (width,), (), (f,)
     )
     e = np.maximum(x @ embed[:, :f].T + embed[:, f:] @ c + bias, 0)
     hidden = np.maximum(e @ inner.T + pool @ e.mean(axis=0) + inner_bias, 0)
-    return -(x @ skip + offset + hidden @ out)
+    return tilt * x[:, :2].sum(1) - (x @ skip + offset + hidden @ out)
 
 
-PLAIN = {"tiny": tiny, "pooled": pooled}
+PLAIN = {"tiny": tiny, "conditioned": conditioned, "pooled": pooled}
 
 
 def count(kind, width):
@@ -108,7 +117,15 @@ def count(kind, width):
 
 
 @pytest.mark.parametrize(
-    ("kind", "width"), [("tiny", 0), ("tiny", 1), ("tiny", 8), ("pooled", 1), ("pooled", 5)]
+    ("kind", "width"),
+    [
+        ("tiny", 0),
+        ("tiny", 8),
+        ("conditioned", 0),
+        ("conditioned", 5),
+        ("pooled", 1),
+        ("pooled", 5),
+    ],
 )
 @settings(max_examples=40)
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1), level=st.sampled_from(LEVELS))
@@ -118,23 +135,25 @@ def test_scores_are_those_of_the_formulas(workloads, kind, width, data, seed, le
     weights = rng.normal(size=NETWORKS[kind].weights(width, select(SCHEDULING))) * rng.choice(
         [0.3, 3.0]
     )
-    policy = Checkpoint("mine", kind, width, SCHEDULING, weights, level).policy()
+    turned = data.draw(st.sampled_from([0.0, 0.3, 1.0]))
+    of = {"preference" if kind == "conditioned" else "tilt": turned}
+    policy = Checkpoint("mine", kind, width, SCHEDULING, weights, level).policy().at(level, **of)
     always = replace(policy, events=False)  # asked after every layer
     machine = Machine(workload, level)
     values = policy.values(machine.mean_isolated_s)
-    assert values.tolist() == [machine.mean_isolated_s, width, *weights]
+    assert values.tolist() == [machine.mean_isolated_s, turned, width, *weights]
     while not machine.done:
         scores = np.full(machine.size + 1, np.nan)
         policy.score(machine.queue, machine.size, machine.now, values, scores)
         assert np.isnan(scores[machine.size])
-        expected = PLAIN[kind](*features(machine), width, weights)
+        expected = PLAIN[kind](*features(machine), width, weights, turned)
         np.testing.assert_allclose(scores[:-1], expected, rtol=1e-6, atol=1e-6)
         chosen = machine.choose(always)  # by the compiled rule
         assert expected[chosen] <= expected.min() + 1e-6 * (1 + abs(expected.min()))
         machine.step(chosen)
 
 
-@pytest.mark.parametrize(("kind", "width"), [("tiny", 3), ("pooled", 3)])
+@pytest.mark.parametrize(("kind", "width"), [("tiny", 3), ("conditioned", 3), ("pooled", 3)])
 @settings(max_examples=20)
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1))
 def test_the_compiled_rule_makes_the_schedule_of_the_plain_one(workloads, kind, width, data, seed):

@@ -5,9 +5,9 @@ import copy
 import pytest
 import yaml
 
-from dysta_gym import load_scenario, shipped_trace
+from dysta_gym import shipped_trace
 from dysta_gym.agents import load_recipe
-from dysta_gym.agents.protocol import SCENARIOS
+from dysta_gym.agents.protocol import SCENARIOS, VALIDATION, conditions
 from dysta_gym.agents.recipes import shipped_recipes
 from dysta_gym.information import ALL_LEVELS
 from dysta_gym.traces import HELD_OUT
@@ -41,13 +41,14 @@ def changed(recipe, changes):
 
 
 def test_shipped_recipes():
-    assert list(shipped_recipes()) == ["dqn", "evolved", "ppo"]
+    assert list(shipped_recipes()) == ["dqn", "evolved", "pareto", "ppo"]
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_a_shipped_recipe(name):
     recipe, path = load_recipe(name), shipped_recipes()[name]
-    assert recipe.name == name and recipe.workloads.scenarios == SCENARIOS
+    usual = () if name == "pareto" else SCENARIOS
+    assert recipe.name == name and recipe.workloads.scenarios == usual
     assert recipe.method == {"evolved": "evolution"}.get(name, name)
     assert load_recipe(path) == load_recipe(str(path)) == recipe
     assert load_recipe(yaml.safe_load(path.read_text())) == recipe
@@ -79,9 +80,9 @@ ALL = {
     **{f"no {key}": ({key: ...}, [repr(key), "missing"]) for key in COMMON if key != "level"},
     "no network": ({"network": ...}, ["'network'", "missing"]),
     "no width": ({"network.width": ...}, ["'network.width'", "missing"]),
-    "no scenarios": ({"workloads.scenarios": ...}, ["'workloads.scenarios'", "missing"]),
-    "no method": ({"method": ...}, ["method", "missing", "'evolution', 'ppo', 'dqn'"]),
-    "method": ({"method": "sarsa"}, ["method", "'sarsa'", "'evolution', 'ppo', 'dqn'"]),
+    "no scenarios": ({"workloads.scenarios": ...}, ["workloads", "scenarios", "none"]),
+    "no method": ({"method": ...}, ["method", "missing", "'evolution', 'pareto', 'ppo', 'dqn'"]),
+    "method": ({"method": "sarsa"}, ["method", "'sarsa'", "'evolution', 'pareto', 'ppo', 'dqn'"]),
     "key": ({"stepps": 3}, ["'stepps'", "unknown", "validate_every", "workloads"]),
     "key of workloads": (
         {"workloads.load": 1}, ["'workloads.load'", "unknown", "slo_multiplier", "validation"],
@@ -94,7 +95,7 @@ ALL = {
     "scenario": ({"workloads.scenarios": ["x"]}, ["workloads.scenarios", "'x'", "multi-attnn"]),
     "scenario file": ({"workloads.scenarios": ["x.yaml"]}, ["workloads.scenarios", "'x.yaml'"]),
     "no list": ({"workloads.scenarios": "multi-attnn"}, ["workloads.scenarios", "'multi-attnn'"]),
-    "no scenario": ({"workloads.scenarios": []}, ["workloads.scenarios", "[]"]),
+    "no scenario": ({"workloads.scenarios": []}, ["workloads", "scenarios", "none"]),
     "no load": ({"workloads.loads": []}, ["workloads.loads", "[]"]),
     "load": ({"workloads.loads": [0.9, -0.5]}, ["workloads.loads.1", "-0.5", "greater than 0"]),
     "named load": ({"workloads.loads": ["heavy"]}, ["workloads.loads.0", "'heavy'", "number"]),
@@ -226,7 +227,7 @@ def test_files_that_are_refused(refused, tmp_path, content, words):
 
 
 def test_recipes_that_are_not_there(refused, tmp_path):
-    with refused("recipe", "'evolve'", "dqn, evolved, ppo", "YAML file"):
+    with refused("recipe", "'evolve'", "dqn, evolved, pareto, ppo", "YAML file"):
         load_recipe("evolve")
     with refused("recipe file", "nowhere.yaml", "does not exist"):
         load_recipe(tmp_path / "nowhere.yaml")
@@ -237,6 +238,7 @@ def test_recipes_that_are_not_there(refused, tmp_path):
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_shipped_agents_never_see_the_networks_that_are_held_out(name):
-    for scenario in map(load_scenario, load_recipe(name).workloads.scenarios):
-        seen = {shipped_trace(trace.removesuffix("_whole")).model for trace in scenario.traces}
+    workloads = load_recipe(name).workloads
+    for condition in (*conditions(workloads, VALIDATION), *conditions(workloads)):
+        seen = {shipped_trace(trace.removesuffix("_whole")).model for trace in condition.traces}
         assert seen and not seen & set(HELD_OUT)

@@ -1,0 +1,201 @@
+"""Random scenarios, and a network for the whole trade-off."""
+
+import os
+
+import numpy as np
+import pytest
+
+from dysta_gym import Workload, find, measure, simulate
+from dysta_gym.agents.distribution import mixes
+from dysta_gym.agents.frontier import hypervolume, loss
+from dysta_gym.traces import Trace, TraceStore
+
+pytest.importorskip("cma")
+pytest.importorskip("stable_baselines3")
+
+from dysta_gym.agents import train
+
+SPTP = "sptp@sized/kalman"
+SMALL = {
+    "name": "small",
+    "method": "pareto",
+    "network": {"kind": "conditioned", "width": 2},
+    "features": ["work", "whole_work", "slack", "slack_behind_shorter", "length"],
+    "workloads": {"distribution": "random", "mixes": 3, "validation": 2},
+    "steps": 6,
+    "validate_every": 2,
+    "population": 4,
+    "pool": 4,
+    "batch": 1,
+    "sample": 2,
+    "preferences": [0, 1],
+}
+
+
+# --- random scenarios ----------------------------------------------------------------------------
+
+
+def test_random_workloads_are_those_of_their_seeds():
+    some, again, others = mixes(8, 70), mixes(8, 70), mixes(8, 71)
+    for one, two in zip(some, again, strict=True):
+        assert (one.name, one.traces, one.factors) == (two.name, two.traces, two.factors)
+        first, second = one.workload(5), two.workload(5)
+        for column in ("arrival_s", "trace", "row", "priority"):
+            assert getattr(first, column).tolist() == getattr(second, column).tolist()
+        assert first.slo_multiplier == second.slo_multiplier
+        other = one.workload(6)
+        assert len(other) != len(first) or other.arrival_s.tolist() != first.arrival_s.tolist()
+    assert {str(each.traces) for each in some}.isdisjoint(str(each.traces) for each in others)
+
+
+def test_random_workloads_are_of_many_kinds_and_of_train_inputs_alone():
+    loads, multipliers, sizes, streams, limits = [], [], [], 0, set()
+    for mix in mixes(30, 72):
+        workload = mix.workload(0)
+        for at, trace in enumerate(workload.store.traces):
+            assert trace.train[workload.row[workload.trace == at]].all()
+        isolated = workload.isolated_s
+        loads.append(isolated.sum() / workload.arrival_s[-1])
+        sizes.append(isolated.max() / isolated.min())
+        limits.add(workload.queue_limit)
+        assert 200 <= len(workload) <= 4000
+        if workload.due is None:
+            multipliers.append(workload.slo_multiplier)
+        else:
+            streams += 1
+    assert min(loads) < 0.6 and 1.0 < max(loads) < 2.0
+    assert 1.5 <= min(multipliers) < 3 and 25 < max(multipliers) <= 50
+    assert min(sizes) < 20 and max(sizes) > 200 and streams >= 2 and {16, 64, None} <= limits
+
+
+# --- what is made small --------------------------------------------------------------------------
+
+
+def test_a_hypervolume_is_the_share_of_the_box():
+    reference = np.array([[0.1, 2.0], [0.001, 2.0]])  # the second has nothing to violate
+    low, middle = 0.98 * 2, 1.09 * 2  # ANTT, half of the box's width apart
+    points = np.array([[[0.11, low]] * 2, [[0.055, middle]] * 2, [[0.0, 9.0]] * 2])
+    assert hypervolume(points, reference) == pytest.approx(0.25)
+    points[0, 0] = 0.055, low
+    assert hypervolume(points, reference) == pytest.approx(0.5)
+    assert hypervolume(reference[None], reference) == pytest.approx(0.1 / 1.1 * 0.2 / 0.22)
+
+
+def test_what_is_made_small_asks_for_both_ends():
+    reference = np.array([[0.1, 2.0]])
+    curve = np.array([[[0.05, 2.2]], [[0.1, 2.0]]])  # preferences 0 and 1
+    assert loss(curve, reference, (0, 1)) < loss(curve[::-1], reference, (0, 1))
+    better = np.array([curve, curve - [0.01, 0], curve - [0, 0.1]])
+    base, *others = loss(better, reference, (0, 1)).tolist()
+    assert max(others) < base
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def test_it_is_the_same_however_it_comes_about(tmp_path, monkeypatch):
+    whole = train(SMALL, tmp_path / "whole")
+    assert whole.record["step"] in (2, 4, 6) and 0 < whole.record["hypervolume"] < 1
+    assert [each["preference"] for each in whole.record["frontier"]][::5] == [0, 0.5, 1]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
+    train(SMALL, tmp_path / "parts", steps=2)
+    parts = train(SMALL, tmp_path / "parts", steps=6, resume=True)
+    assert parts.weights.tolist() == whole.weights.tolist()
+    drop = {"seconds"}
+    assert {k: v for k, v in parts.record.items() if k not in drop} == {
+        k: v for k, v in whole.record.items() if k not in drop
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"network": {"kind": "tiny", "width": 2}}, ["network.kind", "'tiny'", "'conditioned'"]),
+        ({"preferences": [0, 2]}, ["preferences.1", "2"]),
+        ({"sample": 4}, ["sample", "4", "3 conditions"]),
+        ({"workloads": {"distribution": "random", "scenarios": ["multi-cnn"]}}, ["scenarios"]),
+        ({"workloads": {"distribution": "normal"}}, ["workloads.distribution", "'normal'"]),
+    ],
+    ids=["network", "preference", "sample", "scenarios", "distribution"],
+)
+def test_recipes_that_are_refused(refused, tmp_path, changes, words):
+    with refused(*words):
+        train({**SMALL, **changes}, tmp_path / "run")
+
+
+# --- what is shipped -----------------------------------------------------------------------------
+
+
+def means(policies, workloads):
+    """Violation rate and ANTT over that of the first policy, means over workloads."""
+    rows = np.array(
+        [
+            [[m["violation_rate"], m["antt"]] for m in (measure(simulate(w, p)) for p in policies)]
+            for w in workloads
+        ]
+    )
+    return rows[..., 0].mean(axis=0), (rows[..., 1] / rows[:, :1, 1]).mean(axis=0)
+
+
+def test_a_preference_is_what_counts(refused):
+    workloads = [mix.workload(3) for mix in mixes(12, 73)]
+    policies = [find(SPTP), *(find(f"pareto:preference={p}") for p in (1, 0.5, 0))]
+    rates, antts = means(policies, workloads)
+    assert rates.tolist() == sorted(rates, reverse=True) and antts.tolist() == sorted(antts)
+    assert rates[3] < 0.9 * rates[0] and antts[1] < 1.01
+    with refused("'pareto'", "'preference'", "1.5", "at most 1"):
+        find("pareto:preference=1.5")
+
+
+@pytest.mark.parametrize("agent", ["evolved", "ppo", "dqn"])
+def test_a_tilt_moves_an_agent_along_the_trade_off(agent):
+    workloads = [mix.workload(3) for mix in mixes(12, 73)]
+    plain, none, most = (find(spec) for spec in (agent, f"{agent}:tilt=0", f"{agent}:tilt=40"))
+    (rate, same, high), antts = means([plain, none, most], workloads)
+    assert rate == same and antts[1] == 1
+    assert rate < high and antts[2] < 1
+
+
+def test_it_breaks_on_no_sizes():
+    """Two hundred small layers, sizes with a heavy tail, the largest a thousand times the least."""
+    rng = np.random.default_rng(4)
+    traces = []
+    for at, scale in enumerate(np.geomspace(1, 1000, 6)):
+        latency = rng.lognormal(0, 0.5, (40, 200)) * rng.lognormal(0, 0.5, (40, 1)) * scale * 1e-7
+        train_half = np.arange(40) % 2 == 0
+        names = tuple(f"layer{layer}" for layer in range(200))
+        of = f"net{at}", f"net{at}", "dense", "mine"
+        traces.append(Trace(*of, latency, np.zeros((40, 200)), train_half, np.arange(40), names))
+    store = TraceStore(traces)
+    weights = np.geomspace(1, 1000, 6) ** -0.8
+    workloads = []
+    for load in (0.8, 0.95, 1.05):
+        trace = rng.choice(6, 1000, p=weights / weights.sum())
+        row = rng.choice(np.arange(40)[traces[0].train], 1000)
+        size = store.isolated_s(trace, row).mean()
+        arrival = np.cumsum(rng.exponential(size / load, 1000))
+        workloads.append(Workload(store, "train", arrival, trace, row, np.ones(1000), 10.0))
+    for workload in workloads:
+        rates, antts = means([find(SPTP), find("pareto:preference=1")], [workload])
+        assert rates[1] <= rates[0] and antts[1] < 1.01
+
+
+BESIDE = {
+    "evolution": {
+        **{"network": {"kind": "tiny", "width": 1}, "population": 4},
+        **{"pool": 2, "batch": 1, "steps": 2, "validate_every": 2},
+    },
+    "ppo": {
+        **{"network": {"kind": "pooled", "width": 2}, "environments": 1, "slots": 8},
+        **{"penalty": {"pool": 1}, "n_steps": 16, "batch_size": 16},
+        **{"steps": 64, "validate_every": 64},
+    },
+}
+
+
+@pytest.mark.parametrize("method", BESIDE)
+def test_others_train_on_random_scenarios_too(tmp_path, method):
+    recipe = {"name": "mine", "method": method, "workloads": SMALL["workloads"], **BESIDE[method]}
+    trained = train(recipe, tmp_path / "run")
+    assert len(trained.record["validation"]) == 3
+    assert all("dysta_antt" in each for each in trained.record["validation"])
