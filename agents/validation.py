@@ -88,6 +88,7 @@ class ValidationCallback(BaseCallback):
         self._every, self._share = every, share
         self.history: list[dict[str, float]] = []
         self._bench: Bench | None = None
+        self._judged: list[Scenario] = []
         self._compiled = self._stopping = False
         self._before: Any = None
 
@@ -99,7 +100,8 @@ class ValidationCallback(BaseCallback):
         else:
             settings(self.model, dict(self._told))  # which raises what is to be told at once
         if self._bench is None:
-            self._bench = Bench(self._conditions(), range(VALIDATION, VALIDATION + self._workloads))
+            self._judged = self._conditions()
+            self._bench = Bench(self._judged, range(VALIDATION, VALIDATION + self._workloads))
             _ = self._bench.reference, self._bench.bounds
         self._last, self._at = -1, self.num_timesteps if not self._compiled else -self._every
         self._took = 0.0 if self._compiled else self._estimate(self._bench)
@@ -192,7 +194,7 @@ class ValidationCallback(BaseCallback):
         """Violation rate and ANTT on each workload, as `Bench.measure` gives them."""
         if network := self._network():
             return bench.measure(network)
-        return np.array([self._played(each, bench.seeds) for each in bench.conditions])
+        return np.array([self._played(each, bench.seeds) for each in self._judged])
 
     def _played(self, condition: Scenario, seeds: Sequence[int]) -> NDArray[np.float64]:
         """The same of one condition, for what only an environment runs."""
@@ -202,11 +204,11 @@ class ValidationCallback(BaseCallback):
 
     def _estimate(self, bench: Bench) -> float:
         """Seconds that playing them all takes, about: of a twentieth of the requests, times 20."""
-        first = bench.conditions[0]
+        first = self._judged[0]
         try:
             short = first.varied(requests=-(-first.requests // 20))
         except DystaError:  # recorded requests are as many as they are
             return 0.0
         start = time.perf_counter()
         self._played(short, bench.seeds)
-        return 20 * len(bench.conditions) * (time.perf_counter() - start)
+        return 20 * len(self._judged) * (time.perf_counter() - start)

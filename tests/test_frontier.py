@@ -22,7 +22,7 @@ from benchmarks.frontier.judging import (
     least_late_at,
     verdict,
 )
-from benchmarks.frontier.measuring import Family, board, key, tilted
+from benchmarks.frontier.measuring import Family, board, key
 from benchmarks.frontier.pictures import moved
 from benchmarks.frontier.sections import Measured, hypervolume_section
 from dysta_gym.comparison import compare
@@ -131,7 +131,7 @@ def test_a_family_is_read_from_text() -> None:
 def test_a_tilt_of_nothing_is_the_agent() -> None:
     workload = generate(load_scenario("multi-attnn").varied(requests=60), 1)
     runs = [compare([workload_scenario()], [policy], seeds=[1], bounds=False)
-            for policy in ("evolved", tilted("evolved", 0.0))]  # fmt: skip
+            for policy in ("evolved", "evolved:tilt=0")]  # fmt: skip
     assert runs[0]["antt"].tolist() == runs[1]["antt"].tolist()
     assert len(moved(TILTS, [workload], every=3)) > 10
 
@@ -141,8 +141,8 @@ def workload_scenario():
 
 
 def test_what_is_measured_is_keyed_by_what_a_policy_is_made_of() -> None:
-    policy = tilted("evolved", 1.0)
-    assert key(policy) == key(tilted("evolved", 1.0))
+    policy = find("evolved:tilt=1")
+    assert key(policy) == key(find("evolved:tilt=1"))
     other = replace(policy, weights=(*policy.weights[:-1], policy.weights[-1] + 1e-9))
     assert other.spec == policy.spec
     assert key(other) != key(policy)

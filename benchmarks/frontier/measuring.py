@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -14,8 +14,6 @@ import pandas as pd
 from benchmarks.frontier.conditions import Part
 from benchmarks.frontier.judging import Board
 from benchmarks.leaderboard import KNOWING, LISTED
-from dysta_gym.agents.checkpoints import shipped
-from dysta_gym.agents.networks import hidden_weights
 from dysta_gym.comparison import CELL, Lineup
 from dysta_gym.compiled.digest import Digest
 from dysta_gym.errors import DystaError
@@ -83,8 +81,6 @@ class Family:
 
     def member(self, value: float) -> Policy:
         """The policy at a value."""
-        if self.parameter == "tilt" and "tilt" not in find(self.policy).parameters:
-            return tilted(self.policy, value)
         return find(f"{self.policy}:{self.parameter}={value}")
 
     @property
@@ -100,22 +96,6 @@ class Family:
     def close(self, wanted: float) -> Policy:
         """The member whose place among all, from 0 for the first to 1, is next to this."""
         return self.members[round(wanted * (len(self.values) - 1))]
-
-
-def tilted(agent: str, tilt: float) -> Policy:
-    """A shipped agent of a tiny network, its weights on remaining and whole latency raised.
-
-    To be replaced by the parameter ``tilt`` of the agents.
-    """
-    checkpoint = shipped(agent)
-    if checkpoint.network != "tiny":
-        raise DystaError(f"tilt: {agent!r} has no line to tilt; choose 'evolved'")
-    weights = checkpoint.weights.copy()
-    line = weights[checkpoint.width * hidden_weights(checkpoint.seen) :]
-    for at, feature in enumerate(checkpoint.seen.requests):
-        if feature.name in ("remaining", "size"):
-            line[at] += tilt
-    return replace(checkpoint, weights=weights).policy(f"{agent}:tilt={tilt:g}")
 
 
 def known(policies: Sequence[str | Policy]) -> list[Policy]:
