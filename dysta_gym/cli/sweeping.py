@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,8 @@ from dysta_gym.cli import terminal
 from dysta_gym.errors import DystaError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from dysta_gym.sweeps import Store
 
 
@@ -35,7 +38,10 @@ def sweep(
         typer.Option("--trust", help="Read models in files that others may have written."),
     ] = False,
 ) -> None:
-    """Run a grid of cells, or what is left of it, and keep them."""
+    """Run a grid of cells, or what is left of it, and keep them.
+
+    docs/sweeps.md says what the file has. Rules that it names are code, and are run.
+    """
     from dysta_gym import sweeps
 
     try:
@@ -106,17 +112,41 @@ def results(
                 raise DystaError(
                     f"reference: {name!r} was not run; choose one of: {', '.join(policies)}"
                 )
+        if not any(store.count() for store in stores):
+            raise DystaError(f"{', '.join(map(str, folders))}: there is no cell yet")
         if csv is not None:
             to_csv(stores, csv, command=terminal.command())
         if parquet is not None:
             to_parquet(stores, parquet)
         parts = [part.drop(columns=varied(stores)) for part in frames(stores)]
         split = str(stores[0].about["split"])
-        there, total = sum(map(len, parts)) // len(policies), stores[0].total
-    if not parts:
-        raise DystaError(f"{', '.join(map(str, folders))}: there is no cell yet")
-    to = reference or comparison.references(policies)
-    found = Found(pd.concat(parts, ignore_index=True), to, statistic, split)
-    deliver(found, Outputs(as_json=as_json), lambda path: None)
-    if not as_json and there < total:
-        terminal.say(f"{there} of {total} cells are there.")
+        seeds, total = stores[0].seeds, stores[0].total
+    whole = pd.concat(parts, ignore_index=True)
+    there = len(whole) // len(policies)
+    shown, said = (whole, "") if as_json or there == total else _comparable(whole, seeds)
+    if there < total:
+        terminal.note(f"{there} of {total} cells are there{said}")
+    if len(shown):
+        to = reference or comparison.references(policies)
+        deliver(Found(shown, to, statistic, split), Outputs(as_json=as_json), lambda path: None)
+
+
+def _comparable(rows: pd.DataFrame, seeds: Sequence[int]) -> tuple[pd.DataFrame, str]:
+    """What can be compared of a part of a sweep: conditions with the same seeds, and in words.
+
+    These are the conditions that are whole, or, if none is, those that there are with the seeds
+    that they have in common.
+    """
+    from dysta_gym.comparison import CELL
+
+    conditions = rows.groupby(list(CELL), sort=False)["seed"]
+    whole = conditions.transform("nunique") == len(seeds)
+    if whole.any():
+        count = rows[whole].groupby(list(CELL), sort=False).ngroups
+        return rows[whole], f"; shown are the {count} conditions that are whole"
+    common = set.intersection(*(set(each) for _, each in conditions))
+    if not common:
+        return rows[:0], "; no condition is whole, and no seed is in all"
+    return rows[rows["seed"].isin(common)], (
+        f"; shown are the {len(common)} of {len(seeds)} seeds that all conditions have"
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from importlib import metadata, resources
 from pathlib import Path
@@ -43,7 +44,7 @@ def on_ray(work: Work, numbers: Sequence[int], address: str) -> Iterator[Done]:
     with extra("ray", "ray"):
         import ray
     with _connected(ray, address):
-        shared = ray.put(work)
+        shared, token = ray.put(work), uuid.uuid4().hex
         # Ray does a task again whose process or node is lost, as often as that happens.
         remote = ray.remote(num_cpus=1, max_retries=-1)(_do)
         pace = Pace()
@@ -52,7 +53,7 @@ def on_ray(work: Work, numbers: Sequence[int], address: str) -> Iterator[Done]:
         while queue or waiting:
             most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
             while queue and len(waiting) < most:
-                waiting.append(remote.remote(shared, queue.take()))
+                waiting.append(remote.remote(shared, token, queue.take()))
             finished, waiting = ray.wait(waiting, num_returns=1, timeout=LOOK_S)
             for done, seconds in _got(ray, finished):
                 pace.saw(len(done), seconds)
@@ -125,12 +126,13 @@ def _packed(folder: Path) -> Path:
     return folder
 
 
-_workers: dict[int, Worker] = {}
+_workers: dict[str, Worker] = {}
 
 
-def _do(work: Work, numbers: list[int]) -> tuple[Done, float]:
-    """Do cells in a process of the cluster, which keeps the policies that it has read."""
-    key = hash((work.grid.seeds, len(work.grid), tuple(each.digest for each in work.policies)))
-    if key not in _workers:
-        _workers[key] = Worker(work).__enter__()
-    return _workers[key].do(numbers)
+def _do(work: Work, token: str, numbers: list[int]) -> tuple[Done, float]:
+    """Do cells in a process of the cluster, which keeps what it has read for a sweep."""
+    if token not in _workers:
+        while _workers:  # of another sweep before
+            _workers.popitem()[1].__exit__(None, None, None)
+        _workers[token] = Worker(work).__enter__()
+    return _workers[token].do(numbers)

@@ -175,7 +175,14 @@ class Grid:
 def _labelled(values: tuple[Any, ...] | Mapping[str, Any]) -> list[tuple[str, Any]]:
     if isinstance(values, Mapping):
         return [(str(label), value) for label, value in values.items()]
-    return [(value if isinstance(value, str) else json.dumps(value), value) for value in values]
+    return [(_label(value), value) for value in values]
+
+
+def _label(value: Any) -> str:
+    """What a value is called; None not by what readers of CSV take for a value that is missing."""
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _changed(scenario: Scenario, settings: Mapping[str, tuple[str, Any]]) -> Scenario:

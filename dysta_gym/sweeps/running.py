@@ -132,7 +132,7 @@ def part_of(shard: str | tuple[int, int] | None) -> tuple[int, int]:
             raise ValueError
     except (ValueError, TypeError):
         raise DystaError(
-            f"shard: {shown(shard)} is not allowed; it must be K/N, the Kth of N, like 1/4"
+            f"shard: {shown(shard)} is not allowed; it must be K/N with K from 1 to N, like 1/4"
         ) from None
     return first, of
 

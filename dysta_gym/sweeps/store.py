@@ -433,10 +433,7 @@ def _check_same(old: Store, about: Mapping[str, Any], folder: Path) -> None:
     """Raise a `DystaError` if a store is of something else, which it names."""
     found = difference(old.about, json.loads(json.dumps(about)))
     if found is not None:
-        raise DystaError(
-            f"out: {str(folder)!r} holds other cells: {found}; "
-            f"give another folder, or remove {FILE} from it"
-        )
+        raise DystaError(f"out: {str(folder)!r} holds other cells: {found}; give another folder")
 
 
 def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
@@ -449,7 +446,10 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
             if list(old) != list(new):
                 return f"policies: they are {', '.join(old)} there, {', '.join(new)} here"
             name = next(name for name in old if old[name] != new[name])
-            return f"policies: {name!r} is not what it was, {new[name]} instead of {old[name]}"
+            return (
+                f"policies: {name!r}, its file or its parameters, is not what it was, "
+                f"{new[name]} instead of {old[name]}"
+            )
         if old == new:
             continue
         return f"{field}: it is {shown(old)} there, {shown(new)} here"

@@ -92,7 +92,7 @@ def test_any_field_of_a_scenario_varies(file):
     sweep(path, "out", jobs=1)
     frame = read("out")
     assert len(frame) == 8 * 4 * 2
-    assert set(frame["queue_limit"]) == {"null", "2"} and set(frame["arrivals"]) == {
+    assert set(frame["queue_limit"]) == {"none", "2"} and set(frame["arrivals"]) == {
         "even",
         "bursts",
     }
@@ -142,7 +142,7 @@ def test_an_edited_rule_and_another_version_are_refused(file, refused, tmp_path,
     path = file(policies=["mine.py"])
     sweep(path, "out", jobs=1, shard="1/32")
     (tmp_path / "mine.py").write_text(RULE.format("-"))
-    with refused("policies: 'mine.py' is not what it was"):
+    with refused("policies: 'mine.py', its file or its parameters, is not what it was"):
         sweep(path, "out", jobs=1)
     (tmp_path / "mine.py").write_text(RULE.format(""))
     monkeypatch.setattr("dysta_gym.__version__", "9.9")
@@ -286,8 +286,9 @@ def test_compare_goes_on_where_it_was_interrupted(file, tmp_path, run, monkeypat
 
 def test_results_are_shown_and_exported(file, run, whole):
     sweep(file(), "a", jobs=1, shard="1/2")
-    status, text, _ = run("results", "a")
-    assert status == 0 and "16 of 32 cells are there." in text and "arvr-hands" in text
+    status, text, said = run("results", "a")
+    assert status == 0 and "arvr-hands" in text
+    assert "16 of 32 cells are there; shown are the " in said and " seeds that all " in said
     sweep(file(), "b", jobs=1, shard="2/2")
     status, text, _ = run(
         "results", "b", "a", "--csv", "all.csv", "--parquet", "all.parquet", "--json"
@@ -302,6 +303,31 @@ def test_results_are_shown_and_exported(file, run, whole):
     assert status == 2 and "'sjf' was not run" in said
     status, _, said = run("results", "nowhere")
     assert status == 2 and "'nowhere' holds no sweep" in said
+
+
+@pytest.fixture
+def store_of(file):
+    """``store_of(name, numbers)``: a sweep that has come as far as these cells."""
+
+    def made(name, numbers):
+        sweep(file(), name, jobs=1)
+        with sqlite3.connect(Path(name, FILE)) as database:
+            database.execute(f"DELETE FROM cells WHERE at NOT IN ({','.join(map(str, numbers))})")
+        database.close()
+        return name
+
+    return made
+
+
+def test_results_of_a_part_are_of_what_can_be_compared(file, run, store_of):
+    status, text, said = run("results", store_of("some", [0, 1, 2, 3, 4]), "--csv", "some.csv")
+    assert status == 0 and len(pd.read_csv("some.csv")) == 10
+    assert "5 of 32 cells are there; shown are the 1 conditions that are whole" in said
+    assert "load 0.8" in text and "1.05" not in text
+    status, text, said = run("results", store_of("apart", [0, 5]))
+    assert (status, text) == (0, "") and "no seed is in all" in said
+    status, _, said = run("results", store_of("none", []), "--csv", "none.csv")
+    assert status == 2 and "there is no cell yet" in said and not Path("none.csv").exists()
 
 
 DAMAGE = {
