@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dysta_gym.lazy import cached_property
 from dysta_gym.traces import TraceStore
 from dysta_gym.workloads import Scenario, Workload, generate, load_scenario
 from dysta_gym.workloads.load import shares
