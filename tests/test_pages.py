@@ -66,6 +66,7 @@ ONLY_PARSED = {
     "dysta-gym profile": "needs the networks' packages, and minutes",
     "dysta-gym sweep queues.yaml --out queues --ray": "needs a cluster",
     "dysta-gym sweep FILE.yaml": "is no file",
+    "dysta-gym results DIR": "is no folder",
     "dysta-gym replay --traces DIR": "needs the artifact's traces",
     "dysta-gym compare --scenario my-chip-mix": "tests/test_own_package.py runs it, installed",
 }
@@ -163,7 +164,7 @@ class Page:
                 patch.setenv("COLUMNS", str(self.width))
                 status, printed, said = self.run(*(arguments if exact else cut(arguments)))
             notes = [each for each in said.splitlines() if "compiling" not in each]
-            assert status == 0 and (arguments[0] == "train" or not notes), (line, said)
+            assert status == 0 and (arguments[0] in ("train", "results") or not notes), (line, said)
             shown = [each for option, each in pairwise(arguments) if option == "--policy"]
             assert all(each.rstrip("@*") in printed for each in shown), (line, printed)
             return "\n".join(each.rstrip() for each in printed.splitlines())
