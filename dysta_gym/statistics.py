@@ -290,7 +290,13 @@ def _described(
         whole = average(scores, np.ones((seeds, 1)), cut)[:, 0]
         if seeds < 2:
             return whole, np.empty((len(scores), 0))
-        return whole, average(scores, 1 - np.eye(seeds), cut)
+        return whole, np.concatenate(
+            [
+                average(scores, 1 - np.eye(seeds, some, -first), cut)
+                for first, some in _batches(seeds)
+            ],
+            axis=1,
+        )
 
     average, without_one = averages(scores)
     p = _p_values(without_one, metric, average)
@@ -440,6 +446,12 @@ def _geometric_averages(scores: Floats, counts: Floats, cut: float = 0.0) -> Flo
     means = scores @ counts / total
     with np.errstate(divide="ignore"):  # a metric of 0 somewhere is 0 in all
         return np.exp(np.log(means).mean(axis=1))
+
+
+def _batches(samples: int) -> list[tuple[int, int]]:
+    """The first and the number of some samples at a time: in memory, each has all seeds."""
+    size = 1000
+    return [(first, min(size, samples - first)) for first in range(0, samples, size)]
 
 
 def _averages(scores: Floats, counts: Floats, cut: float) -> Floats:

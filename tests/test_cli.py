@@ -752,7 +752,9 @@ def test_compare_refuses_a_folder_it_cannot_write(run, tmp_path, out):
     assert status == 2
     assert errors.startswith("dysta-gym: error: ") and len(errors.splitlines()) == 1
     assert out in errors
-    assert files(tmp_path) == before
+    # What was computed is kept for the same command, once there is room.
+    left = {path: content for path, content in files(tmp_path).items() if "sqlite" not in path.name}
+    assert left == before
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def compare(
     from dysta_gym.cli.outputs import Found, Outputs, deliver
     from dysta_gym.policies import expand
     from dysta_gym.statistics import share_cut
-    from dysta_gym.sweeps.running import compare_into
+    from dysta_gym.sweeps.running import compare_into, done_with
 
     share_cut(statistic)
     policies = [name for spec in policy or comparison.DEFAULT_POLICIES for name in expand(spec)]
@@ -181,6 +181,8 @@ def compare(
         )  # fmt: skip
 
     deliver(found, outputs, write_report)
+    if out is not None and spreads is None:
+        done_with(out)  # now that what it was for is there
     if not (as_json or latex):
         _say_decision_times(cells[0], [name for name in policies if name not in agents])
 

@@ -104,6 +104,12 @@ def results(
     for path, field in ((csv, "csv"), (parquet, "parquet")):
         if path is not None:
             check_file(path, field)
+            if any(path.resolve().parent == each.resolve() for each in folders):
+                raise DystaError(
+                    f"{field}: {str(path)!r} is not allowed; the folder is the sweep's own"
+                )
+    if csv is not None and parquet is not None and csv.resolve() == parquet.resolve():
+        raise DystaError(f"parquet: {str(parquet)!r} is not allowed; it is that of csv")
     with ExitStack() as stack:
         stores: list[Store] = [stack.enter_context(opened(folder)) for folder in folders]
         policies = stores[0].policies

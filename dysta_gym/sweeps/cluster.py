@@ -48,7 +48,7 @@ def on_ray(work: Work, numbers: Sequence[int], address: str) -> Iterator[Done]:
         # Ray does a task again whose process or node is lost, as often as that happens.
         remote = ray.remote(num_cpus=1, max_retries=-1)(_do)
         pace = Pace()
-        queue = TaskQueue(list(numbers), pace)
+        queue = TaskQueue(work, numbers, pace)
         waiting: list[Any] = []
         while queue or waiting:
             most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -56,7 +56,7 @@ def on_ray(work: Work, numbers: Sequence[int], address: str) -> Iterator[Done]:
                 waiting.append(remote.remote(shared, token, queue.take()))
             finished, waiting = ray.wait(waiting, num_returns=1, timeout=LOOK_S)
             for done, seconds in _got(ray, finished):
-                pace.saw(len(done), seconds)
+                pace.saw(queue.requests([at for at, _ in done]), seconds)
                 yield done
 
 

@@ -22,12 +22,12 @@ AHEAD = 2
 def in_this_process(work: Work, numbers: Sequence[int]) -> Iterator[Done]:
     """Do cells here, one task after the other."""
     pace = Pace()
-    queue = TaskQueue(list(numbers), pace)
+    queue = TaskQueue(work, numbers, pace)
     with Worker(work) as worker:
         while queue:
             task = queue.take()
             done, seconds = worker.do(task)
-            pace.saw(len(task), seconds)
+            pace.saw(queue.requests(task), seconds)
             yield done
 
 
@@ -50,7 +50,7 @@ def in_processes(work: Work, numbers: Sequence[int], count: int) -> Iterator[Don
         DystaError: If a process is killed.
     """
     pace = Pace()
-    queue = TaskQueue(list(numbers), pace)
+    queue = TaskQueue(work, numbers, pace)
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(work,))
     waiting: set[Future[tuple[Done, float]]] = set()
@@ -61,7 +61,7 @@ def in_processes(work: Work, numbers: Sequence[int], count: int) -> Iterator[Don
             finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for each in finished:
                 done, seconds = each.result()
-                pace.saw(len(done), seconds)
+                pace.saw(queue.requests([at for at, _ in done]), seconds)
                 yield done
     except BrokenProcessPool:
         raise DystaError(
@@ -71,7 +71,7 @@ def in_processes(work: Work, numbers: Sequence[int], count: int) -> Iterator[Don
         for each in waiting:
             each.cancel()
         if waiting:  # nobody waits for what they are doing
-            for child in multiprocessing.active_children():
+            for child in [*(pool._processes or {}).values()]:
                 child.terminate()
         pool.shutdown(cancel_futures=True)
 

@@ -27,6 +27,9 @@ OWN_OPTIONS = {"load": "loads", "rate": "rates", "slo_multiplier": "slos", "requ
 MOST_CELLS, MOST_CONDITIONS = 10_000_000, 100_000
 """More than this is a slip of the pen."""
 
+LONGEST_LABEL = 200
+"""Characters of what a value of a field is called."""
+
 
 class SweepSeeds(Seeds):
     """Seeds of the workloads of every condition.
@@ -124,7 +127,7 @@ class Sweep(Strict):
     def _settings(self) -> Iterator[dict[str, tuple[str, Any]]]:
         """Every combination of the fields that vary: of each, its label and its value."""
         named = [
-            [(field, (label, value)) for label, value in _labelled(values)]
+            [(field, (label, value)) for label, value in _labelled(field, values)]
             for field, values in self.vary.items()
         ]
         return (dict(each) for each in product(*named))
@@ -163,6 +166,10 @@ class Grid:
         """A workload by its number."""
         return Cell(self.conditions[at // len(self.seeds)], self.seeds[at % len(self.seeds)])
 
+    def requests(self, at: int) -> int:
+        """Requests of a workload."""
+        return self.conditions[at // len(self.seeds)].scenario.requests
+
     @classmethod
     def of(cls, cells: Sequence[Cell]) -> Grid:
         """Of workloads that are all seeds of each condition, one after the other."""
@@ -172,10 +179,18 @@ class Grid:
         return cls(tuple(by_id[each] for each in conditions), seeds, {})
 
 
-def _labelled(values: tuple[Any, ...] | Mapping[str, Any]) -> list[tuple[str, Any]]:
+def _labelled(field: str, values: tuple[Any, ...] | Mapping[str, Any]) -> list[tuple[str, Any]]:
     if isinstance(values, Mapping):
-        return [(str(label), value) for label, value in values.items()]
-    return [(_label(value), value) for value in values]
+        found = [(str(label), value) for label, value in values.items()]
+    else:
+        found = [(_label(value), value) for value in values]
+    for label, _ in found:
+        if len(label) > LONGEST_LABEL:
+            raise DystaError(
+                f"vary.{field}: {shown(label)} is not allowed as a name; give a mapping of names "
+                f"of at most {LONGEST_LABEL} characters to values"
+            )
+    return found
 
 
 def _label(value: Any) -> str:
@@ -205,9 +220,14 @@ def _changed(scenario: Scenario, settings: Mapping[str, tuple[str, Any]]) -> Sce
                 "no fields; give it whole"
             )
         *inner, last = below
-        part = whole
+        part: Any = whole
         for each in inner:
             part = part.setdefault(each, {})
+            if not isinstance(part, dict):
+                raise DystaError(
+                    f"vary.{path}: {each} of scenario {scenario.name!r} is {shown(part)}, which "
+                    "has no fields; give it whole"
+                )
         part[last] = value
         fields[field] = whole
     said = ",".join(f"{field}={label}" for field, (label, _) in settings.items())

@@ -16,7 +16,7 @@ from dysta_gym.errors import DystaError, shown
 from dysta_gym.provenance import provenance
 from dysta_gym.sweeps.engines import in_processes, in_this_process, in_threads
 from dysta_gym.sweeps.grid import Grid, Sweep, load_sweep
-from dysta_gym.sweeps.store import Store, created, frames
+from dysta_gym.sweeps.store import Store, created, frames, opened
 from dysta_gym.sweeps.travelling import carried
 from dysta_gym.sweeps.work import Done, Work
 from dysta_gym.tracks import Seeds, digest
@@ -79,7 +79,7 @@ def compare_into(
 ) -> pd.DataFrame:
     """What `dysta_gym.comparison.run` returns, on the way kept in a folder, and gone on from there.
 
-    Once all of it is there, the folder holds none of it any more.
+    It stays there until `done_with` removes it.
 
     Args:
         folder: The folder.
@@ -98,9 +98,13 @@ def compare_into(
     work = Work(Grid.of(cells), tuple(carried(specs, trust=trust)), bounds)
     with created(folder, about(work)) as store:
         run_left(store, work, lambda work, left: in_threads(work, left, jobs), progress=progress)
-        found = pd.concat(list(frames([store])), ignore_index=True)
+        return pd.concat(list(frames([store])), ignore_index=True)
+
+
+def done_with(folder: Path) -> None:
+    """Remove what `compare_into` has kept in a folder."""
+    with opened(folder) as store:
         store.remove()
-    return found
 
 
 def _engine(jobs: int | None, ray: str | None) -> Engine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from time import perf_counter
@@ -68,38 +68,43 @@ class Worker:
 
 
 class Pace:
-    """How many cells make a task of about `TASK_S`, as told by those that are done."""
+    """How many requests make a task of about `TASK_S`, as told by those that are done."""
 
     def __init__(self) -> None:
-        self._size, self._cell_s = 1, 0.0
+        self._size, self._each_s = 1.0, 0.0
 
-    def saw(self, count: int, seconds: float) -> None:
+    def saw(self, requests: int, seconds: float) -> None:
         """Learn from a task."""
-        cell_s = seconds / count
-        self._cell_s = cell_s if not self._cell_s else 0.7 * self._cell_s + 0.3 * cell_s
-        fitting = int(TASK_S / max(self._cell_s, 1e-9))
-        self._size = max(1, min(fitting, 4 * self._size))
-
-    def tasks(self, numbers: Iterable[int]) -> TaskQueue:
-        """Some cells as tasks."""
-        return TaskQueue(list(numbers), self)
+        each_s = seconds / requests
+        self._each_s = each_s if not self._each_s else 0.7 * self._each_s + 0.3 * each_s
+        fitting = TASK_S / max(self._each_s, 1e-12)
+        self._size = max(1.0, min(fitting, 4 * max(self._size, requests)))
 
     @property
-    def size(self) -> int:
-        """Cells of the next task."""
+    def size(self) -> float:
+        """Requests of the next task."""
         return self._size
 
 
 class TaskQueue:
     """Cells that are still to be handed out."""
 
-    def __init__(self, numbers: list[int], pace: Pace) -> None:
-        self._numbers, self._pace, self._next = numbers, pace, 0
+    def __init__(self, work: Work, numbers: Sequence[int], pace: Pace) -> None:
+        self._grid, self._numbers, self._pace, self._next = work.grid, numbers, pace, 0
 
     def __bool__(self) -> bool:
         return self._next < len(self._numbers)
 
+    def requests(self, numbers: Sequence[int]) -> int:
+        """Requests of some cells."""
+        return sum(self._grid.requests(at) for at in numbers)
+
     def take(self) -> list[int]:
-        """The next task."""
-        first, self._next = self._next, self._next + self._pace.size
-        return self._numbers[first : self._next]
+        """The next task: cells of no more requests than make one, or a single one."""
+        first, requests = self._next, 0
+        while self:
+            requests += self._grid.requests(self._numbers[self._next])
+            if self._next > first and requests > self._pace.size:
+                break
+            self._next += 1
+        return list(self._numbers[first : self._next])

@@ -84,7 +84,7 @@ def test_what_is_logged_is_what_the_model_is_worth(kind, tmp_path, capsys):
         expected = [(each["step"], np.float32(each[name])) for each in callback.history]
         assert logged == expected, name
     assert steps[-1] == model.num_timesteps
-    # What only an environment plays waits until it has its share of the time, to the end if need be.
+    # What only an environment plays waits for its share of the time, to the end if need be.
     assert len(steps) >= (2 if kind == "a scoring network" else 1)
     # The last is that of the model which learn() returns, by the public ways to judge it.
     last, conditions = callback.history[-1], callback._bench.conditions

@@ -18,6 +18,7 @@ import yaml
 from dysta_gym import compare
 from dysta_gym.sweeps import frames, load_sweep, opened, sweep
 from dysta_gym.sweeps.store import FILE
+from dysta_gym.sweeps.work import TASK_S, Pace, TaskQueue, Work
 
 GRID = {
     "scenarios": ["multi-attnn", "arvr-hands"],
@@ -279,6 +280,54 @@ def test_compare_goes_on_where_it_was_interrupted(file, tmp_path, run, monkeypat
     assert run(*asked, "--out", "whole", "--jobs", "1")[0] == 0
     for name in ("results.csv", "results.md"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_compare_keeps_its_cells_until_its_results_are_written(tmp_path, monkeypatch, run):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out" / "results.md").mkdir(parents=True)
+    few = ["compare", "--scenario", "multi-attnn", "--requests", 20, "--seeds", 2]
+    few += ["--policy", "fcfs", "--out", "out"]
+    status, _, said = run(*few)
+    assert status == 2 and "results.md" in said and (tmp_path / "out" / FILE).exists()
+    (tmp_path / "out" / "results.md").rmdir()
+    status, _, _ = run(*few)
+    assert status == 0 and not (tmp_path / "out" / FILE).exists()
+
+
+def test_a_task_is_as_long_as_its_requests(file):
+    """So that it takes about as long, wherever workloads are of other sizes."""
+    grid, _ = load_sweep(file())
+    cells = grid.grid(None)
+    queue = TaskQueue(Work(cells, (), False), range(len(cells)), pace := Pace())
+    assert queue.take() == [0]
+    pace.saw(20, TASK_S / 4)
+    assert queue.take() == [1, 2, 3, 4]
+    pace.saw(20, 2 * TASK_S)
+    assert queue.take() == [5]
+
+
+def test_results_spare_the_sweep_that_they_are_of(file, run):
+    sweep(file(), "one", jobs=1)
+    before = Path("one", FILE).read_bytes()
+    for option in ("--csv", "--parquet"):
+        status, _, said = run("results", "one", option, f"one/{FILE}")
+        assert status == 2 and "the folder is the sweep's own" in said
+    status, _, said = run("results", "one", "--csv", "same.x", "--parquet", "same.x")
+    assert status == 2 and "that of csv" in said
+    assert Path("one", FILE).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("vary", "words"),
+    [
+        ({"decision_cost.fixed_s.x": [1]}, ["decision_cost", "has no fields"]),
+        ({"decision_cost.fixed_s.x.y": [1]}, ["fixed_s", "has no fields"]),
+        ({"queue_limit": {"x" * 5000: 4}}, ["queue_limit", "at most 200 characters"]),
+    ],
+)
+def test_fields_that_cannot_vary_so(file, refused, vary, words):
+    with refused(*words):
+        sweep(file(vary=vary), "one", jobs=1)
 
 
 # --- results -------------------------------------------------------------------------------------
