@@ -19,7 +19,7 @@ from typing import Any
 
 from dysta_gym.errors import DystaError
 from dysta_gym.extras import extra
-from dysta_gym.sweeps.work import Done, Pace, TaskQueue, Work, Worker
+from dysta_gym.sweeps.work import Done, TaskQueue, Work, Worker
 
 AHEAD = 2
 """Tasks a processor of the cluster that are handed over at a time."""
@@ -47,8 +47,7 @@ def on_ray(work: Work, numbers: Sequence[int], address: str) -> Iterator[Done]:
         shared, token = ray.put(work), uuid.uuid4().hex
         # Ray does a task again whose process or node is lost, as often as that happens.
         remote = ray.remote(num_cpus=1, max_retries=-1)(_do)
-        pace = Pace()
-        queue = TaskQueue(work, numbers, pace)
+        queue = TaskQueue(work, numbers)
         waiting: list[Any] = []
         while queue or waiting:
             most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -56,7 +55,7 @@ def on_ray(work: Work, numbers: Sequence[int], address: str) -> Iterator[Done]:
                 waiting.append(remote.remote(shared, token, queue.take()))
             finished, waiting = ray.wait(waiting, num_returns=1, timeout=LOOK_S)
             for done, seconds in _got(ray, finished):
-                pace.saw(queue.requests([at for at, _ in done]), seconds)
+                queue.saw(done, seconds)
                 yield done
 
 

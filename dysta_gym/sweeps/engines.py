@@ -13,7 +13,7 @@ from multiprocessing import connection
 
 from dysta_gym.errors import DystaError
 from dysta_gym.sweeps.travelling import unpacked
-from dysta_gym.sweeps.work import Done, Pace, TaskQueue, Work, Worker
+from dysta_gym.sweeps.work import Done, TaskQueue, Work, Worker
 
 AHEAD = 2
 """Tasks a worker that are handed over at a time: one that is done, and one that waits."""
@@ -21,13 +21,11 @@ AHEAD = 2
 
 def in_this_process(work: Work, numbers: Sequence[int]) -> Iterator[Done]:
     """Do cells here, one task after the other."""
-    pace = Pace()
-    queue = TaskQueue(work, numbers, pace)
+    queue = TaskQueue(work, numbers)
     with Worker(work) as worker:
         while queue:
-            task = queue.take()
-            done, seconds = worker.do(task)
-            pace.saw(queue.requests(task), seconds)
+            done, seconds = worker.do(queue.take())
+            queue.saw(done, seconds)
             yield done
 
 
@@ -49,8 +47,7 @@ def in_processes(work: Work, numbers: Sequence[int], count: int) -> Iterator[Don
     Raises:
         DystaError: If a process is killed.
     """
-    pace = Pace()
-    queue = TaskQueue(work, numbers, pace)
+    queue = TaskQueue(work, numbers)
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(work,))
     waiting: set[Future[tuple[Done, float]]] = set()
@@ -61,7 +58,7 @@ def in_processes(work: Work, numbers: Sequence[int], count: int) -> Iterator[Don
             finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for each in finished:
                 done, seconds = each.result()
-                pace.saw(queue.requests([at for at, _ in done]), seconds)
+                queue.saw(done, seconds)
                 yield done
     except BrokenProcessPool:
         raise DystaError(

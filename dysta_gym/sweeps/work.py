@@ -67,44 +67,33 @@ class Worker:
         return list(zip(numbers, rows, strict=True)), perf_counter() - began
 
 
-class Pace:
-    """How many requests make a task of about `TASK_S`, as told by those that are done."""
-
-    def __init__(self) -> None:
-        self._size, self._each_s = 1.0, 0.0
-
-    def saw(self, requests: int, seconds: float) -> None:
-        """Learn from a task."""
-        each_s = seconds / requests
-        self._each_s = each_s if not self._each_s else 0.7 * self._each_s + 0.3 * each_s
-        fitting = TASK_S / max(self._each_s, 1e-12)
-        self._size = max(1.0, min(fitting, 4 * max(self._size, requests)))
-
-    @property
-    def size(self) -> float:
-        """Requests of the next task."""
-        return self._size
-
-
 class TaskQueue:
-    """Cells that are still to be handed out."""
+    """Cells that are still to be handed out, in tasks of about `TASK_S`.
 
-    def __init__(self, work: Work, numbers: Sequence[int], pace: Pace) -> None:
-        self._grid, self._numbers, self._pace, self._next = work.grid, numbers, pace, 0
+    How many requests make such a task is told by those that are done.
+    """
+
+    def __init__(self, work: Work, numbers: Sequence[int]) -> None:
+        self._grid, self._numbers, self._next = work.grid, numbers, 0
+        self._size, self._each_s = 1.0, 0.0
 
     def __bool__(self) -> bool:
         return self._next < len(self._numbers)
-
-    def requests(self, numbers: Sequence[int]) -> int:
-        """Requests of some cells."""
-        return sum(self._grid.requests(at) for at in numbers)
 
     def take(self) -> list[int]:
         """The next task: cells of no more requests than make one, or a single one."""
         first, requests = self._next, 0
         while self:
             requests += self._grid.requests(self._numbers[self._next])
-            if self._next > first and requests > self._pace.size:
+            if self._next > first and requests > self._size:
                 break
             self._next += 1
         return list(self._numbers[first : self._next])
+
+    def saw(self, done: Done, seconds: float) -> None:
+        """Learn from a task."""
+        requests = sum(self._grid.requests(at) for at, _ in done)
+        each_s = seconds / requests
+        self._each_s = each_s if not self._each_s else 0.7 * self._each_s + 0.3 * each_s
+        fitting = TASK_S / max(self._each_s, 1e-12)
+        self._size = max(1.0, min(fitting, 4 * max(self._size, requests)))

@@ -18,7 +18,7 @@ import yaml
 from dysta_gym import compare
 from dysta_gym.sweeps import frames, load_sweep, opened, sweep
 from dysta_gym.sweeps.store import FILE
-from dysta_gym.sweeps.work import TASK_S, Pace, TaskQueue, Work
+from dysta_gym.sweeps.work import TASK_S, TaskQueue, Work
 
 GRID = {
     "scenarios": ["multi-attnn", "arvr-hands"],
@@ -298,11 +298,11 @@ def test_a_task_is_as_long_as_its_requests(file):
     """So that it takes about as long, wherever workloads are of other sizes."""
     grid, _ = load_sweep(file())
     cells = grid.grid(None)
-    queue = TaskQueue(Work(cells, (), False), range(len(cells)), pace := Pace())
+    queue = TaskQueue(Work(cells, (), False), range(len(cells)))
     assert queue.take() == [0]
-    pace.saw(20, TASK_S / 4)
+    queue.saw([(0, None)], TASK_S / 4)
     assert queue.take() == [1, 2, 3, 4]
-    pace.saw(20, 2 * TASK_S)
+    queue.saw([(1, None)], 2 * TASK_S)
     assert queue.take() == [5]
 
 
