@@ -71,6 +71,17 @@ def weighted(
     return {names[each]: between(rng, 1, largest) for each in chosen}
 
 
+def bursts(rng: np.random.Generator) -> dict[str, Any]:
+    """Arrivals in bursts."""
+    intensity = between(rng, 1.5, 6.0)
+    return {
+        "process": "mmpp",
+        "intensity": intensity,
+        "share": between(rng, 0.02, 0.9 / intensity),
+        "length": between(rng, 10, 200),
+    }
+
+
 @dataclass(frozen=True, eq=False)
 class Mix:
     """Networks on an accelerator.
@@ -209,13 +220,7 @@ def demand(rng: np.random.Generator, mix: Mix) -> tuple[dict[str, Any], Callable
     kind = rng.random()
     warp: Callable[[Floats], Floats] = _as_it_is
     if kind < 0.25:
-        intensity = between(rng, 1.5, 6.0)
-        fields["arrivals"] = {
-            "process": "mmpp",
-            "intensity": intensity,
-            "share": between(rng, 0.02, 0.9 / intensity),
-            "length": between(rng, 10, 200),
-        }
+        fields["arrivals"] = bursts(rng)
     elif kind < 0.4:
         # Their deadlines are counted in periods, of which a stream has as many isolated latencies
         # as there are streams at the load.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dysta_gym.agents.distribution import PRIORITIES, between, one_of, weighted
+from dysta_gym.agents.distribution import PRIORITIES, between, bursts, one_of, weighted
 
 SEED, SCENARIOS = 20261126, 24
 
@@ -55,13 +55,7 @@ def scenario(rng: np.random.Generator, at: int) -> dict[str, Any]:
         "traces": weighted(rng, names),
     }
     if rng.random() < 0.4:
-        intensity = between(rng, 1.5, 6.0)
-        drawn["arrivals"] = {
-            "process": "mmpp",
-            "intensity": intensity,
-            "share": between(rng, 0.02, 0.9 / intensity),
-            "length": between(rng, 10, 200),
-        }
+        drawn["arrivals"] = bursts(rng)
     drawn["load"] = between(rng, 0.6, 1.2)
     drawn["slo_multiplier"] = between(rng, 2, 50)
     drawn["priorities"] = one_of(rng, PRIORITIES)
