@@ -34,8 +34,13 @@ def hypervolumes(measured: Floats, reference: Floats) -> Floats:
         reference: The reference's, shape ``(conditions, 2)``; NaN is given where its violation
             rate is less than `LEAST_RATE`.
     """
+    return np.where(reference[:, 0] >= LEAST_RATE, covered(measured, reference), np.nan)
+
+
+def covered(measured: Floats, reference: Floats) -> Floats:
+    """As `hypervolumes`, of every condition; 0 where the reference has no violations."""
     most, low, high = BOX
-    known = reference[:, 0] >= LEAST_RATE
+    known = reference[:, 0] > 0
     rate = np.where(known, reference[:, 0], 1.0)
     v = np.minimum(measured[..., 0] / rate, most)
     a = np.clip(measured[..., 1] / reference[:, 1], low, high)
@@ -43,8 +48,8 @@ def hypervolumes(measured: Floats, reference: Floats) -> Floats:
     a, v = np.take_along_axis(a, order, -2), np.take_along_axis(v, order, -2)
     best = np.minimum.accumulate(v, axis=-2)  # at no more ANTT than that
     widths = np.diff(a, axis=-2, append=np.full_like(a[..., :1, :], high))
-    covered = ((most - best) * widths).sum(axis=-2) / (most * (high - low))
-    return np.where(known, covered, np.nan)
+    share = ((most - best) * widths).sum(axis=-2) / (most * (high - low))
+    return np.where(known, share, 0.0)
 
 
 def hypervolume(measured: Floats, reference: Floats) -> float:
@@ -70,7 +75,7 @@ def loss(measured: Floats, reference: Floats, preferences: Sequence[float]) -> F
     v = measured[..., 0] / np.maximum(reference[:, 0], _FLOOR)
     a = np.log(measured[..., 1] / reference[:, 1])
     sums = ((a + weight * v) / (weight + 0.2)).mean(axis=(-2, -1))
-    covered = hypervolumes(measured, reference)
-    counts = ~np.isnan(covered)
-    result: Floats = sums - np.where(counts, covered, 0.0).sum(-1) / np.maximum(1, counts.sum(-1))
+    shares = hypervolumes(measured, reference)
+    counts = ~np.isnan(shares)
+    result: Floats = sums - np.where(counts, shares, 0.0).sum(-1) / np.maximum(1, counts.sum(-1))
     return result

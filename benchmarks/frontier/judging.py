@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from dysta_gym.agents.frontier import BOX, LEAST_RATE, covered
 from dysta_gym.comparison import CELL
 from dysta_gym.hindsight import BOUND_OF, BOUNDS
 from dysta_gym.statistics import ALPHA, mean_interval
@@ -22,11 +23,7 @@ Where = tuple[str, float, float, float]
 REFERENCE = "sptp@sized/kalman"
 """The rule whose violations and ANTT the box of the hypervolume is made of."""
 
-LEAST_RATE = 0.005
-"""Violation rates of the reference below which a condition has no hypervolume."""
-
-MOST_LATE, LEAST_ANTT, MOST_ANTT = 1.1, 0.98, 1.2
-"""The box: from 0 to so many times the reference's violations, ANTT from and to so many times."""
+MOST_LATE, LEAST_ANTT, MOST_ANTT = BOX
 
 
 @dataclass(frozen=True)
@@ -110,16 +107,8 @@ def hypervolume(late: Floats, antt: Floats, reference: tuple[float, float]) -> f
         antt: Their ANTT, the same shape.
         reference: Violation rate and ANTT that the box is made of.
     """
-    most_late = MOST_LATE * reference[0]
-    first, last = LEAST_ANTT * reference[1], MOST_ANTT * reference[1]
-    if not most_late:  # as may be without one of the seeds
-        return 0.0
-    covered, lowest = 0.0, most_late
-    for at in np.lexsort((late, antt)):
-        if antt[at] < last and late[at] < lowest:
-            covered += (last - max(float(antt[at]), first)) * (lowest - float(late[at]))
-            lowest = float(late[at])
-    return covered / (most_late * (last - first))
+    points = np.stack([late, antt], axis=-1)[:, None]
+    return float(covered(points, np.array([reference]))[0])
 
 
 def with_hypervolume(board: Board) -> list[int]:
