@@ -32,6 +32,7 @@ from dysta_gym.machine.queue import Queue
 from dysta_gym.plugins import OpenTable, check_formula
 
 _TINY = 1e-9
+"""As `LEAST`, of the features that tell very small requests apart."""
 
 LEAST = 1e-3
 """Times, in units, count as no less where their logarithm is taken or something is divided by
@@ -278,7 +279,7 @@ def _slack_behind_earlier(queue: Queue, i: int, whole: Whole) -> float:
 def _endangers(queue: Queue, i: int, whole: Whole) -> float:
     remaining, count = queue.remaining[i], 0
     for j in range(whole.length):
-        margin = (queue.deadline[j] - whole.now) - queue.remaining[j]
+        margin = _margin(queue, j, whole)
         count += (margin >= 0.0) & (margin < remaining) & (j != i)
     return 0.5 * math.log(1.0 + count)
 
@@ -338,7 +339,7 @@ def _backlog_on_time(queue: Queue, whole: Whole) -> float:
 def _endangered(queue: Queue, whole: Whole) -> float:
     count = 0
     for i in range(whole.length):
-        margin = (queue.deadline[i] - whole.now) - queue.remaining[i]
+        margin = _margin(queue, i, whole)
         if margin >= 0.0:
             key = queue.remaining[i] * queue.isolated[i] * queue.correction[i]
             for j in range(whole.length):
