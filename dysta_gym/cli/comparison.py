@@ -180,9 +180,11 @@ def compare(
             reference=to, settings=_settings(cells, found),
         )  # fmt: skip
 
-    deliver(found, outputs, write_report)
-    if out is not None and spreads is None:
-        done_with(out)  # now that what it was for is there
+    def written() -> None:
+        if out is not None and spreads is None:
+            done_with(out)  # what it was for is there
+
+    deliver(found, outputs, write_report, written)
     if not (as_json or latex):
         _say_decision_times(cells[0], [name for name in policies if name not in agents])
 

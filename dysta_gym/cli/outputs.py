@@ -169,15 +169,26 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def deliver(found: Found, outputs: Outputs, write_report: Callable[[Path], None]) -> None:
+def deliver(
+    found: Found,
+    outputs: Outputs,
+    write_report: Callable[[Path], None],
+    written: Callable[[], None] = lambda: None,
+) -> None:
     """Write all files, and print; what cannot be written is an error once the rest is done.
+
+    Args:
+        found: What was measured.
+        outputs: What to make of it.
+        write_report: Writes the report.
+        written: Called once all numbers are in the folder, if there is one.
 
     Raises:
         DystaError: If something cannot be written or drawn.
     """
     steps: list[Callable[[], None]] = []
     if outputs.out is not None:
-        steps.append(lambda: _write_folder(found, outputs))
+        steps.append(lambda: _write_folder(found, outputs, written))
     if outputs.report is not None:
         path = outputs.report
         steps.append(lambda: write_report(path))
@@ -213,7 +224,7 @@ def _show(found: Found) -> None:
         terminal.say(note.replace("\n", " "))
 
 
-def _write_folder(found: Found, outputs: Outputs) -> None:
+def _write_folder(found: Found, outputs: Outputs, written: Callable[[], None]) -> None:
     """Write the numbers, before anything is made of them, and last what they look like."""
     from dysta_gym import figures
     from dysta_gym.cli.pictures import PICTURES
@@ -228,6 +239,7 @@ def _write_folder(found: Found, outputs: Outputs) -> None:
     for name, make in texts.items():
         if name in outputs.files():
             write_text(outputs.out / name, make())
+    written()
     faults = []
     for name in outputs.figures:
         try:

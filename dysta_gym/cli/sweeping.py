@@ -98,16 +98,14 @@ def results(
     from dysta_gym.statistics import share_cut
     from dysta_gym.sweeps import frames, opened
     from dysta_gym.sweeps.export import to_csv, to_parquet
-    from dysta_gym.sweeps.store import varied
+    from dysta_gym.sweeps.store import FILES, varied
 
     share_cut(statistic)
     for path, field in ((csv, "csv"), (parquet, "parquet")):
         if path is not None:
             check_file(path, field)
-            if any(path.resolve().parent == each.resolve() for each in folders):
-                raise DystaError(
-                    f"{field}: {str(path)!r} is not allowed; the folder is the sweep's own"
-                )
+            if path.resolve() in [(each / name).resolve() for each in folders for name in FILES]:
+                raise DystaError(f"{field}: {str(path)!r} is not allowed; it is the sweep's own")
     if csv is not None and parquet is not None and csv.resolve() == parquet.resolve():
         raise DystaError(f"parquet: {str(parquet)!r} is not allowed; it is that of csv")
     with ExitStack() as stack:

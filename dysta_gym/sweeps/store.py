@@ -33,6 +33,8 @@ from dysta_gym.traces import SPLITS
 
 FILE = "cells.sqlite"
 _WRITER = "writer.sqlite"
+FILES = (FILE, f"{FILE}-wal", f"{FILE}-shm", _WRITER)
+"""What a store takes in its folder."""
 
 FORMAT = 1
 """Version of the store's format."""
@@ -196,7 +198,7 @@ class Store:
     def remove(self) -> None:
         """Close it, and remove it from its folder."""
         self.__exit__(None, None, None)
-        for name in (FILE, f"{FILE}-wal", f"{FILE}-shm", _WRITER):
+        for name in FILES:
             self.path.with_name(name).unlink(missing_ok=True)
 
     # --- what comes ------------------------------------------------------------------------------

@@ -311,10 +311,11 @@ def test_results_spare_the_sweep_that_they_are_of(file, run):
     before = Path("one", FILE).read_bytes()
     for option in ("--csv", "--parquet"):
         status, _, said = run("results", "one", option, f"one/{FILE}")
-        assert status == 2 and "the folder is the sweep's own" in said
+        assert status == 2 and "it is the sweep's own" in said
     status, _, said = run("results", "one", "--csv", "same.x", "--parquet", "same.x")
     assert status == 2 and "that of csv" in said
     assert Path("one", FILE).read_bytes() == before
+    assert run("results", "one", "--csv", "one/all.csv")[0] == 0
 
 
 @pytest.mark.parametrize(
