@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dysta_gym.agents.frontier import loss
-from dysta_gym.agents.networks import NETWORKS, hidden_weights, tilts_of
+from dysta_gym.agents.networks import NETWORKS, hidden_weights
 from dysta_gym.agents.protocol import Bench, objective, training_bench
 from dysta_gym.agents.recipes import EvolutionRecipe, Evolving, ParetoRecipe
 from dysta_gym.agents.runs import Run, warn_of_rounding
@@ -122,8 +122,6 @@ def _begin(
     line = start[width * row :]
     for at, feature in enumerate(seen.requests):
         line[at] = recipe.first(feature.name)
-    if isinstance(recipe, ParetoRecipe):
-        line[len(seen.requests) + np.array(tilts_of(seen), np.int64)] = recipe.spread
     options = {
         "popsize": recipe.population,
         "randn": _Normal(samples),

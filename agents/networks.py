@@ -7,7 +7,8 @@ request, ``c`` those of the queue, the least score running first:
 - ``tiny``: ``u x + v f(A x + B c + b)`` with ``f(a) = a / (1 + |a|)``, a line and one hidden layer.
   Width 0 leaves the line.
 - ``conditioned``: the same with a preference ``p`` in [0, 1] as a further feature of the queue, and
-  with weights ``u`` and ``v`` that change with it in a line: one network for a whole trade-off.
+  with weights ``u`` and ``v`` that change with it in a line, all times ``1 - p``; and ``p`` times
+  the logarithm of ``R I``, which is all that is left at 1: one network for a whole trade-off.
 - ``pooled``: ``e = max(0, A x + B c + b)`` for each request, then
   ``-(s x + o + w max(0, D e + P mean(e) + d))``, where the mean is over the queue: every request is
   scored in the light of the others (Zaheer et al., Deep Sets, NeurIPS 2017).
@@ -19,6 +20,7 @@ reads ``time_unit``, what its user turns, the width, then the weights, a matrix 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -41,6 +43,9 @@ the preference), the width and the first weight."""
 
 TILTED = ("remaining", "size", "work", "whole_work")
 """Features of a request whose weights a tilt is added to."""
+
+PULL = 3.5
+"""What ``ln(R I)`` weighs at preference 1; networks that are evolved begin with 1.5 of it at 0."""
 
 
 @compiled(None)
@@ -158,10 +163,11 @@ def _tiny(selection: Selection) -> Score:
 
 
 def _conditioned(selection: Selection) -> Score:
-    """Least ``(u + p t) x + (v + p w) f(A x + B c + p g + b)``, ``p`` being the preference.
+    """Least ``(1 - p) ((u + p t) x + (v + p w) f(A x + B c + p g + b)) + p l ln(R I / unit^2)``.
 
-    For each hidden unit there are its weights of ``x``, those of ``c``, ``g``, ``b``, ``v`` and
-    ``w``; the last weights are ``u`` and ``t``.
+    ``p`` is the preference, and ``l`` is `PULL`; so at preference 1 it is `sptp`. For each
+    hidden unit there are its weights of ``x``, those of ``c``, ``g``, ``b``, ``v`` and ``w``; the
+    last weights are ``u`` and ``t``.
     """
     describe, taken, dot = describer(selection), *_dot(len(selection.requests))
     of_request, of_queue = len(selection.requests), len(selection.queue)
@@ -171,22 +177,33 @@ def _conditioned(selection: Selection) -> Score:
         queue: Queue, size: int, now: float, parameters: Floats, scores: Floats
     ) -> None:
         width, preference = int(parameters[WIDTH]), parameters[KNOB]
+        other, unit = 1.0 - preference, parameters[UNIT]
+        if preference > 0.0:
+            for i in range(size):
+                product = (queue.remaining[i] / unit) * (queue.isolated[i] / unit)
+                scores[i] = preference * PULL * math.log(max(product, 1e-300))
+        else:
+            for i in range(size):
+                scores[i] = 0.0
+        if other == 0.0:
+            return
         x, c = np.empty(of_request * size), np.empty(of_queue)
-        describe(queue, size, now, parameters[UNIT], x, c)
+        describe(queue, size, now, unit, x, c)
         last = FIRST + width * hidden
         mixed = np.empty(of_request)
         for f in range(of_request):
-            mixed[f] = parameters[last + f] + preference * parameters[last + of_request + f]
+            turned = parameters[last + f] + preference * parameters[last + of_request + f]
+            mixed[f] = other * turned
         line = taken(mixed, 0)
         for i in range(size):
-            scores[i] = dot(line, x, size, i)
+            scores[i] += dot(line, x, size, i)
         for h in range(width):
             at = FIRST + h * hidden
             weights, rest = taken(parameters, at), at + of_request + of_queue
             bias = preference * parameters[rest] + parameters[rest + 1]
             for k in range(of_queue):
                 bias += parameters[at + of_request + k] * c[k]
-            out = parameters[rest + 2] + preference * parameters[rest + 3]
+            out = other * (parameters[rest + 2] + preference * parameters[rest + 3])
             for i in range(size):
                 a = bias + dot(weights, x, size, i)
                 scores[i] += out * (a / (1.0 + abs(a)))

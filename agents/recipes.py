@@ -188,13 +188,10 @@ class ParetoRecipe(Evolving):
 
     Attributes:
         preferences: What a network is judged at in a generation.
-        spread: What the weights of remaining and whole latency start with more at preference 1
-            than at 0.
     """
 
     method: Literal["pareto"]
-    preferences: tuple[Preference, ...] = Field((0.0, 0.25, 0.5, 0.75, 1.0), min_length=1)
-    spread: NotNegative = 4.0
+    preferences: tuple[Preference, ...] = Field((0.0, 0.2, 0.4, 0.6, 0.8), min_length=1)
 
     evolves: ClassVar[str] = "conditioned"
 

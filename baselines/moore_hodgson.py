@@ -6,55 +6,28 @@ import numpy as np
 
 from dysta_gym.compiled.records import Floats
 from dysta_gym.machine.queue import Queue
+from dysta_gym.on_time import greatest_set
 from dysta_gym.policies import Parameter, Policy
 
 
 def score(queue: Queue, size: int, now: float, parameters: Floats, scores: Floats) -> None:
     """Least ``R (g I)^power`` among what keeps the set on time; the sacrificed weigh more.
 
-    The set is that of Moore and Hodgson: the queue is walked in order of deadline, ``R`` is added
-    up, and where the sum passes a deadline (less ``margin R``), the longest so far is sacrificed;
-    what remains would all be on time if nobody else came. Running a request out of turn delays
-    those of the set that are due before it, or all of the set if it is sacrificed itself: if its
-    ``R`` is more than ``spare`` of their least spare time, it weighs ``disturbing`` times as much.
+    The set is that of Moore and Hodgson (`dysta_gym.on_time.greatest_set`), ``margin R`` being left
+    at a deadline. Running a request out of turn delays those of the set that are due before it, or
+    all of the set if it is sacrificed itself: if its ``R`` is more than ``spare`` of their least
+    spare time, it weighs ``disturbing`` times as much.
     """
     sacrificed, disturbing = parameters[0], parameters[1]
     margin, spare, power = parameters[2], parameters[3], parameters[4]
-    order = np.argsort(queue.deadline[:size], kind="mergesort")
-    kept = np.zeros(size, np.bool_)
-    end = now
-    for place in range(size):
-        i = order[place]
-        due = queue.deadline[i] - margin * queue.remaining[i]
-        if now + queue.remaining[i] > due:
-            continue
-        kept[i] = True
-        end += queue.remaining[i]
-        if end > due:
-            longest = i
-            for before in range(place):
-                j = order[before]
-                if kept[j] and queue.remaining[j] > queue.remaining[longest]:
-                    longest = j
-            kept[longest] = False
-            end -= queue.remaining[longest]
-    room = float("inf")
-    end = now
-    for place in range(size):
-        i = order[place]
-        remaining = queue.remaining[i]
-        if kept[i]:
-            size_of = (queue.isolated[i] * queue.correction[i]) ** power
-            in_turn = remaining <= spare * room
-            scores[i] = remaining * size_of * (1.0 if in_turn else disturbing)
-            end += remaining
-            room = min(room, queue.deadline[i] - end)
+    kept, room = np.empty(size, np.bool_), np.empty(size)
+    greatest_set(queue, size, now, margin, kept, room)
     for i in range(size):
+        remaining = queue.remaining[i]
+        product = remaining * (queue.isolated[i] * queue.correction[i]) ** power
         if not kept[i]:
-            remaining = queue.remaining[i]
-            size_of = (queue.isolated[i] * queue.correction[i]) ** power
-            in_turn = remaining <= spare * room
-            scores[i] = remaining * size_of * sacrificed * (1.0 if in_turn else disturbing)
+            product *= sacrificed
+        scores[i] = product * (1.0 if remaining <= spare * room[i] else disturbing)
 
 
 def _parameters(

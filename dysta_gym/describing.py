@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.guarding import guarded
 from dysta_gym.features import Feature, Selection, Whole
 from dysta_gym.machine.queue import Queue
+from dysta_gym.on_time import greatest_set
 
 
 def formulas(selection: Selection) -> list[Callable[..., float]]:
@@ -29,8 +30,12 @@ def whole_of(
     finished: int,
     requests: int,
     priority_scale: float,
+    plan: Any,
 ) -> Whole:
-    """The queue as a whole; what a rule does not know is given as 0."""
+    """The queue as a whole; what a rule does not know is given as 0.
+
+    ``plan`` is what `planner` gave.
+    """
     backlog = backlog_on_time = 0.0
     on_time = overdue = 0
     for i in range(size):
@@ -53,7 +58,29 @@ def whole_of(
         finished,
         requests,
         priority_scale,
+        plan[0],
+        plan[1],
     )
+
+
+NOBODY, NOWHERE = np.zeros(0, np.bool_), np.zeros(0)
+"""Where nobody asks who can be on time."""
+
+
+def planner(features: Iterable[Feature]) -> Any:
+    """``planned(queue, size, now)``: who can be on time, as far as one of these features asks."""
+    if any(each.planned for each in features):
+
+        def planned(queue: Queue, size: int, now: float) -> tuple[Any, Any]:
+            kept, room = np.empty(size, np.bool_), np.empty(size)
+            greatest_set(queue, size, now, 0.0, kept, room)
+            return kept, room
+    else:
+
+        def planned(queue: Queue, size: int, now: float) -> tuple[Any, Any]:
+            return NOBODY, NOWHERE
+
+    return compiled(None, inline=True)(planned)
 
 
 @compiled(None, inline=True)
@@ -187,9 +214,10 @@ def describer(selection: Selection) -> Any:
     """
     selection.check_for_policies()
     columns, of_whole = column_writer(selection.requests), whole_writer(selection.queue)
+    planned = planner((*selection.requests, *selection.queue))
 
     def describe(queue: Queue, size: int, now: float, unit: float, requests: Any, out: Any) -> None:
-        whole = whole_of(queue, size, now, unit, 0, 0, 0, 0, 0.0)
+        whole = whole_of(queue, size, now, unit, 0, 0, 0, 0, 0.0, planned(queue, size, now))
         columns(queue, size, whole, requests)
         of_whole(queue, whole, out, 0)
 

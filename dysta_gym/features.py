@@ -56,6 +56,10 @@ class Whole(NamedTuple):
         finished: Requests that are finished.
         requests: Requests of the workload.
         priority_scale: 1 over the greatest priority of the workload.
+        kept: Whether each request is in the greatest set that can be on time
+            (`dysta_gym.on_time.greatest_set`), and
+        room: the time that the others of the set can spare it; both are empty unless a feature that
+            is shown is `planned`.
     """
 
     now: float
@@ -70,6 +74,8 @@ class Whole(NamedTuple):
     finished: int
     requests: int
     priority_scale: float
+    kept: Any
+    room: Any
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,8 @@ class Feature:
             An environment then computes it once and for all.
         environment_only: Whether it reads what only an environment knows (see `Whole`), so that a
             network that is to run as a policy cannot see it.
+        planned: Whether it reads who can be on time (``kept`` and ``room`` of `Whole`), which takes
+            a walk through the queue.
 
     Raises:
         DystaError: If the name is none, the formula no function, or the bounds are not numbers in
@@ -108,6 +116,7 @@ class Feature:
     of_queue: bool = False
     kept: bool = False
     environment_only: bool = False
+    planned: bool = False
 
     def __post_init__(self) -> None:
         name = self.name
@@ -129,7 +138,7 @@ class Feature:
                 f"feature {name!r}: bounds {self.low:g} to {self.high:g} are not allowed; "
                 "the lower one comes first"
             )
-        if self.kept and (self.of_queue or self.environment_only):
+        if self.kept and (self.of_queue or self.environment_only or self.planned):
             raise DystaError(
                 f"feature {name!r}: kept is True; it is for features of a request that read "
                 "nothing of the queue as a whole"
@@ -284,6 +293,26 @@ def _endangers(queue: Queue, i: int, whole: Whole) -> float:
     return 0.5 * math.log(1.0 + count)
 
 
+@_row("1 if it is not among the most requests that can all be on time, else 0", 0, 1,
+      clipped=False, planned=True)  # fmt: skip
+def _given_up(queue: Queue, i: int, whole: Whole) -> float:
+    return 0.0 if whole.kept[i] else 1.0
+
+
+@_row("1 if one of those is late if it runs first, else 0", 0, 1, clipped=False, planned=True)
+def _disturbs(queue: Queue, i: int, whole: Whole) -> float:
+    return 1.0 if queue.remaining[i] > whole.room[i] else 0.0
+
+
+@_row("s / (1 + abs(s)), s = (r - R) / (I g), r the least time that one of those can spare", -1, 1,
+      planned=True)  # fmt: skip
+def _room(queue: Queue, i: int, whole: Whole) -> float:
+    spare = whole.room[i] - queue.remaining[i]
+    if spare == math.inf:  # there are none
+        return 1.0
+    return _soft(spare / _at_least(queue.isolated[i] * queue.correction[i], whole), 1.0)
+
+
 @_row("d / (1 + abs(d)), d = S / I", -1, 1, clipped=False)
 def _time_to_deadline(queue: Queue, i: int, whole: Whole) -> float:
     slack = queue.deadline[i] - whole.now
@@ -347,6 +376,15 @@ def _endangered(queue: Queue, whole: Whole) -> float:
                 margin -= queue.remaining[j] if other < key else 0.0
             count += margin < 0.0
     return 0.5 * math.log(1.0 + count)
+
+
+@_row("share of the queue that is not among the most requests that can all be on time", 0, 1,
+      of_queue=True, clipped=False, planned=True)  # fmt: skip
+def _giving_up(queue: Queue, whole: Whole) -> float:
+    count = 0
+    for i in range(whole.length):
+        count += not whole.kept[i]
+    return count / max(1, whole.length)
 
 
 @_row("requests finished over requests", 0, 1, of_queue=True, environment_only=True, clipped=False)

@@ -29,7 +29,7 @@ from dysta_gym.compiled.records import (
     reader,
 )
 from dysta_gym.compiled.sorting import sort
-from dysta_gym.describing import formulas, row_writer, whole_of, whole_writer
+from dysta_gym.describing import formulas, planner, row_writer, whole_of, whole_writer
 from dysta_gym.errors import DystaError
 from dysta_gym.features import Feature, Selection, select
 from dysta_gym.machine.machine import Machine
@@ -303,6 +303,7 @@ def observer(selection: Selection) -> Any:
     copy = _copier(tuple(column for column, each in columns if each.kept))
     write = row_writer(tuple((column, each) for column, each in columns if not each.kept))
     write_whole = whole_writer(selection.queue)
+    planned = planner((*selection.requests, *selection.queue))
     width, kept = len(selection.requests), len(kept_of(selection))
 
     def observe(at: int, to: int, index: int) -> None:
@@ -323,6 +324,7 @@ def observer(selection: Selection) -> Any:
             finished,
             state.finish.size,
             episode.ledger.sums[PRIORITY_SCALE],
+            planned(queue, size, state.clock[0]),
         )
         for slot in range(taken):
             copy(episode.rows, slot * kept, out, slot * width)

@@ -16,7 +16,7 @@ from dysta_gym.compiled.digest import fresh
 from dysta_gym.compiled.functions import address_of, compiled_or_refused
 from dysta_gym.compiled.guarding import own
 from dysta_gym.compiled.records import Placed, blank, read_only, reader
-from dysta_gym.describing import column_writer
+from dysta_gym.describing import NOBODY, NOWHERE, column_writer
 from dysta_gym.envs.episode import (
     DECISIONS,
     OUTCOME_TYPE,
@@ -367,7 +367,7 @@ def keeper(features: tuple[Feature, ...]) -> Any:
 
     def keep(at: int, size: int, unit: float, out: Singles) -> None:
         queue = read_only(_read_queue(at), None)
-        whole = Whole(0.0, unit, size, 0.0, 0.0, 0, 0, 0, 0, 0, 0, 0.0)
+        whole = Whole(0.0, unit, size, 0.0, 0.0, 0, 0, 0, 0, 0, 0, 0.0, NOBODY, NOWHERE)
         columns(queue, size, whole, out)
 
     signature = types.void(types.intp, types.int64, types.float64, types.float32[::1])

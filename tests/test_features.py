@@ -28,7 +28,7 @@ from dysta_gym import (
 )
 from dysta_gym.agents.networks import NETWORKS
 from dysta_gym.compiled.functions import compiled
-from dysta_gym.describing import column_writer, whole_of, whole_writer
+from dysta_gym.describing import column_writer, planner, whole_of, whole_writer
 from dysta_gym.envs import SparseMultiDNNEnv
 from dysta_gym.features import DEFAULT, SCHEDULING, TABLE, select
 from dysta_gym.machine.queue import QUEUE_TYPE
@@ -42,6 +42,26 @@ OF_QUEUE = tuple(each for each in PLAIN.values() if each.of_queue)
 
 def half_log(x):
     return math.log(max(x, 1e-3)) / 2
+
+
+def plan(queue, now):
+    """Who is in Moore and Hodgson's set, and what the others of it can spare each request."""
+    order = sorted(range(queue.length), key=lambda k: queue.deadline[k])
+    kept, end = [], now
+    for k in order:
+        if now + queue.remaining[k] <= queue.deadline[k]:
+            end += queue.remaining[k]
+            longest = max([k, *kept], key=lambda j: queue.remaining[j])
+            kept.append(k)
+            if end > queue.deadline[k]:
+                kept.remove(longest)
+                end -= queue.remaining[longest]
+    room, end, least = {}, now, math.inf
+    for k in kept:
+        room[k], end = least, end + queue.remaining[k]
+        least = min(least, queue.deadline[k] - end)
+    everyone = range(queue.length)
+    return [k in kept for k in everyone], [room.get(k, least) for k in everyone]
 
 
 def expected(queue, i, now, unit):
@@ -67,6 +87,8 @@ def expected(queue, i, now, unit):
         if queue.deadline[k] < queue.deadline[i] and left[k] >= 0
     )
     behind = [(margin - each) / max(isolated * g, floor) for each in (shorter, earlier)]
+    kept, room = plan(queue, now)
+    spare = (room[i] - remaining) / max(isolated * g, floor)
     endangered = sum(0 <= left[k] < remaining for k in everyone if k != i)
     return {
         "present": 1,
@@ -82,6 +104,9 @@ def expected(queue, i, now, unit):
         "slack_behind_shorter": behind[0] / (1 + abs(behind[0])),
         "slack_behind_earlier": behind[1] / (1 + abs(behind[1])),
         "endangers": math.log(1 + endangered) / 2,
+        "given_up": not kept[i],
+        "disturbs": remaining > room[i],
+        "room": 1 if math.isinf(spare) else spare / (1 + abs(spare)),
         "slack": s / (1 + abs(s)),
         "wide_slack": s / (8 + abs(s)),
         "slack_over_backlog": margin / max(abs(margin) + on_time, floor),
@@ -95,12 +120,13 @@ def expected(queue, i, now, unit):
 def written(queue, now, unit, requests, whole):
     """All that a policy can see, compiled."""
     size = queue.length
-    seen = whole_of(queue, size, now, unit, 0, 0, 0, 0, 0.0)
+    seen = whole_of(queue, size, now, unit, 0, 0, 0, 0, 0.0, PLANNED(queue, size, now))
     COLUMNS(queue, size, seen, requests)
     WHOLE(queue, seen, whole, 0)
 
 
 COLUMNS, WHOLE = column_writer(OF_REQUEST), whole_writer(OF_QUEUE)
+PLANNED = planner((*OF_REQUEST, *OF_QUEUE))
 
 
 @settings(max_examples=60)
@@ -114,7 +140,8 @@ def test_formulas_are_those_of_the_page(workloads, data, level, seed):
         whole = np.full(len(OF_QUEUE), np.nan, np.float32)
         written(queue, now, unit, requests, whole)
         shown = requests.reshape(len(OF_REQUEST), size)
-        seen = whole_of(queue, size, now, unit, 0, 0, 0, 0, 0.0)
+        plan = PLANNED(queue, size, now)
+        seen = whole_of(queue, size, now, unit, 0, 0, 0, 0, 0.0, plan)
         for i in range(size):
             wanted = expected(queue, i, now, unit)
             for feature, value in zip(OF_REQUEST, shown[:, i], strict=True):

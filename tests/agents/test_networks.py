@@ -96,7 +96,7 @@ def conditioned(x, c, width, weights, preference):
     of_x, of_c, rest = np.split(hidden, [f, f + k], axis=1)
     a = x @ of_x.T + of_c @ [*c, preference] + rest[:, 0]
     out = rest[:, 1] + preference * rest[:, 2]
-    return x @ (line + preference * turned) + a / (1 + abs(a)) @ out
+    return (1 - preference) * (x @ (line + preference * turned) + a / (1 + abs(a)) @ out)
 
 
 def pooled(x, c, width, weights, tilt):
@@ -107,6 +107,12 @@ def pooled(x, c, width, weights, tilt):
     e = np.maximum(x @ embed[:, :f].T + embed[:, f:] @ c + bias, 0)
     hidden = np.maximum(e @ inner.T + pool @ e.mean(axis=0) + inner_bias, 0)
     return tilt * x[:, :2].sum(1) - (x @ skip + offset + hidden @ out)
+
+
+def least_product(machine):
+    """What the preference for least ``R I`` adds to a score."""
+    product = machine.queue.remaining[: machine.size] * machine.queue.isolated[: machine.size]
+    return 3.5 * np.log(np.maximum(product / machine.mean_isolated_s**2, 1e-300))
 
 
 PLAIN = {"tiny": tiny, "conditioned": conditioned, "pooled": pooled}
@@ -147,6 +153,8 @@ def test_scores_are_those_of_the_formulas(workloads, kind, width, data, seed, le
         policy.score(machine.queue, machine.size, machine.now, values, scores)
         assert np.isnan(scores[machine.size])
         expected = PLAIN[kind](*features(machine), width, weights, turned)
+        if kind == "conditioned" and turned > 0:
+            expected = expected + turned * least_product(machine)
         np.testing.assert_allclose(scores[:-1], expected, rtol=1e-6, atol=1e-6)
         chosen = machine.choose(always)  # by the compiled rule
         assert expected[chosen] <= expected.min() + 1e-6 * (1 + abs(expected.min()))
