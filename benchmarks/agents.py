@@ -1,16 +1,16 @@
 """What the learned score does, what it needs, and where it fails: docs/agents.md and its pictures.
 
-    python -m benchmarks.agents [--out docs/agents.md] [--runs build/agents]
+    python -m benchmarks.agents [--out docs/agents.md] [--runs build/agents] [--only PART ...]
 
-Trains short variants of the shipped `evolved` for the ablation, one after the other, and goes on
-where it was interrupted.
+Trains short variants of the shipped agents, one after the other, and goes on where it was
+interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,18 @@ from benchmarks.leaderboard import AGENTS, counting, pair
 from benchmarks.readme import between
 from dysta_gym import figures
 from dysta_gym.agents.checkpoints import Checkpoint, shipped
+from dysta_gym.agents.frontier import hypervolume
 from dysta_gym.agents.protocol import LEAST_RATE, SCENARIOS
 from dysta_gym.agents.recipes import load_recipe
 from dysta_gym.agents.runs import STATE
 from dysta_gym.agents.training import train
-from dysta_gym.comparison import compare
+from dysta_gym.comparison import CELL, Cell, cells_of, compare, run
 from dysta_gym.features import SCHEDULING, select
 from dysta_gym.machine.machine import Machine
 from dysta_gym.policies import Policy, find
 from dysta_gym.styles import rule_styles
 from dysta_gym.tables import markdown
+from dysta_gym.tracks import load_track
 from dysta_gym.workloads import Workload, generate, load_scenario
 
 GENERATIONS = 80
@@ -69,13 +71,17 @@ JUDGED = (
 SEEDS = range(10)
 SLOS = (5.0, 10.0, 20.0, 50.0, 100.0)
 LOADS = (0.5, 0.65, 0.8, 0.95, 1.05, 1.2, 1.4)
+PREFERENCES = tuple(each / 20 for each in range(21))
+REFERENCE = "sptp@sized/kalman"
 BURSTS = (1.5, 2.5, 4.0, 6.0, 9.0)
 """Intensities of the bursts: rate within one over the mean rate. 4 was trained on."""
 
 
-def variant(runs: Path, name: str, changes: Mapping[str, Any]) -> Checkpoint:
-    """A short training of the shipped recipe with some changes, if it has not been done before."""
-    recipe = {**load_recipe("evolved").model_dump(mode="json"), **changes}
+def variant(
+    runs: Path, name: str, changes: Mapping[str, Any], agent: str = "evolved"
+) -> Checkpoint:
+    """A short training of a shipped recipe with some changes, if it has not been done before."""
+    recipe = {**load_recipe(agent).model_dump(mode="json"), **changes}
     recipe |= {"steps": GENERATIONS, "name": "variant"}
     out = runs / "".join(letter if letter.isalnum() else "-" for letter in name)
     print(name, file=sys.stderr)
@@ -336,23 +342,74 @@ def transfer_table(runs: Path) -> str:
     return markdown(head, rows)
 
 
+def judged_on() -> dict[str, list[Cell]]:
+    """Workloads that curves are judged on."""
+    usual: dict[str, Any] = {"loads": [0.8, 0.95, 1.05], "seeds": SEEDS}
+    unseen = load_track("unseen-networks").conditions()
+    return {
+        "those conditions": cells_of([*SANGER, *EYERISS], slos=[10.0], **usual),
+        "at SLO multipliers 2, 3, 5": cells_of([*SANGER, *EYERISS], slos=[2.0, 3.0, 5.0], **usual),
+        "unseen networks": [Cell(each, seed) for each in unseen for seed in SEEDS],
+    }
+
+
+def distribution_table(runs: Path) -> str:
+    """What the curve covers after training on random scenarios, and on those it is judged on."""
+    known = load_recipe("evolved").workloads.model_dump(mode="json")
+    curves = {
+        "random scenarios": variant(runs, "pareto on random scenarios", {}, "pareto"),
+        f"{len(SCENARIOS) * len(known['loads'])} conditions at SLO multiplier 10": variant(
+            runs, "pareto on known scenarios", {"workloads": known, "sample": None}, "pareto"
+        ),
+    }
+    points = [
+        curve.policy(f"curve-{at}").at(curve.level, preference=preference)
+        for at, curve in enumerate(curves.values())
+        for preference in PREFERENCES
+    ]
+    rows: dict[str, list[str]] = {name: [] for name in curves}
+    columns = judged_on()
+    for cells in columns.values():
+        frame = run(cells, [find(REFERENCE), *points], bounds=False, progress=counting)
+        mean = frame.groupby(["policy", *CELL])[["violation_rate", "antt"]].mean()
+        measured = np.array([mean.loc[point.spec].to_numpy() for point in points])
+        each = measured.reshape(len(curves), len(PREFERENCES), *measured.shape[1:])
+        reference = mean.loc[REFERENCE].to_numpy()
+        for name, curve in zip(rows, each, strict=True):
+            rows[name].append(f"{hypervolume(curve, reference):.3f}")
+    return markdown(["trained on", *columns], [[name, *cells] for name, cells in rows.items()])
+
+
 def main() -> None:
     """Train, measure, draw, and write the page's measured part."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.agents")
     parser.add_argument("--out", type=Path, default=Path("docs/agents.md"))
     parser.add_argument("--runs", type=Path, default=Path("build/agents"))
+    parser.add_argument("--only", nargs="+", metavar="PART", help="parts to make anew")
     arguments = parser.parse_args()
-    folder = arguments.out.with_suffix("")
-    draw_score(folder / "score.png")
-    frames = degradation()
-    draw_degradation(frames, folder / "degradation.png")
-    parts = {
-        "training": trained(),
-        "ablation": ablation_table(arguments.runs),
-        "degradation": degradation_table(frames),
-        "transfer": transfer_table(arguments.runs),
+    folder, runs = arguments.out.with_suffix(""), arguments.runs
+
+    def degraded() -> str:
+        frames = degradation()
+        draw_degradation(frames, folder / "degradation.png")
+        return degradation_table(frames)
+
+    parts: dict[str, Callable[[], str]] = {
+        "training": trained,
+        "ablation": lambda: ablation_table(runs),
+        "degradation": degraded,
+        "transfer": lambda: transfer_table(runs),
+        "distribution": lambda: distribution_table(runs),
     }
-    for name, part in parts.items():
+    if unknown := set(arguments.only or ()) - {*parts, "score"}:
+        parser.error(f"--only: {sorted(unknown)[0]!r}; choose among: score, {', '.join(parts)}")
+    chosen = arguments.only or ["score", *parts]
+    if "score" in chosen:
+        draw_score(folder / "score.png")
+    for name, make in parts.items():
+        if name not in chosen:
+            continue
+        part = make()
         between(arguments.out, f"<!-- {name}: make agents -->\n", f"<!-- /{name} -->", part)
         print(f"{name}\n\n{part}\n")
 
