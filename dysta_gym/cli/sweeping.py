@@ -43,6 +43,7 @@ def sweep(
     docs/sweeps.md says what the file has. Rules that it names are code, and are run.
     """
     from dysta_gym import sweeps
+    from dysta_gym_start import end
 
     try:
         terminal.with_progress(
@@ -54,6 +55,8 @@ def sweep(
         )
     except KeyboardInterrupt:
         terminal.note(f"{kept(out)}; the same command goes on from there")
+        if ray is not None:  # which takes seconds to end in order; what it has started ends anyway
+            end()
         raise
     terminal.say(f"{kept(out)}; dysta-gym results {out} shows them.")
 

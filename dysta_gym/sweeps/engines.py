@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
+from types import FrameType
 
 from dysta_gym.errors import DystaError
 from dysta_gym.sweeps.travelling import unpacked
@@ -54,7 +56,8 @@ def in_processes(work: Work, numbers: Sequence[int], count: int) -> Iterator[Don
     try:
         while queue or waiting:
             while queue and len(waiting) < AHEAD * count:
-                waiting.add(pool.submit(_do, queue.take()))
+                with interrupts_held():  # this starts a process, as long as there are too few
+                    waiting.add(pool.submit(_do, queue.take()))
             finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for each in finished:
                 done, seconds = each.result()
@@ -73,6 +76,30 @@ def in_processes(work: Work, numbers: Sequence[int], count: int) -> Iterator[Don
         pool.shutdown(cancel_futures=True)
 
 
+@contextlib.contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Have an interrupt wait for the block's end, and never reach processes that it starts.
+
+    A terminal sends it to all processes, and one that still starts would print what it was at.
+    """
+    came: list[tuple[int, FrameType | None]] = []
+    ours = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    if ours and before is not None:
+        signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    masks = hasattr(signal, "pthread_sigmask")  # which what is started inherits
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
+    try:
+        yield
+    finally:
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if ours and before is not None:
+            signal.signal(signal.SIGINT, before)
+        if came and callable(before):
+            before(*came[0])
+
+
 _worker: Worker | None = None
 
 
@@ -82,7 +109,8 @@ def _begin(work: Work) -> None:
     from dysta_gym.compiled.functions import say_no_compiling
 
     say_no_compiling()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that asks has it, and ends this one
+    # The one that asks has it, and ends this one; but for Windows, it is blocked since the start.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = Worker(work).__enter__()
 

@@ -246,6 +246,32 @@ def test_interrupted_it_says_how_to_go_on(file):
     assert "Traceback" not in said
 
 
+def starting(process):
+    """Whether a process has begun to start others that work."""
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return True
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it looks for processes in /proc")
+@pytest.mark.parametrize("wait_s", [0, 0.15])
+def test_interrupted_while_workers_start_it_says_no_more(file, wait_s):
+    path = file(seeds={"count": 5000}, requests=200)
+    process = command("sweep", path, "--out", "out", "--jobs", 2, start_new_session=True)
+    while not starting(process):
+        time.sleep(0.01)
+    time.sleep(wait_s)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert said.splitlines() == [
+        f"dysta-gym: {kept('out')} of 40000 cells are in out; the same command goes on from there",
+        "dysta-gym: interrupted",
+    ]
+
+
 def test_without_room_it_ends_and_goes_on_later(file):
     path = file(seeds={"count": 50}, requests=30)
     limit = 48 * 2**10
