@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -45,7 +48,7 @@ def sweep(
     from dysta_gym import sweeps
     from dysta_gym_start import end
 
-    try:
+    with resumable(out, None if ray is None else end):
         terminal.with_progress(
             "cells",
             lambda progress: sweeps.sweep(
@@ -53,12 +56,36 @@ def sweep(
             ),
             rates=True,
         )
-    except KeyboardInterrupt:
-        terminal.note(f"{kept(out)}; the same command goes on from there")
-        if ray is not None:  # which takes seconds to end in order; what it has started ends anyway
-            end()
-        raise
     terminal.say(f"{kept(out)}; dysta-gym results {out} shows them.")
+
+
+@contextmanager
+def resumable(out: Path, end: Callable[[int], Any] | None = None) -> Iterator[None]:
+    """Say how to go on when the block is interrupted, which SIGTERM does, too.
+
+    Args:
+        out: The folder that cells are kept in.
+        end: Ends the process without waiting for what else is to be put in order, as Ray's
+            connection, which takes seconds, and whose processes end with this one.
+    """
+
+    def terminate(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    ours = threading.current_thread() is threading.main_thread()
+    takes = ours and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if takes:  # as schedulers of clusters send it
+        signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        terminal.note(f"{kept(out)}; the same command goes on from there")
+        if end:
+            end(signal.SIGTERM if isinstance(error, SystemExit) else signal.SIGINT)
+        raise
+    finally:
+        if takes:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def kept(out: Path) -> str:

@@ -16,11 +16,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from importlib import metadata, resources
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from dysta_gym.errors import DystaError
 from dysta_gym.extras import extra
+from dysta_gym.files import temporary_folder
 from dysta_gym.sweeps.engines import interrupts_held
 from dysta_gym.sweeps.work import Done, TaskQueue, Work, Worker
 
@@ -83,8 +83,8 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    with TemporaryDirectory(prefix="dysta-gym-") as place:
-        link = _Link(ray, address, _packed(Path(place)))
+    with temporary_folder() as place:
+        link = _Link(ray, address, _packed(place))
         link.start()
         try:
             link.wait()

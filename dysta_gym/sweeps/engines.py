@@ -7,13 +7,16 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from dysta_gym.errors import DystaError
+from dysta_gym.files import temporary_folder
 from dysta_gym.sweeps.travelling import unpacked
 from dysta_gym.sweeps.work import Done, TaskQueue, Work, Worker
 
@@ -49,9 +52,14 @@ def in_processes(work: Work, numbers: Sequence[int], count: int) -> Iterator[Don
     Raises:
         DystaError: If a process is killed.
     """
+    with temporary_folder() as place:  # theirs, for they may be ended at any moment
+        yield from _in_processes(work, numbers, count, place)
+
+
+def _in_processes(work: Work, numbers: Sequence[int], count: int, place: Path) -> Iterator[Done]:
     queue = TaskQueue(work, numbers)
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(work,))
+    pool = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(work, place))
     waiting: set[Future[tuple[Done, float]]] = set()
     try:
         while queue or waiting:
@@ -83,10 +91,13 @@ def interrupts_held() -> Iterator[None]:
     A terminal sends it to all processes, and one that still starts would print what it was at.
     """
     came: list[tuple[int, FrameType | None]] = []
-    ours = threading.current_thread() is threading.main_thread()
-    before = signal.getsignal(signal.SIGINT)
-    if ours and before is not None:
-        signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    before: dict[int, Callable[[int, FrameType | None], Any]] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                before[number] = handler
+                signal.signal(number, lambda number, frame: came.append((number, frame)))
     masks = hasattr(signal, "pthread_sigmask")  # which what is started inherits
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
     try:
@@ -94,17 +105,17 @@ def interrupts_held() -> Iterator[None]:
     finally:
         if masks:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if ours and before is not None:
-            signal.signal(signal.SIGINT, before)
-        if came and callable(before):
-            before(*came[0])
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        for each, frame in came[:1]:
+            before[each](each, frame)
 
 
 _worker: Worker | None = None
 
 
-def _begin(work: Work) -> None:
-    """Make this process a worker."""
+def _begin(work: Work, place: Path) -> None:
+    """Make this process a worker, whose files are in a folder of the one that asks."""
     global _worker
     from dysta_gym.compiled.functions import say_no_compiling
 
@@ -112,7 +123,7 @@ def _begin(work: Work) -> None:
     # The one that asks has it, and ends this one; but for Windows, it is blocked since the start.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker = Worker(work).__enter__()
+    _worker = Worker(work, place).__enter__()
 
 
 def _end_with_parent() -> None:

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from dysta_gym.agent_files import Agent, agent_of
 from dysta_gym.comparison import Lineup
 from dysta_gym.errors import DystaError
-from dysta_gym.files import is_file
+from dysta_gym.files import is_file, temporary_folder
 from dysta_gym.policies import Policy, find, in_file, split
 
 LARGEST = 256 * 2**20
@@ -102,21 +102,25 @@ def _read(path: Path) -> bytes:
 
 
 @contextmanager
-def unpacked(policies: Sequence[Carried]) -> Iterator[Lineup]:
+def unpacked(policies: Sequence[Carried], place: Path | None = None) -> Iterator[Lineup]:
     """The policies, read from files of their own as long as the context lasts.
 
     Whether to trust them was asked where they were packed.
 
+    Args:
+        policies: The policies.
+        place: A folder to make another one in, for their files; None for the system's.
+
     Raises:
         DystaError: If one cannot be read.
     """
-    with TemporaryDirectory(prefix="dysta-gym-") as place:
+    with TemporaryDirectory(dir=place) if place else temporary_folder() as own:
         runs: dict[str, Policy | Agent] = {}
         for at, each in enumerate(policies):
             if each.file is None:
                 runs[each.name] = find(each.spec)
                 continue
-            folder = Path(place, str(at))
+            folder = Path(own, str(at))
             folder.mkdir()
             for name, content in ((each.file, each.content), *each.beside):
                 (folder / name).write_bytes(content)

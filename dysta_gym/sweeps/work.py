@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 
@@ -35,15 +36,20 @@ class Work:
 
 
 class Worker:
-    """Does cells of some work one after the other; a context, in which its policies are there."""
+    """Does cells of some work one after the other; a context, in which its policies are there.
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
+    Args:
+        work: The work.
+        place: A folder for files, which somebody else removes; None for one of its own.
+    """
+
+    def __init__(self, work: Work, place: Path | None = None) -> None:
+        self._work, self._place = work, place
         self._open = ExitStack()
         self._lineup: Lineup | None = None
 
     def __enter__(self) -> Worker:
-        self._lineup = self._open.enter_context(unpacked(self._work.policies))
+        self._lineup = self._open.enter_context(unpacked(self._work.policies, self._place))
         return self
 
     def __exit__(

@@ -256,20 +256,27 @@ def starting(process):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it looks for processes in /proc")
-@pytest.mark.parametrize("wait_s", [0, 0.15])
-def test_interrupted_while_workers_start_it_says_no_more(file, wait_s):
+@pytest.mark.parametrize(
+    ("number", "wait_s"), [(signal.SIGINT, 0), (signal.SIGINT, 0.15), (signal.SIGTERM, 0.15)]
+)
+def test_interrupted_while_workers_start_it_says_no_more(file, tmp_path, number, wait_s):
     path = file(seeds={"count": 5000}, requests=200)
-    process = command("sweep", path, "--out", "out", "--jobs", 2, start_new_session=True)
+    (tmp_path / "temporary").mkdir()
+    process = command(
+        "sweep", path, "--out", "out", "--jobs", 2, start_new_session=True,
+        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+    )  # fmt: skip
     while not starting(process):
         time.sleep(0.01)
     time.sleep(wait_s)
-    os.killpg(process.pid, signal.SIGINT)
+    assert len(list(Path("temporary").iterdir())) == 1
+    os.killpg(process.pid, number)
     _, said = process.communicate()
-    assert process.returncode == 130
-    assert said.splitlines() == [
-        f"dysta-gym: {kept('out')} of 40000 cells are in out; the same command goes on from there",
-        "dysta-gym: interrupted",
-    ]
+    assert process.returncode == 128 + number
+    told = [f"dysta-gym: {kept('out')} of 40000 cells are in out; the same command goes on from"]
+    told = [f"{told[0]} there", *["dysta-gym: interrupted"] * (number == signal.SIGINT)]
+    assert said.splitlines() == told
+    assert not list(Path("temporary").iterdir())
 
 
 def test_without_room_it_ends_and_goes_on_later(file):
