@@ -112,18 +112,23 @@ def interrupts_held() -> Iterator[None]:
 
 
 _worker: Worker | None = None
+_flaw: DystaError | None = None
+"""Why this process cannot work."""
 
 
 def _begin(work: Work, place: Path) -> None:
     """Make this process a worker, whose files are in a folder of the one that asks."""
-    global _worker
+    global _worker, _flaw
     from dysta_gym.compiled.functions import say_no_compiling
 
     say_no_compiling()
     # The one that asks has it, and ends this one; but for Windows, it is blocked since the start.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker = Worker(work, place).__enter__()
+    try:
+        _worker = Worker(work, place).__enter__()
+    except DystaError as error:  # which would be lost here
+        _flaw = error
 
 
 def _end_with_parent() -> None:
@@ -135,5 +140,7 @@ def _end_with_parent() -> None:
 
 
 def _do(numbers: list[int]) -> tuple[Done, float]:
+    if _flaw is not None:
+        raise _flaw
     assert _worker is not None
     return _worker.do(numbers)

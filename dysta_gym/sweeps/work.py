@@ -10,6 +10,7 @@ from time import perf_counter
 from types import TracebackType
 
 from dysta_gym.comparison import Lineup, Rows
+from dysta_gym.errors import DystaError
 from dysta_gym.sweeps.grid import Grid
 from dysta_gym.sweeps.travelling import Carried, unpacked
 
@@ -64,12 +65,20 @@ class Worker:
         """Some cells, and the seconds that they took.
 
         Raises:
-            DystaError: If a policy does what it may not do.
+            DystaError: If a policy does what it may not do, or its rule raises an error.
         """
         assert self._lineup is not None
         began = perf_counter()
         cells = [self._work.grid.cell(at) for at in numbers]
-        rows = self._lineup.play(cells, jobs=1, bounds=self._work.bounds)
+        try:
+            rows = list(self._lineup.play(cells, jobs=1, bounds=self._work.bounds))
+        except Exception as error:
+            notes = getattr(error, "__notes__", None)
+            if isinstance(error, DystaError) or not notes:
+                raise
+            # Of a user's own code, whose errors need not travel.
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise DystaError(f"{notes[0]} ({reason})") from None
         return list(zip(numbers, rows, strict=True)), perf_counter() - began
 
 

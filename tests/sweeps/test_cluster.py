@@ -22,9 +22,10 @@ LONG = pytest.mark.skipif(
 )
 
 RULE = """
+from weights_of_mine import WEIGHT
 def score(queue, size, now, parameters, scores):
     for i in range(size):
-        scores[i] = queue.remaining[i]
+        scores[i] = WEIGHT * queue.remaining[i]
 """
 
 
@@ -32,6 +33,7 @@ def score(queue, size, now, parameters, scores):
 def parts(tmp_path, ray_place):
     """``parts(*names)``: what parts of cluster.py print, and the folder that they worked in."""
     (tmp_path / "mine.py").write_text(RULE)
+    (tmp_path / "weights_of_mine.py").write_text("WEIGHT = 2.0")
 
     def run(*names):
         done = subprocess.run(

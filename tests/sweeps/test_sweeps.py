@@ -117,6 +117,52 @@ def test_rules_in_files_travel(file, tmp_path):
     assert (antt["mine.py@clairvoyant"] != antt["sjf@static"]).any()
 
 
+def test_what_a_rule_has_beside_it_travels_and_is_compared(file, refused, tmp_path):
+    folder = tmp_path / "rules"
+    (folder / "weights").mkdir(parents=True)
+    (folder / "mine.py").write_text(
+        "import json\nfrom pathlib import Path\nimport helper_of_mine\n"
+        "SIGN = json.loads((Path(__file__).parent / 'sign.json').read_text())\n"
+        + RULE.format("SIGN * helper_of_mine.weight * ")
+    )
+    (folder / "helper_of_mine.py").write_text("from weights.chosen import weight\n")
+    (folder / "weights" / "__init__.py").write_text("")
+    (folder / "weights" / "chosen.py").write_text("weight = 1.0\n")
+    (folder / "sign.json").write_text("1")
+    path = file(policies=["rules/mine.py", "sjf@static"])
+    sweep(path, "one", jobs=1)
+    sweep(path, "two", jobs=2)
+    pd.testing.assert_frame_equal(read("one"), read("two"), check_exact=True)
+    mine, other = (frame["antt"].to_numpy() for _, frame in read("one").groupby("policy"))
+    np.testing.assert_array_equal(mine, other)
+    (folder / "weights" / "chosen.py").write_text("weight = -1.0\n")
+    with refused("policies: 'rules/mine.py', its file or its parameters, is not what it was"):
+        sweep(path, "one", jobs=1)
+    sweep(path, "three", jobs=1)
+    assert (read("three").query("policy != 'sjf@static'")["antt"].to_numpy() != mine).any()
+
+
+RAISING = {
+    "its rule raises an error (ValueError: now)": RULE.format("").replace(
+        "    for", "    if now > 0.1:\n        raise ValueError('now')\n    for"
+    ),
+    "the file cannot be run, line 3 (RuntimeError: in a worker)": (
+        "import multiprocessing\nif multiprocessing.parent_process():\n"
+        "    raise RuntimeError('in a worker')\n" + RULE.format("")
+    ),
+}
+
+
+@pytest.mark.parametrize("said", RAISING)
+def test_a_rule_that_fails_is_told_of_as_one_process_does(file, refused, tmp_path, capfd, said):
+    (tmp_path / "mine.py").write_text(RAISING[said])
+    path = file(policies=["mine.py"])
+    for jobs in (1, 2) if "its rule" in said else (2,):
+        with refused(f"mine.py': {said}"):
+            sweep(path, "out", jobs=jobs)
+    assert "Traceback" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
