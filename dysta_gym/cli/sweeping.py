@@ -146,16 +146,18 @@ def results(
                 raise DystaError(
                     f"reference: {name!r} was not run; choose one of: {', '.join(policies)}"
                 )
-        if not any(store.count() for store in stores):
-            raise DystaError(f"{', '.join(map(str, folders))}: there is no cell yet")
-        if csv is not None:
-            to_csv(stores, csv, command=terminal.command())
-        if parquet is not None:
-            to_parquet(stores, parquet)
-        parts = [part.drop(columns=varied(stores)) for part in frames(stores)]
-        split = str(stores[0].about["split"])
+        parts = list(frames(stores))
+        fields, about = varied(stores), stores[0].about
         seeds, total = stores[0].seeds, stores[0].total
-    whole = pd.concat(parts, ignore_index=True)
+    if not parts:
+        raise DystaError(f"{', '.join(map(str, folders))}: there is no cell yet")
+    if csv is not None:
+        to_csv(parts, csv, about["origin"], command=terminal.command())
+    if parquet is not None:
+        to_parquet(parts, parquet)
+    split = str(about["split"])
+    whole = pd.concat(parts, ignore_index=True).drop(columns=fields)
+    del parts
     there = len(whole) // len(policies)
     shown, said = (whole, "") if as_json or there == total else _comparable(whole, seeds)
     if there < total:

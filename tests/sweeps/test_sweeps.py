@@ -166,7 +166,8 @@ def test_a_rule_that_fails_is_told_of_as_one_process_does(file, refused, tmp_pat
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"seeds": {"first": 3, "count": 5}}, "seeds: they are 3 to 6 there, 3 to 7 here"),
+        ({"seeds": {"first": 3, "count": 2}}, "seeds: they are 3 to 6 there, 3 to 4 here"),
+        ({"seeds": {"first": 2, "count": 6}}, "seeds: they are 3 to 6 there, 2 to 7 here"),
         ({"policies": ["dysta", "fcfs"]}, "policies: they are fcfs, dysta there, dysta, fcfs here"),
         ({"policies": ["fcfs", "dysta:beta=0.02"]}, "policies: they are"),
         (
@@ -175,7 +176,7 @@ def test_a_rule_that_fails_is_told_of_as_one_process_does(file, refused, tmp_pat
         ),
         ({"split": "train"}, "split: it is 'test' there, 'train' here"),
         ({"bounds": True}, "bounds: it is False there, True here"),
-        ({"requests": 21}, "the workloads of 'multi-attnn' at load 0.8 and SLO multiplier 5"),
+        ({"requests": 21}, "requests: it is 20 there, 21 here, in scenario 'multi-attnn'"),
     ],
 )
 def test_a_folder_of_another_grid_is_refused(file, refused, changes, said):
@@ -221,6 +222,19 @@ def test_what_is_wrong_in_a_file_is_named(file, refused, changes, words):
     with refused(*words):
         sweep(file(**changes), "out", jobs=1)
     assert not Path("out").exists()
+
+
+def test_a_sweep_grows_by_seeds(file, whole):
+    sweep(file(seeds={"first": 3, "count": 1}), "out", jobs=1)
+    sweep(file(seeds={"first": 3, "count": 3}), "out", jobs=1, shard="2/5")
+    first = {tuple(row) for row in read("out")[["scenario", "load", "slo", "seed"]].to_numpy()}
+    with opened("out") as store, store.snapshot():
+        there, seeds = store.done(), store.seeds
+        seen = []
+        sweep(file(), "out", jobs=1, progress=lambda done, total: seen.append(done))
+        assert store.seeds == seeds and len(store.done()) == 24  # as it was
+    assert seen[0] == there.sum() == len(first) < 24
+    pd.testing.assert_frame_equal(read("out"), whole, check_exact=True)
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/2/3", (1, 0)])
