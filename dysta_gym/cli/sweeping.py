@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 def sweep(
     file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="What to run.")],
     out: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Where cells are kept; what is there is not run.")
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where cells are kept; what is there is not run.",
+            parser=terminal.folder,
+        ),
     ],
     jobs: Annotated[
         int | None, typer.Option(metavar="INTEGER", help="Processes to work in [one a core].")

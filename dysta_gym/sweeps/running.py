@@ -64,6 +64,8 @@ def sweep(
             writes to it.
         MissingExtra: If Ray is asked for and not installed.
     """
+    if not str(out):
+        raise DystaError("out: '' is not allowed; it must be a folder, which is made if need be")
     found, folder = load_sweep(source)
     work = Work(found.grid(folder), tuple(carried(found.specs(folder), trust=trust)), found.bounds)
     engine = _engine(jobs, ray)

@@ -339,6 +339,11 @@ def _locked(folder: Path) -> sqlite3.Connection:
                 "another folder"
             ) from None
         raise
+    except sqlite3.DatabaseError as error:
+        lock.close()
+        raise DystaError(
+            f"out: {str(path)!r} is not a sweep's ({error}); remove it, or give another folder"
+        ) from None
     return lock
 
 

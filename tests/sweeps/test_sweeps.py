@@ -209,7 +209,15 @@ def test_an_edited_rule_and_another_version_are_refused(file, refused, tmp_path,
         ({"loads": [-1.0]}, ["loads.0: -1.0"]),
         ({"loads": [0.8, 0.8]}, ["load", "more than once"]),
         ({"seeds": {"count": 0}}, ["seeds.count: 0"]),
-        ({"vary": {"load": [1]}}, ["vary.load: it is not allowed; give loads"]),
+        ({"scenarios": [5]}, ["scenarios.0: 5 is not allowed; it must be a name, a YAML file, or"]),
+        ({"scenarios": "a"}, ["scenarios: 'a' is not allowed; it must be a list of scenarios"]),
+        ({"vary": {"queue_limit": 16}}, ["vary.queue_limit: 16", "it must be a list of values"]),
+        ({"vary": [1]}, ["vary: [1]", "a mapping of fields to lists"]),
+        ({"vary": {3: [1]}}, ["vary.3: 3 is not allowed; it must be the name of a field"]),
+        ({"seeds": 5}, ["seeds: 5 is not allowed; it must be a mapping, like {first: 0"]),
+        ({"seeds": {"count": "x"}}, ["seeds.count: 'x'", "it must be a whole number"]),
+        ({"policies": "fcfs"}, ["policies: 'fcfs'", "like [fcfs, dysta]"]),
+        ({"vary": {"load": [1]}}, ["yaml': vary.load: it is not allowed; give loads"]),
         ({"vary": {"colour": [1]}}, ["vary.colour: unknown", "queue_limit"]),
         ({"vary": {"queue_limit": []}}, ["vary.queue_limit: there is no value"]),
         ({"vary": {"queue_limit": [-1]}}, ["queue_limit: -1"]),
@@ -252,6 +260,17 @@ def test_only_one_writes(file, refused):
     assert len(read("out")) == 32  # others read
     lock.close()
     sweep(file(), "out", jobs=1)
+
+
+def test_a_foreign_file_and_no_folder_are_named(file, refused, run):
+    Path("out").mkdir()
+    Path("out/writer.sqlite").write_text("mine" * 100)
+    with refused("out: 'out/writer.sqlite' is not a sweep's", "remove it"):
+        sweep(file(), "out", jobs=1)
+    with refused("out: '' is not allowed; it must be a folder"):
+        sweep(file(), "", jobs=1)
+    status, _, said = run("sweep", "grid.yaml", "--out", "")
+    assert status == 2 and "out: '' is not allowed; it must be a folder" in said
 
 
 # --- killed, interrupted, without room -----------------------------------------------------------
