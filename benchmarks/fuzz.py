@@ -343,7 +343,7 @@ def _read_store(path: Path) -> None:
         with opened(folder) as store:
             list(frames([store]))
             store.done()
-            to_csv([store], folder / "out.csv")
+            to_csv(frames([store]), folder / "out.csv", store.about["origin"])
         return
     _COMMANDS.append("results")  # the first of all, which imports what others need
     command("results", folder, *["--json"] * (path.stat().st_size % 2), "--csv", folder / "out.csv")

@@ -24,7 +24,7 @@ import yaml
 
 from benchmarks.readme import between
 from dysta_gym.errors import DystaError
-from dysta_gym.sweeps import load_sweep, opened
+from dysta_gym.sweeps import frames, load_sweep, opened
 from dysta_gym.sweeps.engines import in_this_process
 from dysta_gym.sweeps.export import to_csv
 from dysta_gym.sweeps.running import about
@@ -91,7 +91,7 @@ def bytes_of(out: Path) -> bytes:
     """The table of what is kept, as CSV."""
     path = out / "table.csv"
     with opened(out) as store:
-        to_csv([store], path)
+        to_csv(frames([store]), path, store.about["origin"])
     return path.read_bytes()
 
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
@@ -28,7 +27,7 @@ from dysta_gym import policies
 from dysta_gym.comparison import CELL, Condition
 from dysta_gym.configs import LARGEST, Finite, NotNegative, Strict, content_of, told
 from dysta_gym.errors import DystaError, one_of, shown
-from dysta_gym.files import is_file, packaged, write_text
+from dysta_gym.files import is_file, packaged, temporary_folder, write_text
 from dysta_gym.information import ALL_LEVELS
 from dysta_gym.policies import Policy, in_file
 from dysta_gym.tracks import Track, digest, run_on, shipped_track, shipped_tracks
@@ -141,8 +140,8 @@ class Entry(Strict):
                 "rule: the entry carries Python source, which can do whatever you can; read it, "
                 "and give --trust to run it"
             )
-        with TemporaryDirectory(prefix="dysta-gym-") as folder:
-            path = Path(folder) / ("rule.py" if self.rule is not None else "checkpoint.npz")
+        with temporary_folder() as folder:
+            path = folder / ("rule.py" if self.rule is not None else "checkpoint.npz")
             path.write_bytes(self._content())
             policy = policies.find(str(path) + (f":{self.object}" if self.object else ""))
             if policy.index is not None:

@@ -26,6 +26,9 @@ _SCRATCH = re.compile(r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-[0-9a
 """What scratch folders are called; in them a file has the name that it will have, so that nothing
 that looks for files of a kind finds one that is half written."""
 
+_TEMPORARY = re.compile(r"dysta-gym-(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-\w{8}")
+"""What folders of `temporary_folder` are called."""
+
 _FLAGS = ("O_BINARY", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")
 """How one's own file is opened, where the platform has it: a FIFO would keep its reader waiting."""
 
@@ -215,12 +218,19 @@ def _sweep(target: Path) -> None:
 
 
 def _is_left(seen: os.stat_result, host: str, pid: int) -> bool:
-    if not stat.S_ISDIR(seen.st_mode) or (hasattr(os, "getuid") and seen.st_uid != os.getuid()):
+    if not _is_own_folder(seen):
         return False
-    if time.time() - seen.st_mtime > _STALE_S:
-        return True
+    return time.time() - seen.st_mtime > _STALE_S or _is_dead(host, pid)
+
+
+def _is_own_folder(seen: os.stat_result) -> bool:
+    return stat.S_ISDIR(seen.st_mode) and (not hasattr(os, "getuid") or seen.st_uid == os.getuid())
+
+
+def _is_dead(host: str, pid: int) -> bool:
+    """Whether a process of this machine is no more; of others, nobody here knows."""
     if host != _host() or os.name != "posix":
-        return False  # nobody here knows whether it runs
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -228,6 +238,27 @@ def _is_left(seen: os.stat_result, host: str, pid: int) -> bool:
     except (OSError, OverflowError):
         return False
     return False
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder of this process alone, as long as the block lasts.
+
+    Those of processes that were killed before they could remove theirs are removed.
+    """
+    with contextlib.suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
+        for entry in entries:
+            match = _TEMPORARY.fullmatch(entry.name)
+            with contextlib.suppress(OSError):
+                if (
+                    match
+                    and _is_own_folder(entry.stat(follow_symlinks=False))
+                    and _is_dead(match["host"], int(match["pid"]))
+                ):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+    own = f"dysta-gym-{_host()}-{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=own, ignore_cleanup_errors=True) as place:
+        yield Path(place)
 
 
 def check_folder(folder: str | Path) -> None:

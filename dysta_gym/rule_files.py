@@ -1,26 +1,79 @@
 """Rules in Python files: ``--policy mine.py``, or ``mine.py:NAME`` where there are several.
 
 A file holds `dysta_gym.Policy` objects, or functions as `dysta_gym.Policy.score` says. Reading it
-runs it, as Python's import does.
+runs it, as Python's import does. It may import modules that lie beside it, where no other of that
+name is installed; each file has them for itself.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import importlib.util
 import sys
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
 from dysta_gym.errors import DystaError, shown
-from dysta_gym.files import open_regular
+from dysta_gym.files import is_file, open_regular
 from dysta_gym.plugins import check_formula
 from dysta_gym.policies import Policy, in_file
 
 ARGUMENTS = ("queue", "size", "now", "parameters", "scores")
 """What a rule takes."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file as it was read, with the modules beside it that it imports.
+
+    Attributes:
+        name: What it was found as.
+        path: Where it lies, in full.
+        content: What is in it.
+        beside: The modules' files and what is in them; the files by their paths from its folder.
+    """
+
+    name: str
+    path: str
+    content: bytes
+    beside: tuple[tuple[str, bytes], ...] = ()
+
+
+_sources: ContextVar[Mapping[str, Source] | None] = ContextVar("_sources", default=None)
+"""Files that are not to be read, by name, and what was in them."""
+
+_read: ContextVar[list[Source] | None] = ContextVar("_read", default=None)
+"""Takes note of files that are read."""
+
+
+@contextmanager
+def noting() -> Iterator[list[Source]]:
+    """Files of rules that are read in this context."""
+    found: list[Source] = []
+    token = _read.set(found)
+    try:
+        yield found
+    finally:
+        _read.reset(token)
+
+
+@contextmanager
+def as_they_were(sources: Sequence[Source]) -> Iterator[None]:
+    """A context in which files of rules hold what they held, also where there are no such files."""
+    token = _sources.set({each.name: each for each in sources})
+    try:
+        yield
+    finally:
+        _sources.reset(token)
 
 
 def policy_of_file(name: str) -> Policy:
@@ -35,27 +88,38 @@ def policy_of_file(name: str) -> Policy:
     """
     path, wanted = in_file(name)
     where = f"policy {name!r}"
+    source = (_sources.get() or {}).get(path)
     try:
-        with open_regular(path, f"{where}: the file") as file:
-            source = file.read()
+        if source is None:
+            with open_regular(path, f"{where}: the file") as file:
+                content = file.read()
+            full = str(Path(path).absolute())
+            source = Source(path, full, content, tuple(_modules(full, content).items()))
     except OSError as error:
         raise DystaError(f"{where}: the file cannot be read ({error.strerror})") from None
-    module = _module(str(Path(path).absolute()), source, where)
-    return replace(_chosen(module, wanted, where), name=name)
+    noted = _read.get()
+    if noted is not None and source not in noted:
+        noted.append(source)
+    return replace(_chosen(_module(source, where), wanted, where), name=name)
 
 
 @lru_cache(maxsize=64)
-def _module(path: str, source: bytes, where: str) -> ModuleType:
+def _module(source: Source, where: str) -> ModuleType:
     """A file as a module, run once as long as it says the same.
 
     What Python keeps of a file's code is not asked: it goes by the second of its last change.
     """
-    called = "dysta_gym_rule_" + hashlib.sha256(path.encode() + b"\0" + source).hexdigest()
+    path = source.path
+    made = hashlib.sha256(path.encode() + b"\0" + source.content)
+    for name, content in source.beside:
+        made.update(f"\0{name}\0".encode() + content)
+    called = "dysta_gym_rule_" + made.hexdigest()
     module = ModuleType(called)
     module.__file__ = path
     sys.modules[called] = module  # where dataclasses and pickle look
     try:
-        exec(compile(source, path, "exec"), vars(module))
+        with _importing(source):
+            exec(compile(source.content, path, "exec"), vars(module))
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -65,6 +129,112 @@ def _module(path: str, source: bytes, where: str) -> ModuleType:
             f"{where}: the file cannot be run{_line(error, path)} ({reason})"
         ) from None
     return module
+
+
+# --- modules beside a file -----------------------------------------------------------------------
+
+
+def _modules(path: str, content: bytes) -> dict[str, bytes]:
+    """Files of the modules that a file imports from its folder, and those that they import.
+
+    Of a package, all of its files; what is imported by a name that is computed is not seen.
+
+    Raises:
+        OSError: If one cannot be read.
+    """
+    folder = Path(path).parent
+    found: dict[str, bytes] = {}
+    unseen = [content]
+    while unseen:
+        for name in sorted(_imported(unseen.pop())):
+            package = folder / name / "__init__.py"
+            files = [folder / f"{name}.py"]
+            if is_file(package):
+                files = [each for each in sorted(package.parent.rglob("*.py")) if is_file(each)]
+            if str(files[0]) == path or not is_file(files[0]) or not _lies_in(folder, name):
+                continue
+            for each in files:
+                key = each.relative_to(folder).as_posix()
+                if key not in found:
+                    found[key] = each.read_bytes()
+                    unseen.append(found[key])
+    return dict(sorted(found.items()))
+
+
+def _imported(content: bytes) -> set[str]:
+    """The modules that some code names to import, without what is below them."""
+    try:
+        nodes = list(ast.walk(ast.parse(content)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return set()  # which is said when it is run
+    found = {each.name for node in nodes if isinstance(node, ast.Import) for each in node.names}
+    found |= {
+        node.module
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level
+    }
+    return {name.partition(".")[0] for name in found}
+
+
+def _lies_in(folder: Path, name: str) -> bool:
+    """Whether a module of a folder is what its name stands for: no other is installed."""
+    if name in sys.stdlib_module_names:
+        return False
+    try:
+        there = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return True
+    return there is None or (
+        there.origin is not None and folder in Path(there.origin).absolute().parents
+    )
+
+
+class _Beside(MetaPathFinder, Loader):
+    """Imports the modules beside a file, from what was in them."""
+
+    def __init__(self, source: Source) -> None:
+        self._folder = Path(source.path).parent
+        self._content = {}
+        for file, content in source.beside:
+            name = file.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+            self._content[name] = file, content
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname not in self._content:
+            return None
+        file = self._folder / self._content[fullname][0]
+        return importlib.util.spec_from_file_location(
+            fullname,
+            file,
+            loader=self,
+            submodule_search_locations=[str(file.parent)] if file.stem == "__init__" else None,
+        )
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(compile(self._content[module.__name__][1], str(module.__file__), "exec"), vars(module))
+
+    def holds(self, name: str) -> bool:
+        return name.partition(".")[0] in self._content
+
+
+@contextmanager
+def _importing(source: Source) -> Iterator[None]:
+    """A context in which the modules beside a file are found, as they were, and no others so."""
+    if not source.beside:
+        yield
+        return
+    finder = _Beside(source)
+    hidden = {name: sys.modules.pop(name) for name in [*sys.modules] if finder.holds(name)}
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in filter(finder.holds, [*sys.modules]):
+            del sys.modules[name]
+        sys.modules.update(hidden)
 
 
 def _line(error: BaseException, path: str) -> str:

@@ -227,6 +227,26 @@ def test_what_a_killed_process_leaves_is_no_file_of_a_kind_and_is_swept(tmp_path
 
 
 @posix
+def test_temporary_folders_of_the_dead_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    make = "from dysta_gym.files import temporary_folder as made\nimport os, tempfile\n"
+    make += f"tempfile.tempdir = {str(tmp_path)!r}\nown = made()\nplace = own.__enter__()\n"
+    make += "(place / 'a').write_text('')\nos.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", make], check=False)
+    (left,) = tmp_path.iterdir()
+    assert list(left.iterdir())
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "a").write_text("")
+    alive = left.name.replace(left.name.split("-")[3], str(os.getpid()))
+    dead = left.name[:-8] + "abcdefgh"
+    (tmp_path / dead).symlink_to("others")
+    (tmp_path / alive).mkdir()
+    with files.temporary_folder() as own:
+        assert {each.name for each in tmp_path.iterdir()} == {own.name, "others", dead, alive}
+    assert not own.exists() and (tmp_path / "others" / "a").exists()
+
+
+@posix
 def test_only_what_is_left_is_swept(tmp_path):
     path = tmp_path / "file.csv"
     with replacing(path) as scratch:

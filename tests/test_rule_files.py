@@ -1,6 +1,7 @@
 """Rules in files of one's own, wherever a policy is named."""
 
 import os
+import sys
 import textwrap
 from pathlib import Path, PureWindowsPath
 
@@ -98,6 +99,20 @@ def test_a_file_is_read_again_when_it_has_changed(write, workload):
     write(TWO.replace("= -queue", "=  queue"))
     os.utime("mine.py", ns=(seen.st_atime_ns, seen.st_mtime_ns))  # and is as large
     assert simulate(workload, "mine.py:longest").finish_s.tolist() != first
+
+
+def test_modules_beside_a_file_are_its_own(write, workload, tmp_path):
+    sign = "helper_of_mine.sign * queue"
+    found = []
+    for folder, text in (("a", "sign = 1.0"), ("b", "sign = -1.0"), ("a", "sign = -1.0 ")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        write("import helper_of_mine, random\nrandom.seed\n" + RULE.replace("queue.", f"{sign}."),
+              f"{folder}/mine.py")  # fmt: skip
+        write("import nothing_there", f"{folder}/random.py")  # Python's own is meant
+        write(text, f"{folder}/helper_of_mine.py")
+        found.append(simulate(workload, f"{folder}/mine.py@sized").finish_s.tolist())
+    assert found[0] != found[1] == found[2]
+    assert "helper_of_mine" not in sys.modules
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dysta_gym.cli import terminal
-from dysta_gym.cli.sweeping import kept
+from dysta_gym.cli.sweeping import resumable
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.text import printable
 
@@ -163,12 +164,8 @@ def compare(
         watch = spreads.watch if spreads else None
         return comparison.run(cells, chosen, progress=progress, watch=watch, **options)
 
-    try:
+    with resumable(out) if out is not None and spreads is None else nullcontext():
         results = terminal.with_progress("workloads", work)
-    except KeyboardInterrupt:
-        if out is not None and spreads is None:
-            terminal.note(f"{kept(out)}; the same command goes on from there")
-        raise
     found = Found(results, to, statistic, cells[0].split)
 
     def write_report(path: Path) -> None:

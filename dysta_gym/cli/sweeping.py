@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -21,7 +24,12 @@ if TYPE_CHECKING:
 def sweep(
     file: Annotated[Path, typer.Argument(metavar="FILE.yaml", help="What to run.")],
     out: Annotated[
-        Path, typer.Option(metavar="FOLDER", help="Where cells are kept; what is there is not run.")
+        Path,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where cells are kept; what is there is not run.",
+            parser=terminal.folder,
+        ),
     ],
     jobs: Annotated[
         int | None, typer.Option(metavar="INTEGER", help="Processes to work in [one a core].")
@@ -43,8 +51,9 @@ def sweep(
     docs/sweeps.md says what the file has. Rules that it names are code, and are run.
     """
     from dysta_gym import sweeps
+    from dysta_gym_start import end
 
-    try:
+    with resumable(out, None if ray is None else end):
         terminal.with_progress(
             "cells",
             lambda progress: sweeps.sweep(
@@ -52,10 +61,36 @@ def sweep(
             ),
             rates=True,
         )
-    except KeyboardInterrupt:
-        terminal.note(f"{kept(out)}; the same command goes on from there")
-        raise
     terminal.say(f"{kept(out)}; dysta-gym results {out} shows them.")
+
+
+@contextmanager
+def resumable(out: Path, end: Callable[[int], Any] | None = None) -> Iterator[None]:
+    """Say how to go on when the block is interrupted, which SIGTERM does, too.
+
+    Args:
+        out: The folder that cells are kept in.
+        end: Ends the process without waiting for what else is to be put in order, as Ray's
+            connection, which takes seconds, and whose processes end with this one.
+    """
+
+    def terminate(number: int, frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    ours = threading.current_thread() is threading.main_thread()
+    takes = ours and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if takes:  # as schedulers of clusters send it
+        signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        terminal.note(f"{kept(out)}; the same command goes on from there")
+        if end:
+            end(signal.SIGTERM if isinstance(error, SystemExit) else signal.SIGINT)
+        raise
+    finally:
+        if takes:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def kept(out: Path) -> str:
@@ -116,16 +151,18 @@ def results(
                 raise DystaError(
                     f"reference: {name!r} was not run; choose one of: {', '.join(policies)}"
                 )
-        if not any(store.count() for store in stores):
-            raise DystaError(f"{', '.join(map(str, folders))}: there is no cell yet")
-        if csv is not None:
-            to_csv(stores, csv, command=terminal.command())
-        if parquet is not None:
-            to_parquet(stores, parquet)
-        parts = [part.drop(columns=varied(stores)) for part in frames(stores)]
-        split = str(stores[0].about["split"])
+        parts = list(frames(stores))
+        fields, about = varied(stores), stores[0].about
         seeds, total = stores[0].seeds, stores[0].total
-    whole = pd.concat(parts, ignore_index=True)
+    if not parts:
+        raise DystaError(f"{', '.join(map(str, folders))}: there is no cell yet")
+    if csv is not None:
+        to_csv(parts, csv, about["origin"], command=terminal.command())
+    if parquet is not None:
+        to_parquet(parts, parquet)
+    split = str(about["split"])
+    whole = pd.concat(parts, ignore_index=True).drop(columns=fields)
+    del parts
     there = len(whole) // len(policies)
     shown, said = (whole, "") if as_json or there == total else _comparable(whole, seeds)
     if there < total:

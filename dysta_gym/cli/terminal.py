@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any, NoReturn
 
@@ -18,6 +19,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from dysta_gym.cli import fitting
+from dysta_gym.errors import DystaError
 from dysta_gym.tables import Table
 from dysta_gym.text import can_show, printable
 
@@ -53,6 +55,17 @@ class _Console(Console):
 
     def on_broken_pipe(self) -> NoReturn:
         raise  # what Rich is handling
+
+
+def folder(text: str) -> Path:
+    """A folder as an option gives it; nothing would be taken for the current one.
+
+    Raises:
+        DystaError: If it is empty.
+    """
+    if not text:
+        raise DystaError("out: '' is not allowed; it must be a folder")
+    return Path(text)
 
 
 def command() -> str:

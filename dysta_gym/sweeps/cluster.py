@@ -9,23 +9,26 @@ that plug in have to be installed there.
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from importlib import metadata, resources
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from dysta_gym.errors import DystaError
 from dysta_gym.extras import extra
+from dysta_gym.files import temporary_folder
+from dysta_gym.sweeps.engines import interrupts_held
 from dysta_gym.sweeps.work import Done, TaskQueue, Work, Worker
 
 AHEAD = 2
 """Tasks a processor of the cluster that are handed over at a time."""
 
-LOOK_S = 0.5
-"""How long it is waited before Python looks whether it has been interrupted."""
+LOOK_S = 0.2
+"""How long it is waited before Python looks whether it has been interrupted, and then for Ray."""
 
 
 def on_ray(work: Work, numbers: Sequence[int], address: str) -> Iterator[Done]:
@@ -43,18 +46,22 @@ def on_ray(work: Work, numbers: Sequence[int], address: str) -> Iterator[Done]:
     """
     with extra("ray", "ray"):
         import ray
+    # An interrupt amid Ray's own code may be lost there, or become another error.
     with _connected(ray, address):
-        shared, token = ray.put(work), uuid.uuid4().hex
-        # Ray does a task again whose process or node is lost, as often as that happens.
-        remote = ray.remote(num_cpus=1, max_retries=-1)(_do)
+        with interrupts_held():
+            shared, token = ray.put(work), uuid.uuid4().hex
+            # Ray does a task again whose process or node is lost, as often as that happens.
+            remote = ray.remote(num_cpus=1, max_retries=-1)(_do)
         queue = TaskQueue(work, numbers)
         waiting: list[Any] = []
         while queue or waiting:
-            most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
-            while queue and len(waiting) < most:
-                waiting.append(remote.remote(shared, token, queue.take()))
-            finished, waiting = ray.wait(waiting, num_returns=1, timeout=LOOK_S)
-            for done, seconds in _got(ray, finished):
+            with interrupts_held():
+                most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+                while queue and len(waiting) < most:
+                    waiting.append(remote.remote(shared, token, queue.take()))
+                finished, waiting = ray.wait(waiting, num_returns=1, timeout=LOOK_S)
+                found = _got(ray, finished)
+            for done, seconds in found:
                 queue.saw(done, seconds)
                 yield done
 
@@ -76,24 +83,78 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    with TemporaryDirectory(prefix="dysta-gym-") as place:
+    with temporary_folder() as place:
+        link = _Link(ray, address, _packed(place))
+        link.start()
         try:
-            ray.init(
-                address=None if address == "local" else address,
-                runtime_env={"working_dir": str(_packed(Path(place)))},
+            link.wait()
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            link.close(LOOK_S)
+            raise
+        except BaseException:
+            link.close()
+            raise
+        link.close()
+
+
+class _Link(threading.Thread):
+    """A connection with a cluster, as long as the thread lives.
+
+    That takes seconds to make and to close, which an interrupt does not wait for. What Ray starts
+    on this machine ends with the thread that has started it.
+    """
+
+    def __init__(self, ray: Any, address: str, package: Path) -> None:
+        super().__init__(daemon=True)
+        self._ray, self._address, self._package = ray, address, package
+        self._tried, self._over = threading.Event(), threading.Event()
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        """Connect, and close the connection once that is asked for."""
+        ray_says = logging.getLogger("ray._private.worker")
+        ray_says.addFilter(_is_news)
+        try:
+            self._ray.init(
+                address=None if self._address == "local" else self._address,
+                runtime_env={"working_dir": str(self._package)},
                 log_to_driver=False,
                 configure_logging=False,
-                include_dashboard=False if address == "local" else None,
+                include_dashboard=False if self._address == "local" else None,
             )
         except Exception as error:  # Ray raises anything
-            raise DystaError(
-                f"ray: {address!r} is no cluster that can be worked on ({_first_line(error)}); "
-                "give the address that `ray start` printed, auto, or local"
-            ) from None
-        try:
-            yield
+            self._error = error
         finally:
-            ray.shutdown()
+            ray_says.removeFilter(_is_news)
+        self._tried.set()
+        self._over.wait()
+        self._ray.shutdown()
+
+    def wait(self) -> None:
+        """Wait for the connection.
+
+        Raises:
+            DystaError: If there is none.
+        """
+        while not self._tried.wait(LOOK_S):
+            pass
+        if self._error is not None:
+            raise DystaError(
+                f"ray: {self._address!r} is no cluster that can be worked on "
+                f"({_first_line(self._error)}); give the address that `ray start` printed, auto, "
+                "or local"
+            ) from None
+
+    def close(self, most_s: float | None = None) -> None:
+        """Close it, and wait for that, for a while at most."""
+        self._over.set()
+        self.join(most_s)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether it is not that a thread leaves alone what SIGTERM does, which is as it is to be."""
+    return "SIGTERM" not in record.getMessage()
 
 
 def _first_line(error: Exception) -> str:

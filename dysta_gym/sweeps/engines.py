@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
+from pathlib import Path
+from types import FrameType
+from typing import Any
 
 from dysta_gym.errors import DystaError
+from dysta_gym.files import temporary_folder
 from dysta_gym.sweeps.travelling import unpacked
 from dysta_gym.sweeps.work import Done, TaskQueue, Work, Worker
 
@@ -47,14 +52,20 @@ def in_processes(work: Work, numbers: Sequence[int], count: int) -> Iterator[Don
     Raises:
         DystaError: If a process is killed.
     """
+    with temporary_folder() as place:  # theirs, for they may be ended at any moment
+        yield from _in_processes(work, numbers, count, place)
+
+
+def _in_processes(work: Work, numbers: Sequence[int], count: int, place: Path) -> Iterator[Done]:
     queue = TaskQueue(work, numbers)
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(work,))
+    pool = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(work, place))
     waiting: set[Future[tuple[Done, float]]] = set()
     try:
         while queue or waiting:
             while queue and len(waiting) < AHEAD * count:
-                waiting.add(pool.submit(_do, queue.take()))
+                with interrupts_held():  # this starts a process, as long as there are too few
+                    waiting.add(pool.submit(_do, queue.take()))
             finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             for each in finished:
                 done, seconds = each.result()
@@ -73,18 +84,51 @@ def in_processes(work: Work, numbers: Sequence[int], count: int) -> Iterator[Don
         pool.shutdown(cancel_futures=True)
 
 
+@contextlib.contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Have an interrupt wait for the block's end, and never reach processes that it starts.
+
+    A terminal sends it to all processes, and one that still starts would print what it was at.
+    """
+    came: list[tuple[int, FrameType | None]] = []
+    before: dict[int, Callable[[int, FrameType | None], Any]] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):
+                before[number] = handler
+                signal.signal(number, lambda number, frame: came.append((number, frame)))
+    masks = hasattr(signal, "pthread_sigmask")  # which what is started inherits
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
+    try:
+        yield
+    finally:
+        if masks:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        for each, frame in came[:1]:
+            before[each](each, frame)
+
+
 _worker: Worker | None = None
+_flaw: DystaError | None = None
+"""Why this process cannot work."""
 
 
-def _begin(work: Work) -> None:
-    """Make this process a worker."""
-    global _worker
+def _begin(work: Work, place: Path) -> None:
+    """Make this process a worker, whose files are in a folder of the one that asks."""
+    global _worker, _flaw
     from dysta_gym.compiled.functions import say_no_compiling
 
     say_no_compiling()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that asks has it, and ends this one
+    # The one that asks has it, and ends this one; but for Windows, it is blocked since the start.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker = Worker(work).__enter__()
+    try:
+        _worker = Worker(work, place).__enter__()
+    except DystaError as error:  # which would be lost here
+        _flaw = error
 
 
 def _end_with_parent() -> None:
@@ -96,5 +140,7 @@ def _end_with_parent() -> None:
 
 
 def _do(numbers: list[int]) -> tuple[Done, float]:
+    if _flaw is not None:
+        raise _flaw
     assert _worker is not None
     return _worker.do(numbers)

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from dysta_gym.companions import write_parts
 from dysta_gym.comparison import in_order_of_conditions
 from dysta_gym.extras import extra
 from dysta_gym.files import replacing
-from dysta_gym.sweeps.store import Store, frames
 
 
-def to_csv(stores: Sequence[Store], path: Path, *, command: str | None = None) -> None:
-    """Write what `frames` gives as CSV, conditions first, and its companion.
+def to_csv(
+    parts: Iterable[pd.DataFrame],
+    path: Path,
+    origin: Mapping[str, Any],
+    *,
+    command: str | None = None,
+) -> None:
+    """Write what `dysta_gym.sweeps.frames` gives as CSV, conditions first, and its companion.
 
     Raises:
         DystaError: If it cannot be written, or a store is damaged.
     """
-    parts = map(in_order_of_conditions, frames(stores))
-    write_parts(parts, path, stores[0].about["origin"], command=command)
+    write_parts(map(in_order_of_conditions, parts), path, origin, command=command)
 
 
-def to_parquet(stores: Sequence[Store], path: Path) -> None:
-    """Write what `frames` gives as Parquet, conditions first, a row group a part.
+def to_parquet(parts: Iterable[pd.DataFrame], path: Path) -> None:
+    """Write what `dysta_gym.sweeps.frames` gives as Parquet, conditions first, a row group a part.
 
     Raises:
         DystaError: If it cannot be written, or a store is damaged.
@@ -36,7 +42,7 @@ def to_parquet(stores: Sequence[Store], path: Path) -> None:
     with replacing(path) as scratch:
         writer: Any = None
         try:
-            for part in frames(stores):
+            for part in parts:
                 made = arrow.Table.from_pandas(in_order_of_conditions(part), preserve_index=False)
                 if writer is None:
                     writer = parquet.ParquetWriter(scratch, made.schema)

@@ -80,16 +80,16 @@ class Sweep(Strict):
     def _fields_without_options(cls, vary: dict[str, Any]) -> dict[str, Any]:
         for field, values in vary.items():
             if field in OWN_OPTIONS:
-                raise ValueError(f"vary.{field}: it is not allowed; give {OWN_OPTIONS[field]}")
+                raise ValueError(f"{field}: it is not allowed; give {OWN_OPTIONS[field]}")
             if field.partition(".")[0] not in Scenario.model_fields or field == "name":
                 choices = [
                     each
                     for each in Scenario.model_fields
                     if each not in {*OWN_OPTIONS, "name", "description", "sources"}
                 ]
-                raise ValueError(f"vary.{field}: unknown; choose one of: {', '.join(choices)}")
+                raise ValueError(f"{field}: unknown; choose one of: {', '.join(choices)}")
             if not values:
-                raise ValueError(f"vary.{field}: there is no value; give at least one")
+                raise ValueError(f"{field}: there is no value; give at least one")
         return vary
 
     def grid(self, folder: Path | None = None) -> Grid:
@@ -259,5 +259,40 @@ def load_sweep(source: str | Path | Mapping[str, Any] | Sweep) -> tuple[Sweep, P
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
         raise DystaError(
-            f"{where}: {told(fault, place_of(fault), Sweep, '', (), '{first: 0}')}"
+            f"{where}: {_kind_told(fault) or told(fault, place_of(fault), Sweep, '', (), '')}"
         ) from None
+
+
+_KINDS = {
+    "scenarios": (
+        "a list of scenarios, like [multi-attnn]",
+        "a name, a YAML file, or a mapping of a scenario's fields",
+    ),
+    "policies": ("a list of policies, like [fcfs, dysta]", "a text, like dysta"),
+    "loads": ("a list of loads, like [0.8, 1.05]", "a number above 0"),
+    "rates": ("a list of requests a second, like [50, 100]", "a number above 0"),
+    "slos": ("a list of SLO multipliers, like [5, 10]", "a number above 0"),
+    "vary": (
+        "a mapping of fields to lists of values, like {queue_limit: [16, 64]}",
+        "a list of values, like [16, 64], or a mapping of names to values",
+    ),
+    "seeds": ("a mapping, like {first: 0, count: 20}", "a whole number"),
+    "requests": ("a whole number", ""),
+    "bounds": ("true or false", ""),
+    "name": ("a text", ""),
+    "description": ("a text", ""),
+}
+"""What a field of a sweep is to be, and what each of its parts."""
+
+
+def _kind_told(fault: Mapping[str, Any]) -> str | None:
+    """A fault that pydantic found in the kind of a value, as the file has it; None of another."""
+    place = [str(part) for part in fault["loc"][:2]]  # what stands behind is pydantic's
+    if not place or place[0] not in _KINDS or len(fault["loc"]) > 3:
+        return None
+    if not (fault["type"].endswith(("_type", "_from_float")) or fault["type"] == "too_short"):
+        return None
+    right = _KINDS[place[0]][len(place) - 1]
+    if place[0] == "vary" and fault["loc"][-1] == "[key]":
+        right = "the name of a field"
+    return f"{'.'.join(place)}: {shown(fault['input'])} is not allowed; it must be {right}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import monotonic
@@ -20,6 +21,10 @@ from dysta_gym.sweeps.store import Store, created, frames, opened
 from dysta_gym.sweeps.travelling import carried
 from dysta_gym.sweeps.work import Done, Work
 from dysta_gym.tracks import Seeds, digest
+
+TOLD, TOLD_EACH = 2**20, 2**10
+"""Characters of scenarios' fields that a store keeps, to say what differs: of all, else it keeps
+none, and of one."""
 
 KEPT_S = 0.5
 """How long finished cells wait for others to be kept together with them."""
@@ -59,6 +64,8 @@ def sweep(
             writes to it.
         MissingExtra: If Ray is asked for and not installed.
     """
+    if not str(out):
+        raise DystaError("out: '' is not allowed; it must be a folder, which is made if need be")
     found, folder = load_sweep(source)
     work = Work(found.grid(folder), tuple(carried(found.specs(folder), trust=trust)), found.bounds)
     engine = _engine(jobs, ray)
@@ -160,7 +167,24 @@ def about(work: Work) -> dict[str, Any]:
             }
             for condition in grid.conditions
         ],
+        "scenarios": _fields(grid),
     }
+
+
+def _fields(grid: Grid) -> dict[str, dict[str, str]]:
+    """By scenario, its fields that are the same in all of its conditions, as JSON."""
+    varied = {"name", "description", "sources", "load", "rate", "slo_multiplier"}
+    found: dict[str, dict[str, str]] = {}
+    size = 0
+    for scenario in (condition.scenario for condition in grid.conditions):
+        if scenario.name not in found:
+            content = scenario.model_dump(mode="json", exclude=varied)
+            texts = {key: json.dumps(value) for key, value in content.items()}
+            found[scenario.name] = {k: text for k, text in texts.items() if len(text) < TOLD_EACH}
+            size += sum(map(len, found[scenario.name].values()))
+        if size > TOLD:
+            return {}
+    return found
 
 
 def run_left(

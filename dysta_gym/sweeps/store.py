@@ -79,6 +79,7 @@ class Store:
         self._database = database
         self._layouts: dict[tuple[str, ...], int] = {}
         self._lock: sqlite3.Connection | None = None
+        self._about_text: object = ()
 
     def __enter__(self) -> Store:
         return self
@@ -112,12 +113,42 @@ class Store:
         """How many cells there will be."""
         return len(self.about["conditions"]) * len(self.seeds)
 
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """A context in which the store is what it was at its beginning, whoever writes meanwhile.
+
+        Raises:
+            DystaError: If it is damaged.
+        """
+        if self._database.in_transaction:
+            yield
+            return
+        try:
+            self._database.execute("BEGIN")
+        except sqlite3.Error as error:
+            raise self._damaged(str(error)) from None
+        try:
+            if self._lock is None:  # else nobody can have given it more seeds
+                self._read_about()
+            yield
+        finally:
+            with contextlib.suppress(sqlite3.Error):
+                self._database.rollback()
+
+    def _read_about(self) -> None:
+        row = next(self._ask(f"SELECT substr(content, 1, {MOST_TEXT}) FROM about"), None)
+        text = row and row[0]
+        if text != self._about_text:
+            self.about = _checked(self._json(text, "about"), self)
+            self._about_text = text
+
     def done(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which of the cells are there, shape ``(total,)``."""
-        there = np.zeros(self.total, bool)
-        for (at,) in self._ask("SELECT at FROM cells ORDER BY at"):
-            self._check_number(at)
-            there[at] = True
+        with self.snapshot():
+            there = np.zeros(self.total, bool)
+            for (at,) in self._ask("SELECT at FROM cells ORDER BY at"):
+                self._check_number(at)
+                there[at] = True
         return there
 
     def count(self) -> int:
@@ -254,9 +285,11 @@ def created(folder: Path, about: Mapping[str, Any]) -> Store:
         folder.mkdir(parents=True, exist_ok=True)
         lock = _locked(folder)
         there = path.exists() and path.stat().st_size > 0
+        grown: dict[str, Any] | None = None
         if there:
             with opened(folder) as old:
-                _check_same(old, about, folder)
+                grown = _grown(old, about, folder)
+                fewer = len(old.seeds)
         _check_beside(path)
         database = sqlite3.connect(path, isolation_level="DEFERRED")
         _restrict(database)
@@ -270,6 +303,8 @@ def created(folder: Path, about: Mapping[str, Any]) -> Store:
                 database.execute("INSERT INTO about VALUES (?)", (json.dumps(about),))
                 database.execute(f"PRAGMA application_id = {_APPLICATION}")
                 database.execute(f"PRAGMA user_version = {FORMAT}")
+        elif grown:
+            _add_seeds(database, fewer, grown)
     except OSError as error:
         if lock:
             lock.close()
@@ -304,6 +339,11 @@ def _locked(folder: Path) -> sqlite3.Connection:
                 "another folder"
             ) from None
         raise
+    except sqlite3.DatabaseError as error:
+        lock.close()
+        raise DystaError(
+            f"out: {str(path)!r} is not a sweep's ({error}); remove it, or give another folder"
+        ) from None
     return lock
 
 
@@ -335,8 +375,7 @@ def opened(folder: str | Path) -> Store:
         wanted = [(text.split()[2], text) for text in map(str.strip, _SCHEMA.split(";")) if text]
         if sorted(tables, key=str) != sorted(wanted):
             raise store._damaged("its tables are not those of a store")
-        row = next(store._ask(f"SELECT substr(content, 1, {MOST_TEXT}) FROM about"), None)
-        store.about = _checked(store._json(row and row[0], "about"), store)
+        store._read_about()
         return store
     except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
         if store:
@@ -412,6 +451,12 @@ def _checked(about: Any, store: Store) -> dict[str, Any]:
         raise store._damaged("it does not say what it was made with")
     if not all(_is_text_or_texts(part) for part in origin.values()):
         raise store._damaged("what it was made with is no text")
+    scenarios = about.get("scenarios", {})
+    if not isinstance(scenarios, dict) or not all(
+        isinstance(each, dict) and all(map(_is_text, itertools.chain([name], *each.items())))
+        for name, each in scenarios.items()
+    ):
+        raise store._damaged("a field of a scenario is no text")
     policies, seeds = about["policies"], about["seeds"]
     if not all(map(_is_text, itertools.chain(*policies.items(), [about["version"]]))):
         raise store._damaged("a policy is no name")
@@ -431,15 +476,40 @@ def _is_text_or_texts(part: object) -> bool:
     return _is_text(part)
 
 
-def _check_same(old: Store, about: Mapping[str, Any], folder: Path) -> None:
-    """Raise a `DystaError` if a store is of something else, which it names."""
-    found = difference(old.about, json.loads(json.dumps(about)))
+def _grown(old: Store, about: Mapping[str, Any], folder: Path) -> dict[str, Any] | None:
+    """What a store is of with more seeds, if its own are the first of these; None if they are all.
+
+    Raises:
+        DystaError: If anything else differs, which it names.
+    """
+    seeds, there = list(about["seeds"]), old.seeds
+    grows = len(there) < len(seeds) and seeds[: len(there)] == there
+    here = {**about, "seeds": there if grows else seeds}
+    found = difference(old.about, json.loads(json.dumps(here)))
     if found is not None:
         raise DystaError(f"out: {str(folder)!r} holds other cells: {found}; give another folder")
+    if not grows:
+        return None
+    old.done()  # which looks at the numbers of the cells
+    return {**old.about, "seeds": seeds}
+
+
+def _add_seeds(database: sqlite3.Connection, before: int, about: Mapping[str, Any]) -> None:
+    """Number the cells as they are with more seeds a condition, all of them or none."""
+    after = len(about["seeds"])
+    with database:
+        database.execute("BEGIN IMMEDIATE")
+        # By way of numbers that no cell has.
+        moved = f"-1 - (at / {before} * {after} + at % {before})"
+        database.execute(f"UPDATE cells SET at = {moved}")
+        database.execute("UPDATE cells SET at = -1 - at")
+        database.execute("UPDATE about SET content = ?", (json.dumps(about),))
 
 
 def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
     """The first thing in which two stores differ, in words; None if there is none."""
+    old: Any
+    new: Any
     for field in ("version", "policies", "split", "bounds"):
         old, new = there.get(field), here.get(field)
         if field == "policies" and isinstance(old, dict) and isinstance(new, dict):
@@ -458,19 +528,40 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
     if there["seeds"] != here["seeds"]:
         return f"seeds: they are {_range(there['seeds'])} there, {_range(here['seeds'])} here"
     old, new = ([each["where"] for each in about["conditions"]] for about in (there, here))
-    if old != new:
+    told = _field_difference(there, here)
+    if old != new and told is None:
         only = [_said(each) for each in new if each not in old]
         gone = [_said(each) for each in old if each not in new]
-        told = [f"{each} is only here" for each in only[:1]]
-        told += [f"{each} only there" for each in gone[:1]]
-        return f"conditions: {', '.join(told) or 'their order differs'}"
+        each_told = [f"{each} is only here" for each in only[:1]]
+        each_told += [f"{each} only there" for each in gone[:1]]
+        return f"conditions: {', '.join(each_told) or 'their order differs'}"
+    if old != new:
+        return told
     for was, now in zip(there["conditions"], here["conditions"], strict=True):
         if was["workloads"] != now["workloads"]:
-            return (
+            return told or (
                 f"traces or scenario: the workloads of {_said(now['where'])} are not what they "
                 f"were, {now['workloads']} instead of {was['workloads']}"
             )
     return None
+
+
+def _field_difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
+    """The first field in which a scenario of two stores differs, in words, as far as they tell.
+
+    By itself it is no difference: paths of files may differ whose contents do not.
+    """
+    for name, new in (here.get("scenarios") or {}).items():
+        old = (there.get("scenarios") or {}).get(name, new)
+        for field, value in sorted(new.items(), key=lambda each: each[0] == "trace_dir"):
+            if old.get(field) != value:
+                was = _short(old.get(field, "missing"))
+                return f"{field}: it is {was} there, {_short(value)} here, in scenario {name!r}"
+    return None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:100]} ... {text[-90:]}"
 
 
 def _said(where: Sequence[Any]) -> str:
@@ -497,12 +588,20 @@ def varied(stores: Sequence[Store]) -> list[str]:
 def frames(stores: Sequence[Store], batch: int = BATCH) -> Iterator[pd.DataFrame]:
     """The cells of stores of the same sweep, as `dysta_gym.compare` returns them, part after part.
 
-    Where a cell is in several, it has to be the same in all. The fields that vary come behind the
+    All of it is as it was when the first part was asked for. Where a cell is in several, it has to
+    be the same in all. The fields that vary come behind the
     conditions, as text.
 
     Raises:
         DystaError: If they are not of the same sweep, a cell differs, or one is damaged.
     """
+    with contextlib.ExitStack() as stack:
+        for store in stores:
+            stack.enter_context(store.snapshot())
+        yield from _frames(stores, batch)
+
+
+def _frames(stores: Sequence[Store], batch: int) -> Iterator[pd.DataFrame]:
     first = stores[0]
     for other in stores[1:]:
         found = difference(first.about, other.about)

@@ -1,6 +1,7 @@
 """Policies that travel: names and the content of their files, for workers that have no such files.
 
-What is run is what the files held when the sweep began, whatever becomes of them meanwhile.
+What is run is what the files held when the sweep began, whatever becomes of them meanwhile. Rules,
+which are code, are run as the files that they were read from; models are files anew.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from tempfile import TemporaryDirectory
 from dysta_gym.agent_files import Agent, agent_of
 from dysta_gym.comparison import Lineup
 from dysta_gym.errors import DystaError
-from dysta_gym.files import is_file
+from dysta_gym.files import is_file, temporary_folder
 from dysta_gym.policies import Policy, find, in_file, split
+from dysta_gym.rule_files import Source, as_they_were, noting
 
 LARGEST = 256 * 2**20
 """Bytes of a file that a policy is in, at most."""
@@ -28,10 +30,11 @@ class Carried:
 
     Attributes:
         name: What a table calls it.
-        spec: How it is found; of one in a file, what stands behind the file's path.
-        file: Name of its file, or None.
+        spec: How it is found; of one whose file is made anew, what stands behind the file's path.
+        file: Name of that file, or None.
         content: What is in it.
         beside: The files beside it that are read with it, by name.
+        rules: The files of rules that are read for it.
     """
 
     name: str
@@ -39,16 +42,22 @@ class Carried:
     file: str | None = None
     content: bytes = b""
     beside: tuple[tuple[str, bytes], ...] = ()
+    rules: tuple[Source, ...] = ()
 
     @property
     def digest(self) -> str:
         """What says whether it is still the same: its parameters, or what its files hold."""
-        if self.file is None:
-            return find(self.spec).spec
-        made = hashlib.sha256(self.content)
-        for name, content in self.beside:
-            made.update(f"\0{name}\0".encode() + content)
-        return f"{self.spec}#{made.hexdigest()[:16]}"
+        made = hashlib.sha256()
+        spec = self.spec
+        for each in self.rules or (self,):
+            made.update(each.content)
+            for name, content in each.beside:
+                made.update(f"\0{name}\0".encode() + content)
+        for source in self.rules:
+            spec = spec.removeprefix(source.name)
+        if self.file is None and not self.rules:
+            return find(spec).spec
+        return f"{spec}#{made.hexdigest()[:16]}"
 
 
 def carried(specs: Sequence[tuple[str, str]], *, trust: bool = False) -> list[Carried]:
@@ -64,14 +73,16 @@ def carried(specs: Sequence[tuple[str, str]], *, trust: bool = False) -> list[Ca
     found = []
     for name, spec in specs:
         agent = agent_of(spec, trust=trust)
+        rules: list[Source] = []
         if agent is None:
-            find(spec)
+            with noting() as rules:
+                find(spec)
         else:  # a table calls it by its level, too
             name = name if name.endswith(f"@{agent.level}") else f"{name}@{agent.level}"
         head = split(spec)[0]
         path = Path(in_file(head)[0])
-        if not is_file(path):
-            found.append(Carried(name, spec))
+        if rules or not is_file(path):
+            found.append(Carried(name, spec, rules=tuple(rules)))
             continue
         read = map(Path, getattr(agent, "files", ()))
         found.append(
@@ -102,21 +113,26 @@ def _read(path: Path) -> bytes:
 
 
 @contextmanager
-def unpacked(policies: Sequence[Carried]) -> Iterator[Lineup]:
+def unpacked(policies: Sequence[Carried], place: Path | None = None) -> Iterator[Lineup]:
     """The policies, read from files of their own as long as the context lasts.
 
     Whether to trust them was asked where they were packed.
 
+    Args:
+        policies: The policies.
+        place: A folder to make another one in, for their files; None for the system's.
+
     Raises:
         DystaError: If one cannot be read.
     """
-    with TemporaryDirectory(prefix="dysta-gym-") as place:
+    with TemporaryDirectory(dir=place) if place else temporary_folder() as own:
         runs: dict[str, Policy | Agent] = {}
         for at, each in enumerate(policies):
             if each.file is None:
-                runs[each.name] = find(each.spec)
+                with as_they_were(each.rules):
+                    runs[each.name] = find(each.spec)
                 continue
-            folder = Path(place, str(at))
+            folder = Path(own, str(at))
             folder.mkdir()
             for name, content in ((each.file, each.content), *each.beside):
                 (folder / name).write_bytes(content)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 
 from dysta_gym.comparison import Lineup, Rows
+from dysta_gym.errors import DystaError
 from dysta_gym.sweeps.grid import Grid
 from dysta_gym.sweeps.travelling import Carried, unpacked
 
@@ -35,15 +37,20 @@ class Work:
 
 
 class Worker:
-    """Does cells of some work one after the other; a context, in which its policies are there."""
+    """Does cells of some work one after the other; a context, in which its policies are there.
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
+    Args:
+        work: The work.
+        place: A folder for files, which somebody else removes; None for one of its own.
+    """
+
+    def __init__(self, work: Work, place: Path | None = None) -> None:
+        self._work, self._place = work, place
         self._open = ExitStack()
         self._lineup: Lineup | None = None
 
     def __enter__(self) -> Worker:
-        self._lineup = self._open.enter_context(unpacked(self._work.policies))
+        self._lineup = self._open.enter_context(unpacked(self._work.policies, self._place))
         return self
 
     def __exit__(
@@ -58,12 +65,20 @@ class Worker:
         """Some cells, and the seconds that they took.
 
         Raises:
-            DystaError: If a policy does what it may not do.
+            DystaError: If a policy does what it may not do, or its rule raises an error.
         """
         assert self._lineup is not None
         began = perf_counter()
         cells = [self._work.grid.cell(at) for at in numbers]
-        rows = self._lineup.play(cells, jobs=1, bounds=self._work.bounds)
+        try:
+            rows = list(self._lineup.play(cells, jobs=1, bounds=self._work.bounds))
+        except Exception as error:
+            notes = getattr(error, "__notes__", None)
+            if isinstance(error, DystaError) or not notes:
+                raise
+            # Of a user's own code, whose errors need not travel.
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise DystaError(f"{notes[0]} ({reason})") from None
         return list(zip(numbers, rows, strict=True)), perf_counter() - began
 
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -20,9 +22,10 @@ LONG = pytest.mark.skipif(
 )
 
 RULE = """
+from weights_of_mine import WEIGHT
 def score(queue, size, now, parameters, scores):
     for i in range(size):
-        scores[i] = queue.remaining[i]
+        scores[i] = WEIGHT * queue.remaining[i]
 """
 
 
@@ -30,6 +33,7 @@ def score(queue, size, now, parameters, scores):
 def parts(tmp_path, ray_place):
     """``parts(*names)``: what parts of cluster.py print, and the folder that they worked in."""
     (tmp_path / "mine.py").write_text(RULE)
+    (tmp_path / "weights_of_mine.py").write_text("WEIGHT = 2.0")
 
     def run(*names):
         done = subprocess.run(
@@ -53,6 +57,31 @@ def test_a_sweep_whose_node_dies_keeps_what_one_process_keeps(parts, tmp_path, m
         with opened(folder) as store:
             tables.append(pd.concat(list(frames([store])), ignore_index=True))
     pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+def test_interrupted_a_sweep_on_ray_ends_at_once(tmp_path, ray_place):
+    """Also while Ray starts, whose own code loses interrupts, and which takes seconds to end."""
+    (tmp_path / "grid.yaml").write_text(
+        "{scenarios: [multi-attnn], policies: [fcfs], requests: 50, seeds: {count: 99}}"
+    )
+    start = "from dysta_gym_start import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", start, "sweep", "grid.yaml", "--out", "out", "--ray", "local"],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=ray_place, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    while not list(Path(ray_place["RAY_TMPDIR"]).glob("ray/session_2*/sockets")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate()
+    assert time.monotonic() - began < 5  # a second, where the machine is one's own
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    said = [line for line in said.splitlines() if line.startswith("dysta-gym: ")]
+    assert len(said) == 2 and "99 cells are in out; the same command goes on" in said[0]
+    assert said[1] == "dysta-gym: interrupted"
 
 
 @LONG

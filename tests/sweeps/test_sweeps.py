@@ -117,10 +117,57 @@ def test_rules_in_files_travel(file, tmp_path):
     assert (antt["mine.py@clairvoyant"] != antt["sjf@static"]).any()
 
 
+def test_what_a_rule_has_beside_it_travels_and_is_compared(file, refused, tmp_path):
+    folder = tmp_path / "rules"
+    (folder / "weights").mkdir(parents=True)
+    (folder / "mine.py").write_text(
+        "import json\nfrom pathlib import Path\nimport helper_of_mine\n"
+        "SIGN = json.loads((Path(__file__).parent / 'sign.json').read_text())\n"
+        + RULE.format("SIGN * helper_of_mine.weight * ")
+    )
+    (folder / "helper_of_mine.py").write_text("from weights.chosen import weight\n")
+    (folder / "weights" / "__init__.py").write_text("")
+    (folder / "weights" / "chosen.py").write_text("weight = 1.0\n")
+    (folder / "sign.json").write_text("1")
+    path = file(policies=["rules/mine.py", "sjf@static"])
+    sweep(path, "one", jobs=1)
+    sweep(path, "two", jobs=2)
+    pd.testing.assert_frame_equal(read("one"), read("two"), check_exact=True)
+    mine, other = (frame["antt"].to_numpy() for _, frame in read("one").groupby("policy"))
+    np.testing.assert_array_equal(mine, other)
+    (folder / "weights" / "chosen.py").write_text("weight = -1.0\n")
+    with refused("policies: 'rules/mine.py', its file or its parameters, is not what it was"):
+        sweep(path, "one", jobs=1)
+    sweep(path, "three", jobs=1)
+    assert (read("three").query("policy != 'sjf@static'")["antt"].to_numpy() != mine).any()
+
+
+RAISING = {
+    "its rule raises an error (ValueError: now)": RULE.format("").replace(
+        "    for", "    if now > 0.1:\n        raise ValueError('now')\n    for"
+    ),
+    "the file cannot be run, line 3 (RuntimeError: in a worker)": (
+        "import multiprocessing\nif multiprocessing.parent_process():\n"
+        "    raise RuntimeError('in a worker')\n" + RULE.format("")
+    ),
+}
+
+
+@pytest.mark.parametrize("said", RAISING)
+def test_a_rule_that_fails_is_told_of_as_one_process_does(file, refused, tmp_path, capfd, said):
+    (tmp_path / "mine.py").write_text(RAISING[said])
+    path = file(policies=["mine.py"])
+    for jobs in (1, 2) if "its rule" in said else (2,):
+        with refused(f"mine.py': {said}"):
+            sweep(path, "out", jobs=jobs)
+    assert "Traceback" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"seeds": {"first": 3, "count": 5}}, "seeds: they are 3 to 6 there, 3 to 7 here"),
+        ({"seeds": {"first": 3, "count": 2}}, "seeds: they are 3 to 6 there, 3 to 4 here"),
+        ({"seeds": {"first": 2, "count": 6}}, "seeds: they are 3 to 6 there, 2 to 7 here"),
         ({"policies": ["dysta", "fcfs"]}, "policies: they are fcfs, dysta there, dysta, fcfs here"),
         ({"policies": ["fcfs", "dysta:beta=0.02"]}, "policies: they are"),
         (
@@ -129,7 +176,7 @@ def test_rules_in_files_travel(file, tmp_path):
         ),
         ({"split": "train"}, "split: it is 'test' there, 'train' here"),
         ({"bounds": True}, "bounds: it is False there, True here"),
-        ({"requests": 21}, "the workloads of 'multi-attnn' at load 0.8 and SLO multiplier 5"),
+        ({"requests": 21}, "requests: it is 20 there, 21 here, in scenario 'multi-attnn'"),
     ],
 )
 def test_a_folder_of_another_grid_is_refused(file, refused, changes, said):
@@ -162,7 +209,15 @@ def test_an_edited_rule_and_another_version_are_refused(file, refused, tmp_path,
         ({"loads": [-1.0]}, ["loads.0: -1.0"]),
         ({"loads": [0.8, 0.8]}, ["load", "more than once"]),
         ({"seeds": {"count": 0}}, ["seeds.count: 0"]),
-        ({"vary": {"load": [1]}}, ["vary.load: it is not allowed; give loads"]),
+        ({"scenarios": [5]}, ["scenarios.0: 5 is not allowed; it must be a name, a YAML file, or"]),
+        ({"scenarios": "a"}, ["scenarios: 'a' is not allowed; it must be a list of scenarios"]),
+        ({"vary": {"queue_limit": 16}}, ["vary.queue_limit: 16", "it must be a list of values"]),
+        ({"vary": [1]}, ["vary: [1]", "a mapping of fields to lists"]),
+        ({"vary": {3: [1]}}, ["vary.3: 3 is not allowed; it must be the name of a field"]),
+        ({"seeds": 5}, ["seeds: 5 is not allowed; it must be a mapping, like {first: 0"]),
+        ({"seeds": {"count": "x"}}, ["seeds.count: 'x'", "it must be a whole number"]),
+        ({"policies": "fcfs"}, ["policies: 'fcfs'", "like [fcfs, dysta]"]),
+        ({"vary": {"load": [1]}}, ["yaml': vary.load: it is not allowed; give loads"]),
         ({"vary": {"colour": [1]}}, ["vary.colour: unknown", "queue_limit"]),
         ({"vary": {"queue_limit": []}}, ["vary.queue_limit: there is no value"]),
         ({"vary": {"queue_limit": [-1]}}, ["queue_limit: -1"]),
@@ -175,6 +230,19 @@ def test_what_is_wrong_in_a_file_is_named(file, refused, changes, words):
     with refused(*words):
         sweep(file(**changes), "out", jobs=1)
     assert not Path("out").exists()
+
+
+def test_a_sweep_grows_by_seeds(file, whole):
+    sweep(file(seeds={"first": 3, "count": 1}), "out", jobs=1)
+    sweep(file(seeds={"first": 3, "count": 3}), "out", jobs=1, shard="2/5")
+    first = {tuple(row) for row in read("out")[["scenario", "load", "slo", "seed"]].to_numpy()}
+    with opened("out") as store, store.snapshot():
+        there, seeds = store.done(), store.seeds
+        seen = []
+        sweep(file(), "out", jobs=1, progress=lambda done, total: seen.append(done))
+        assert store.seeds == seeds and len(store.done()) == 24  # as it was
+    assert seen[0] == there.sum() == len(first) < 24
+    pd.testing.assert_frame_equal(read("out"), whole, check_exact=True)
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/2/3", (1, 0)])
@@ -192,6 +260,17 @@ def test_only_one_writes(file, refused):
     assert len(read("out")) == 32  # others read
     lock.close()
     sweep(file(), "out", jobs=1)
+
+
+def test_a_foreign_file_and_no_folder_are_named(file, refused, run):
+    Path("out").mkdir()
+    Path("out/writer.sqlite").write_text("mine" * 100)
+    with refused("out: 'out/writer.sqlite' is not a sweep's", "remove it"):
+        sweep(file(), "out", jobs=1)
+    with refused("out: '' is not allowed; it must be a folder"):
+        sweep(file(), "", jobs=1)
+    status, _, said = run("sweep", "grid.yaml", "--out", "")
+    assert status == 2 and "out: '' is not allowed; it must be a folder" in said
 
 
 # --- killed, interrupted, without room -----------------------------------------------------------
@@ -244,6 +323,39 @@ def test_interrupted_it_says_how_to_go_on(file):
     assert process.returncode == 130
     assert f"{kept('out')} of 40000 cells are in out; the same command goes on from there" in said
     assert "Traceback" not in said
+
+
+def starting(process):
+    """Whether a process has begun to start others that work."""
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return True
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it looks for processes in /proc")
+@pytest.mark.parametrize(
+    ("number", "wait_s"), [(signal.SIGINT, 0), (signal.SIGINT, 0.15), (signal.SIGTERM, 0.15)]
+)
+def test_interrupted_while_workers_start_it_says_no_more(file, tmp_path, number, wait_s):
+    path = file(seeds={"count": 5000}, requests=200)
+    (tmp_path / "temporary").mkdir()
+    process = command(
+        "sweep", path, "--out", "out", "--jobs", 2, start_new_session=True,
+        env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+    )  # fmt: skip
+    while not starting(process):
+        time.sleep(0.01)
+    time.sleep(wait_s)
+    assert len(list(Path("temporary").iterdir())) == 1
+    os.killpg(process.pid, number)
+    _, said = process.communicate()
+    assert process.returncode == 128 + number
+    told = [f"dysta-gym: {kept('out')} of 40000 cells are in out; the same command goes on from"]
+    told = [f"{told[0]} there", *["dysta-gym: interrupted"] * (number == signal.SIGINT)]
+    assert said.splitlines() == told
+    assert not list(Path("temporary").iterdir())
 
 
 def test_without_room_it_ends_and_goes_on_later(file):
