@@ -31,7 +31,10 @@ def leaderboard(
     ] = False,
     jobs: terminal.Jobs = None,
     trust: terminal.Trust = False,
-    out: Annotated[Path | None, typer.Option(metavar="FOLDER", help=f"Folder for {FILE}.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help=f"Folder for {FILE}.", parser=terminal.folder),
+    ] = None,
     as_json: terminal.AsJson = False,
 ) -> None:
     """Show the leaderboard, with policies of one's own beside it.

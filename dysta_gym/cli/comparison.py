@@ -99,7 +99,9 @@ def compare(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="Folder for results.csv, results.md and trade-off.png."
+            metavar="FOLDER",
+            help="Folder for results.csv, results.md and trade-off.png.",
+            parser=terminal.folder,
         ),
     ] = None,
     report: Annotated[

@@ -269,8 +269,9 @@ def test_a_foreign_file_and_no_folder_are_named(file, refused, run):
         sweep(file(), "out", jobs=1)
     with refused("out: '' is not allowed; it must be a folder"):
         sweep(file(), "", jobs=1)
-    status, _, said = run("sweep", "grid.yaml", "--out", "")
-    assert status == 2 and "out: '' is not allowed; it must be a folder" in said
+    for command in (["sweep", "grid.yaml"], ["compare", "--seeds", "1"]):
+        status, _, said = run(*command, "--out", "")
+        assert status == 2 and "out: '' is not allowed; it must be a folder" in said
 
 
 # --- killed, interrupted, without room -----------------------------------------------------------
