@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from dysta_gym.agents.checkpoints import Checkpoint, load
 from dysta_gym.agents.judging import judge_of
 from dysta_gym.agents.protocol import REFERENCE, VALIDATION, bench, training_seed
-from dysta_gym.agents.recipes import Recipe
+from dysta_gym.agents.recipes import Recipe, load_recipe
 from dysta_gym.archives import TEXT_LIMIT, arrays_in, read_arrays
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.files import check_folder, is_scratch, replacing, visible, write_text
@@ -142,17 +142,45 @@ class Run:
                 f"resume: {str(self.out / _OLD_STATE)!r} is of format 1; this version reads "
                 f"{FORMAT}: start again in another folder, or install the version that wrote it"
             )
-        if resume and not (self.out / RECIPE).exists():
-            raise DystaError(
-                f"resume: there is no run in {str(self.out)!r}; start without --resume"
-            )
+        if self.out.exists() and not all(map(is_scratch, self.out.iterdir())):
+            if not resume:
+                raise DystaError(
+                    f"out: {str(self.out)!r} is not empty; resume the run in it with --resume, or "
+                    "choose another folder"
+                )
+            if not (self.out / RECIPE).exists():
+                raise DystaError(
+                    f"resume: there is no run in {str(self.out)!r}; choose the folder of one, or a "
+                    "new one"
+                )
+            self._check_left(mine)
+        elif resume:  # it may have been stopped before there was anything
+            warn(f"resume: nothing is in {str(self.out)!r} yet; the run begins there")
         # What stopped before there was anything to keep starts over.
-        if not resume and self.out.exists() and not all(map(is_scratch, self.out.iterdir())):
-            raise DystaError(
-                f"out: {str(self.out)!r} is not empty; resume the run in it with --resume, or "
-                "choose another folder"
-            )
-        write_text(self.out / RECIPE, yaml.safe_dump(mine["recipe"], sort_keys=False))
+        self._write_recipe()
+
+    def _check_left(self, mine: Mapping[str, Any]) -> None:
+        """Refuse to start over beside a network that another recipe or seed has given."""
+        path = self.out / CHECKPOINT
+        if not path.exists():
+            return
+        record = load(path).record
+        for key, value in mine.items():
+            if record.get(key) != value:
+                raise DystaError(
+                    f"resume: {str(path)!r} is there without a {STATE}, and its {key} is another "
+                    f"({_difference(value, record.get(key))}); choose another folder"
+                )
+
+    def _recipe_there(self) -> Any:
+        """What stands in the folder's recipe, as far as it can be read."""
+        try:
+            return load_recipe(self.out / RECIPE).model_dump(mode="json")
+        except (DystaError, OSError):
+            return None
+
+    def _write_recipe(self) -> None:
+        write_text(self.out / RECIPE, yaml.safe_dump(self._identity()["recipe"], sort_keys=False))
 
     def _identity(self) -> dict[str, Any]:
         """What a run that is resumed must have in common with this one."""
@@ -172,9 +200,11 @@ class Run:
             record = json.loads(str(texts["record"]))
             for key, value in mine.items():
                 if record[key] != value:
+                    edited = self._recipe_there() != record["recipe"]
                     raise DystaError(
-                        f"resume: the {key} is not that of the run in {str(self.out)!r}; "
-                        f"resume it with {RECIPE} there and seed {record['seed']}"
+                        f"resume: the {key} is not that of the run in {str(self.out)!r} "
+                        f"({_difference(value, record[key])}); resume it with {RECIPE} "
+                        f"{'as it was' if edited else 'there'} and seed {record['seed']}"
                     )
             self.steps = steps or int(record["steps"])
             self._best, self._spent = float(record["best"]), float(record["spent"])
@@ -186,6 +216,11 @@ class Run:
         except Exception as error:  # a damaged file raises anything
             raise self.damaged(error) from None
         self.kept = arrays_in(state, where, _ADVICE) - set(_TEXTS)
+        if (there := self._recipe_there()) != mine["recipe"]:
+            if (self.out / RECIPE).exists():
+                told = _difference(there, mine["recipe"]) if there else "it cannot be read"
+                warn(f"resume: {RECIPE} was not that of the run ({told}); it is written again")
+            self._write_recipe()
 
     def restored(self, like: Arrays, rows: Mapping[str, int] | None = None) -> dict[str, Any]:
         """The arrays that the method kept.
@@ -434,6 +469,18 @@ def part_of(arrays: Arrays, name: str) -> dict[str, NDArray[Any]]:
     """Those that `under` has named so, by their own names."""
     first = f"{name}."
     return {own.removeprefix(first): a for own, a in arrays.items() if own.startswith(first)}
+
+
+def _difference(mine: Any, its: Any) -> str:
+    """Where two trees are apart first: the place, what is there, and what should be."""
+    path: list[str] = []
+    while isinstance(mine, Mapping) and isinstance(its, Mapping):
+        # A field may be missing in what another version has written.
+        pairs = ((key, mine.get(key, ...), its.get(key, ...)) for key in (*mine, *its))
+        key, mine, its = next(pair for pair in pairs if pair[1] != pair[2])
+        path.append(str(key))
+    one, other = ("nothing" if each is ... else shown(each) for each in (mine, its))
+    return f"{'.'.join(path)}{': ' if path else ''}{one}, not {other}"
 
 
 def warn_of_rounding() -> None:
