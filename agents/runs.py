@@ -496,6 +496,39 @@ def _versions() -> dict[str, str]:
 
 
 def _logger(out: Path) -> Any:
-    from stable_baselines3.common.logger import configure
+    from stable_baselines3.common.logger import Logger, make_output_format
 
-    return configure(str(out), ["tensorboard"])
+    class Checked(Logger):
+        """One that says in a line that it cannot write."""
+
+        def dump(self, step: int = 0) -> None:
+            with _logging_to(out):
+                super().dump(step)
+
+    with _logging_to(out):
+        return Checked(str(out), [make_output_format("tensorboard", str(out))])
+
+
+@contextmanager
+def _logging_to(out: Path) -> Iterator[None]:
+    """Within this block, logs are written: by a thread, which dies if it cannot.
+
+    Raises:
+        DystaError: If they cannot be written.
+    """
+
+    def died(of: threading.ExceptHookArgs) -> None:
+        if getattr(of.thread, "exception", None) is not of.exc_value:
+            before(of)
+
+    before, threading.excepthook = threading.excepthook, died
+    try:
+        yield
+    except OSError as error:  # the thread's, which it has left for us
+        reason = error.strerror or str(error)
+        raise DystaError(f"the logs in {str(out)!r} cannot be written ({reason})") from None
+    finally:
+        for thread in threading.enumerate():
+            if getattr(thread, "exception", None) is not None:
+                thread.join()
+        threading.excepthook = before
