@@ -10,6 +10,7 @@ import signal
 import stat
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -301,7 +302,14 @@ class Run:
     def _validate(self, step: int, weights: NDArray[np.float64], candidate: bool) -> None:
         policies = self.judge.policies(self.checkpoint(weights))
         points, reference = self._bench.measure_all(policies), self._bench.reference
-        cost = self.judge.objective(self._bench.apart(points), self._bench.apart(reference))
+        with warnings.catch_warnings():  # the mean of no numbers
+            warnings.simplefilter("ignore", RuntimeWarning)
+            cost = self.judge.objective(self._bench.apart(points), self._bench.apart(reference))
+        if math.isnan(cost):
+            raise DystaError(
+                "workloads: nobody is late in validation, so nothing can be compared; give more "
+                "requests, load, or workloads of validation"
+            )
         measured = points[self.judge.shown]
         mean, base = (each.mean(axis=(0, 1)).tolist() for each in (measured, reference))
         self._history.append(

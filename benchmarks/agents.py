@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.leaderboard import AGENTS, counting, pair
+from benchmarks.leaderboard import counting, pair
 from benchmarks.readme import between
 from dysta_gym import figures
 from dysta_gym.agents.checkpoints import Checkpoint, shipped
@@ -35,6 +35,8 @@ from dysta_gym.workloads import Workload, generate, load_scenario
 
 GENERATIONS = 80
 """Of each variant of the ablation."""
+
+TRAINED = ("evolved", "pareto", "ppo", "dqn")
 
 SANGER = ["multi-attnn", "datacenter-language", "language-bursts"]
 EYERISS = ["multi-cnn", "datacenter-vision", "mobile-assistant", "arvr-hands"]
@@ -260,10 +262,11 @@ def over_dysta(mine: Any, dysta: Any) -> tuple[Any, Any]:
 def trained() -> str:
     """How the shipped agents were trained."""
     rows = []
-    for agent in AGENTS:
+    for agent in TRAINED:
         record = shipped(agent).record
         recipe = record["recipe"]
-        unit = "generations" if recipe["method"] == "evolution" else "decisions"
+        evolves = recipe["method"] in ("evolution", "pareto")
+        unit = "generations" if evolves else "decisions"
         network = recipe["network"]
         rows.append(
             [
@@ -341,7 +344,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.agents")
     parser.add_argument("--out", type=Path, default=Path("docs/agents.md"))
     parser.add_argument("--runs", type=Path, default=Path("build/agents"))
+    parser.add_argument(
+        "--training", action="store_true", help="only how the agents were trained: a second"
+    )
     arguments = parser.parse_args()
+    if arguments.training:
+        _write(arguments.out, "training", trained())
+        return
     folder = arguments.out.with_suffix("")
     draw_score(folder / "score.png")
     frames = degradation()
@@ -353,8 +362,12 @@ def main() -> None:
         "transfer": transfer_table(arguments.runs),
     }
     for name, part in parts.items():
-        between(arguments.out, f"<!-- {name}: make agents -->\n", f"<!-- /{name} -->", part)
-        print(f"{name}\n\n{part}\n")
+        _write(arguments.out, name, part)
+
+
+def _write(page: Path, name: str, part: str) -> None:
+    between(page, f"<!-- {name}: make agents -->\n", f"<!-- /{name} -->", part)
+    print(f"{name}\n\n{part}\n")
 
 
 if __name__ == "__main__":

@@ -51,6 +51,18 @@ RECIPES: dict[str, dict[str, Any]] = {
         "pool": 6,
         "batch": 2,
     },
+    "pareto": {
+        "method": "pareto",
+        "workloads": {"distribution": "random", "mixes": 4, "validation": 2, "requests": 300},
+        "network": {"kind": "conditioned", "width": 4},
+        "steps": 60,
+        "validate_every": 4,
+        "population": 6,
+        "separable": True,
+        "pool": 4,
+        "batch": 1,
+        "preferences": [0.0, 1.0],
+    },
     "imitation": {**_PPO, "imitate": {"teacher": "evolved", "steps": 11_000}},
     "ppo": _PPO,
     "dqn": {
