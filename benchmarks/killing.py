@@ -55,7 +55,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "method": "pareto",
         "workloads": {"distribution": "random", "mixes": 4, "validation": 2, "requests": 300},
         "network": {"kind": "conditioned", "width": 4},
-        "steps": 60,
+        "steps": 240,
         "validate_every": 4,
         "population": 6,
         "separable": True,
