@@ -96,9 +96,9 @@ def learned(cluster, folder):
 
 
 def tuned(cluster, folder):
-    """Whether a trial lost its node after it had saved its state, and went on from there.
+    """How often trials were begun, and at which steps those that went on from their states.
 
-    Of each trial, the steps that its state was at when it was begun: 0 for one that was new.
+    A node is killed once each of the three has saved its state.
     """
     killing, module = Killing(cluster), example("ray_tune")
     log, told = folder / "begun", folder / "saved"
@@ -120,8 +120,11 @@ def tuned(cluster, folder):
 
     module.train = watched
 
+    def saved():
+        return {line.split()[0] for line in told.read_text().splitlines()}
+
     def wait():
-        while not told.exists():
+        while not told.exists() or len(saved()) < 3:
             time.sleep(0.05)
         killing.begun.set()
 
