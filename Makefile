@@ -143,7 +143,7 @@ $(VENV)/run.done: $(BIN)/python pyproject.toml setup.py constraints.txt
 	touch $@
 
 $(VENV)/test.done: $(BIN)/python pyproject.toml setup.py constraints.txt
-	$(PIP) --editable '.[agents,dev]'
+	$(PIP) --editable '.[agents,dev,examples]'
 	touch $@ $(VENV)/run.done
 
 $(VENV)/profile.done: $(BIN)/python pyproject.toml setup.py constraints.txt

@@ -163,10 +163,19 @@ _ARRAYS = {"format": TEXT_LIMIT, "weights": ARRAY_LIMIT, "record": TEXT_LIMIT}
 
 
 def trained(policy: Policy) -> Checkpoint | None:
-    """The network that a policy decides by; None if it is no such policy."""
+    """The network that a policy decides by; None if it is no such policy.
+
+    Raises:
+        DystaError: If the policy sets what no checkpoint holds, such as a ``tilt``.
+    """
     made = kind_of(policy.score)
     if made is None:
         return None
+    for key, value in policy.settings.items():
+        if value != policy.parameters[key].default:
+            raise DystaError(
+                f"{policy.spec!r} sets {key}, which is not of its network; leave it out"
+            )
     (kind, selection), (width, *weights) = made, policy.weights
     decisions = "events" if policy.events else "layers"
     return Checkpoint(

@@ -10,6 +10,7 @@ import signal
 import stat
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from dysta_gym.agents.checkpoints import Checkpoint, load
 from dysta_gym.agents.judging import judge_of
 from dysta_gym.agents.protocol import REFERENCE, VALIDATION, bench, training_seed
-from dysta_gym.agents.recipes import Recipe
+from dysta_gym.agents.recipes import Recipe, load_recipe
 from dysta_gym.archives import TEXT_LIMIT, arrays_in, read_arrays
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.files import check_folder, is_scratch, replacing, visible, write_text
@@ -142,17 +143,45 @@ class Run:
                 f"resume: {str(self.out / _OLD_STATE)!r} is of format 1; this version reads "
                 f"{FORMAT}: start again in another folder, or install the version that wrote it"
             )
-        if resume and not (self.out / RECIPE).exists():
-            raise DystaError(
-                f"resume: there is no run in {str(self.out)!r}; start without --resume"
-            )
+        if self.out.exists() and not all(map(is_scratch, self.out.iterdir())):
+            if not resume:
+                raise DystaError(
+                    f"out: {str(self.out)!r} is not empty; resume the run in it with --resume, or "
+                    "choose another folder"
+                )
+            if not (self.out / RECIPE).exists():
+                raise DystaError(
+                    f"resume: there is no run in {str(self.out)!r}; choose the folder of one, or a "
+                    "new one"
+                )
+            self._check_left(mine)
+        elif resume:  # it may have been stopped before there was anything
+            warn(f"resume: nothing is in {str(self.out)!r} yet; the run begins there")
         # What stopped before there was anything to keep starts over.
-        if not resume and self.out.exists() and not all(map(is_scratch, self.out.iterdir())):
-            raise DystaError(
-                f"out: {str(self.out)!r} is not empty; resume the run in it with --resume, or "
-                "choose another folder"
-            )
-        write_text(self.out / RECIPE, yaml.safe_dump(mine["recipe"], sort_keys=False))
+        self._write_recipe()
+
+    def _check_left(self, mine: Mapping[str, Any]) -> None:
+        """Refuse to start over beside a network that another recipe or seed has given."""
+        path = self.out / CHECKPOINT
+        if not path.exists():
+            return
+        record = load(path).record
+        for key, value in mine.items():
+            if record.get(key) != value:
+                raise DystaError(
+                    f"resume: {str(path)!r} is there without a {STATE}, and its {key} is another "
+                    f"({_difference(value, record.get(key))}); choose another folder"
+                )
+
+    def _recipe_there(self) -> Any:
+        """What stands in the folder's recipe, as far as it can be read."""
+        try:
+            return load_recipe(self.out / RECIPE).model_dump(mode="json")
+        except (DystaError, OSError):
+            return None
+
+    def _write_recipe(self) -> None:
+        write_text(self.out / RECIPE, yaml.safe_dump(self._identity()["recipe"], sort_keys=False))
 
     def _identity(self) -> dict[str, Any]:
         """What a run that is resumed must have in common with this one."""
@@ -172,9 +201,11 @@ class Run:
             record = json.loads(str(texts["record"]))
             for key, value in mine.items():
                 if record[key] != value:
+                    edited = self._recipe_there() != record["recipe"]
                     raise DystaError(
-                        f"resume: the {key} is not that of the run in {str(self.out)!r}; "
-                        f"resume it with {RECIPE} there and seed {record['seed']}"
+                        f"resume: the {key} is not that of the run in {str(self.out)!r} "
+                        f"({_difference(value, record[key])}); resume it with {RECIPE} "
+                        f"{'as it was' if edited else 'there'} and seed {record['seed']}"
                     )
             self.steps = steps or int(record["steps"])
             self._best, self._spent = float(record["best"]), float(record["spent"])
@@ -186,6 +217,11 @@ class Run:
         except Exception as error:  # a damaged file raises anything
             raise self.damaged(error) from None
         self.kept = arrays_in(state, where, _ADVICE) - set(_TEXTS)
+        if (there := self._recipe_there()) != mine["recipe"]:
+            if (self.out / RECIPE).exists():
+                told = _difference(there, mine["recipe"]) if there else "it cannot be read"
+                warn(f"resume: {RECIPE} was not that of the run ({told}); it is written again")
+            self._write_recipe()
 
     def restored(self, like: Arrays, rows: Mapping[str, int] | None = None) -> dict[str, Any]:
         """The arrays that the method kept.
@@ -266,7 +302,14 @@ class Run:
     def _validate(self, step: int, weights: NDArray[np.float64], candidate: bool) -> None:
         policies = self.judge.policies(self.checkpoint(weights))
         points, reference = self._bench.measure_all(policies), self._bench.reference
-        cost = self.judge.objective(self._bench.apart(points), self._bench.apart(reference))
+        with warnings.catch_warnings():  # the mean of no numbers
+            warnings.simplefilter("ignore", RuntimeWarning)
+            cost = self.judge.objective(self._bench.apart(points), self._bench.apart(reference))
+        if math.isnan(cost):
+            raise DystaError(
+                "workloads: nobody is late in validation, so nothing can be compared; give more "
+                "requests, load, or workloads of validation"
+            )
         measured = points[self.judge.shown]
         mean, base = (each.mean(axis=(0, 1)).tolist() for each in (measured, reference))
         self._history.append(
@@ -436,6 +479,18 @@ def part_of(arrays: Arrays, name: str) -> dict[str, NDArray[Any]]:
     return {own.removeprefix(first): a for own, a in arrays.items() if own.startswith(first)}
 
 
+def _difference(mine: Any, its: Any) -> str:
+    """Where two trees are apart first: the place, what is there, and what should be."""
+    path: list[str] = []
+    while isinstance(mine, Mapping) and isinstance(its, Mapping):
+        # A field may be missing in what another version has written.
+        pairs = ((key, mine.get(key, ...), its.get(key, ...)) for key in (*mine, *its))
+        key, mine, its = next(pair for pair in pairs if pair[1] != pair[2])
+        path.append(str(key))
+    one, other = ("nothing" if each is ... else shown(each) for each in (mine, its))
+    return f"{'.'.join(path)}{': ' if path else ''}{one}, not {other}"
+
+
 def warn_of_rounding() -> None:
     """Say that a run goes on where numbers come out a little different."""
     warn(
@@ -449,6 +504,39 @@ def _versions() -> dict[str, str]:
 
 
 def _logger(out: Path) -> Any:
-    from stable_baselines3.common.logger import configure
+    from stable_baselines3.common.logger import Logger, make_output_format
 
-    return configure(str(out), ["tensorboard"])
+    class Checked(Logger):
+        """One that says in a line that it cannot write."""
+
+        def dump(self, step: int = 0) -> None:
+            with _logging_to(out):
+                super().dump(step)
+
+    with _logging_to(out):
+        return Checked(str(out), [make_output_format("tensorboard", str(out))])
+
+
+@contextmanager
+def _logging_to(out: Path) -> Iterator[None]:
+    """Within this block, logs are written: by a thread, which dies if it cannot.
+
+    Raises:
+        DystaError: If they cannot be written.
+    """
+
+    def died(of: threading.ExceptHookArgs) -> None:
+        if getattr(of.thread, "exception", None) is not of.exc_value:
+            before(of)
+
+    before, threading.excepthook = threading.excepthook, died
+    try:
+        yield
+    except OSError as error:  # the thread's, which it has left for us
+        reason = error.strerror or str(error)
+        raise DystaError(f"the logs in {str(out)!r} cannot be written ({reason})") from None
+    finally:
+        for thread in threading.enumerate():
+            if getattr(thread, "exception", None) is not None:
+                thread.join()
+        threading.excepthook = before

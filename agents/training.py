@@ -43,7 +43,7 @@ def train(
         out: Folder for the run, empty unless it is resumed.
         steps: Steps in all; None for the recipe's, or those of the run that is resumed.
         seed: Seed of the run.
-        resume: Go on with the run in the folder.
+        resume: Go on with the run in the folder, or begin it where nothing is yet.
         report: Called with a `Report` after each step.
 
     Returns:
@@ -51,8 +51,8 @@ def train(
         (SIGINT), which saves its state.
 
     Raises:
-        DystaError: If an argument is not allowed, a package is missing, or there is nothing to
-            resume, or what there is is damaged.
+        DystaError: If an argument is not allowed, a package is missing, or what is in the folder is
+            no run, damaged, or of another recipe or seed.
     """
     chosen = load_recipe(recipe)
     for name, value, least in (("steps", steps, 1), ("seed", seed, 0)):

@@ -20,7 +20,6 @@ import json
 import os
 import pickle
 import random
-import resource
 import shutil
 import signal
 import sqlite3
@@ -41,8 +40,14 @@ import numpy as np
 import yaml
 
 import dysta_gym.rule_files  # noqa: F401  which a policy in a file asks for
+from benchmarks.tearing import torn
 from dysta_gym import DystaError
 from dysta_gym.errors import LONGEST
+
+try:
+    import resource
+except ImportError:  # on Windows, where memory is neither seen nor limited here
+    resource = None  # type: ignore[assignment]
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -139,8 +144,7 @@ class Hang(BaseException):
 def outcome(watch: Watch, read: Callable[[Path], object], path: Path) -> tuple[str, str]:
     """What comes of reading a file: ``read``, ``refused`` or ``failed``, and in which words."""
     peak = _peak()
-    signal.signal(signal.SIGALRM, _hang)
-    signal.setitimer(signal.ITIMER_REAL, 6 * SECONDS)
+    _alarm(6 * SECONDS)
     faulthandler.dump_traceback_later(10 * SECONDS, exit=True)
     begin = time.process_time()
     try:
@@ -160,7 +164,7 @@ def outcome(watch: Watch, read: Callable[[Path], object], path: Path) -> tuple[s
         told = f"{Path(at.filename).name}:{at.lineno}: {type(error).__name__}: {error}"
         return "failed", told[:300]
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        _alarm(0)
         faulthandler.cancel_dump_traceback_later()
     took = _peak() - peak
     message = found[1]
@@ -181,13 +185,27 @@ def _hang(number: int, frame: Any) -> None:
     raise Hang
 
 
+def _alarm(seconds: float) -> None:
+    """Have `Hang` raised after so many seconds; 0 for never, as always where no alarms are."""
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, _hang)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
 def _peak() -> int:
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Bytes that this process has had at most; 0 where nobody says."""
+    if resource is None:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def limit_memory(more: int) -> None:
-    """Let this process take so many bytes more than it has."""
-    size = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
+    """Let this process take so many bytes more than it has, where that can be limited."""
+    statm = Path("/proc/self/statm")
+    if resource is None or not statm.exists():
+        return
+    size = int(statm.read_text("ascii").split()[0]) * resource.getpagesize()
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (size + more, most))
 
@@ -426,49 +444,6 @@ def bent(tree: Any, rng: random.Random) -> Any:
         else:
             holder[key] = [holder[key]]
     return tree
-
-
-PIECES = [
-    *(
-        b"nan",
-        b"inf",
-        b"-1",
-        b"1e308",
-        b"1e-320",
-        b"9" * 400,
-        b"0x1p3",
-        b"1_0",
-        b"\x00",
-        b"\x1b[0m",
-    ),
-    *(b"[" * 60, b"{" * 60, b"- ", b"? ", b": ", b"&a ", b"*a", b"<<: ", b"!!int ", b"!!binary "),
-    *(b"\xff\xfe", b"\xed\xa0\x80", b'"\\ud800"', b"\r", b"\n", b"\t", b",", b";", b'"', b"'"),
-    *("\u2028".encode(), "\u0661".encode(), b"true", b"~", b"%YAML 9\n", b"---\n", b"...\n", b"|"),
-    *(b"PK\x01\x02", b"PK\x05\x06", b"\x93NUMPY", b"\xff\xff\xff\xff", b"\x00" * 8, b"." * 300),
-]
-
-
-def torn(content: bytes, rng: random.Random) -> bytes:
-    """A file with other bytes in some places."""
-    data = bytearray(content)
-    for _ in range(rng.randint(1, 6)):
-        at, kind = rng.randrange(len(data) + 1), rng.randrange(7)
-        if kind == 0 and at < len(data):
-            data[at] ^= 1 << rng.randrange(8)
-        elif kind == 1:
-            data[at:at] = rng.choice(PIECES)
-        elif kind == 2:
-            del data[at : at + rng.randint(1, 40)]
-        elif kind == 3:
-            data[at:at] = data[at : at + rng.randint(1, 200)] * rng.choice([1, 2, 50])
-        elif kind == 4 and rng.random() < 0.3:
-            del data[at:]
-        elif kind == 5 and at + 4 <= len(data):
-            number = rng.choice([0, 1, 2**16 - 1, 2**31 - 1, 2**32 - 1, rng.getrandbits(32)])
-            data[at : at + 4] = struct.pack("<I", number)
-        elif at < len(data):
-            data[at] = rng.randrange(256)
-    return bytes(data)
 
 
 # --- YAML ----------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ import numpy as np
 import yaml
 
 from dysta_gym.agents import Checkpoint, load
-from dysta_gym.agents.runs import CHECKPOINT, RECIPE, STATE
+from dysta_gym.agents.runs import CHECKPOINT, STATE
 from dysta_gym.files import is_scratch
 from dysta_gym.tables import markdown
 
@@ -51,6 +51,18 @@ RECIPES: dict[str, dict[str, Any]] = {
         "pool": 6,
         "batch": 2,
     },
+    "pareto": {
+        "method": "pareto",
+        "workloads": {"distribution": "random", "mixes": 4, "validation": 2, "requests": 300},
+        "network": {"kind": "conditioned", "width": 4},
+        "steps": 240,
+        "validate_every": 4,
+        "population": 6,
+        "separable": True,
+        "pool": 4,
+        "batch": 1,
+        "preferences": [0.0, 1.0],
+    },
     "imitation": {**_PPO, "imitate": {"teacher": "evolved", "steps": 11_000}},
     "ppo": _PPO,
     "dqn": {
@@ -67,11 +79,9 @@ class Session:
     """The command, from its start to its end or its death."""
 
     def __init__(self, recipe: Path, folder: Path) -> None:
-        # Before the recipe is written there is nothing to go on with.
-        more = ["--resume"] if (folder / RECIPE).exists() else []
         program = "import sys; from dysta_gym.cli import main; main()"
         command = [sys.executable, "-W", "ignore", "-c", program]
-        command += ["train", str(recipe), "--out", str(folder), *more]
+        command += ["train", str(recipe), "--out", str(folder), "--resume"]
         self._running = subprocess.Popen(
             command, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )

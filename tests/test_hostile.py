@@ -56,6 +56,25 @@ def test_the_corpus_is_read_or_refused_in_a_line_without_running_anything():
     assert sum(path.stat().st_size for path in CORPUS.rglob("*.*")) < 500_000
 
 
+def test_the_corpus_is_read_where_nothing_limits_memory_or_sets_alarms():
+    # As on Windows.
+    program = """
+import signal, sys
+sys.modules["resource"] = None
+del signal.SIGALRM, signal.setitimer
+from benchmarks import fuzz
+sys.argv = ["fuzz", "sweep", "--corpus", "tests/corpus/hostile"]
+fuzz.main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {each["outcome"] for each in found} == {"read", "refused"}
+    assert {each["mib"] for each in found} == {0}
+
+
 @pytest.mark.skipif(os.name != "posix", reason="there are no such files")
 @pytest.mark.parametrize("read", [load_scenario, load_track, load_sweep, load_entry])
 def test_yaml_that_is_no_regular_file_is_refused_at_once(tmp_path, refused, read):

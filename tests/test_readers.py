@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.tearing import torn
 from dysta_gym import DystaError, Policy, generate, load_scenario, measure, simulate
 from dysta_gym.configs import content_of
 from dysta_gym.errors import LONGEST
@@ -480,45 +481,11 @@ def test_stores_are_not_kept_for_ever():
 # --- fuzzers -------------------------------------------------------------------------------------
 
 
-def mutations(content, rng):
-    """Ever more changed versions of a file, by bytes and by lines."""
+def changes(content, rng):
+    """Changed versions of a file, without an end."""
     while True:
-        data = bytearray(content)
-        for _ in range(rng.randint(1, 6)):
-            at = rng.randrange(len(data) + 1)
-            kind = rng.randrange(6)
-            if kind == 0 and at < len(data):
-                data[at] ^= 1 << rng.randrange(8)
-            elif kind == 1:
-                data[at:at] = rng.choice(PIECES)
-            elif kind == 2:
-                del data[at : at + rng.randint(1, 40)]
-            elif kind == 3:
-                data[at:at] = data[at : at + rng.randint(1, 200)] * rng.choice([1, 2, 50])
-            elif kind == 4:
-                del data[at:]
-            elif at < len(data):
-                data[at] = rng.randrange(256)
-        yield bytes(data)
+        yield torn(content, rng)
 
-
-PIECES = [
-    *(
-        b"nan",
-        b"inf",
-        b"-1",
-        b"1e308",
-        b"1e-320",
-        b"9" * 400,
-        b"0x1p3",
-        b"1_0",
-        b"\x00",
-        b"\x1b[0m",
-    ),
-    *(b"[" * 60, b"{" * 60, b"- ", b"? ", b": ", b"&a ", b"*a", b"<<: ", b"!!int ", b"!!binary "),
-    *(b"\xff\xfe", b"\xed\xa0\x80", b'"\\ud800"', b"\r", b"\n", b"\t", b",", b";", b'"', b"'"),
-    *("\u2028".encode(), "\u0661".encode(), b"true", b"~", b"%YAML 9\n", b"---\n", b"...\n", b"|"),
-]
 
 READERS = {
     "yaml": (read_scenario, "mine.yaml"),
@@ -543,7 +510,7 @@ def test_the_corpus_is_read_or_refused_in_a_line(kind):
 def test_whatever_a_file_holds_it_is_read_or_refused_in_a_line(tmp_path, kind):
     read, name = READERS[kind]
     path, rng = tmp_path / name, random.Random(kind)
-    sources = [mutations(file.read_bytes(), rng) for file in sorted((CORPUS / kind).iterdir())]
+    sources = [changes(file.read_bytes(), rng) for file in sorted((CORPUS / kind).iterdir())]
     tried, end = 0, time.perf_counter() + SECONDS
     while time.perf_counter() < end:
         path.write_bytes(next(sources[tried % len(sources)]))
@@ -556,7 +523,7 @@ def test_whatever_a_policy_is_called_it_is_found_or_refused_in_a_line():
     rng = random.Random(0)
     seeds = [b"dysta", b"sjf@monitored", b"dysta@sized/kalman:beta=0.1", b"run/checkpoint.npz", b""]
     seeds += [b"dysta:beta=nan", b"fcfs@*", b"prema:x=1,y=2", b"@:=,"]
-    sources = [mutations(seed, rng) for seed in seeds]
+    sources = [changes(seed, rng) for seed in seeds]
     tried, end = 0, time.perf_counter() + SECONDS
     while time.perf_counter() < end:
         name = next(sources[tried % len(sources)]).decode("utf-8", "surrogateescape")

@@ -210,7 +210,7 @@ class Store:
             self._database.set_progress_handler(lambda: next(left) < 0, 1000)
             yield from self._database.execute(query)
         except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
-            raise self._damaged(str(error)) from None
+            raise _unreadable(self.path, error) from None
         finally:
             with contextlib.suppress(sqlite3.Error):  # if it is closed
                 self._database.set_progress_handler(None, 0)
@@ -224,7 +224,7 @@ class Store:
             raise self._damaged(str(error)) from None
 
     def _damaged(self, why: str) -> DystaError:
-        return DystaError(f"{str(self.path)!r} is damaged, or no store of cells ({why})")
+        return _damaged(self.path, why)
 
     def remove(self) -> None:
         """Close it, and remove it from its folder."""
@@ -269,6 +269,22 @@ def _unwritable(path: Path, error: sqlite3.Error) -> DystaError:
     )
 
 
+def _damaged(path: Path, why: str) -> DystaError:
+    return DystaError(f"{str(path)!r} is damaged, or no store of cells ({why})")
+
+
+def _unreadable(path: Path, error: Exception) -> DystaError:
+    """What is said of a store that SQLite does not read: for what is in it, or for want of room."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what it specifies
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN):
+        return DystaError(f"{str(path)!r} cannot be read ({error}); see that its disk has room")
+    return _damaged(path, str(error))
+
+
+class _Empty(DystaError):
+    """A store was begun, and nothing is in it."""
+
+
 def created(folder: Path, about: Mapping[str, Any]) -> Store:
     """The store in a folder, made if there is none, to be written by this process alone.
 
@@ -287,9 +303,12 @@ def created(folder: Path, about: Mapping[str, Any]) -> Store:
         there = path.exists() and path.stat().st_size > 0
         grown: dict[str, Any] | None = None
         if there:
-            with opened(folder) as old:
-                grown = _grown(old, about, folder)
-                fewer = len(old.seeds)
+            try:
+                with opened(folder) as old:
+                    grown = _grown(old, about, folder)
+                    fewer = len(old.seeds)
+            except _Empty:  # who began it was killed, or found no room
+                there = False
         _check_beside(path)
         database = sqlite3.connect(path, isolation_level="DEFERRED")
         _restrict(database)
@@ -367,6 +386,8 @@ def opened(folder: str | Path) -> Store:
             for name in ("application_id", "user_version")
         )
         if kind != _APPLICATION:
+            if not kind and next(store._ask("SELECT count(*) FROM sqlite_schema"))[0] == 0:
+                raise _Empty(f"{str(folder)!r} holds no sweep: nothing is in {FILE} yet")
             raise store._damaged("it is not marked as one")
         if form != FORMAT:
             raise DystaError(f"{str(path)!r} is of format {form}; this version reads {FORMAT}")
@@ -380,7 +401,7 @@ def opened(folder: str | Path) -> Store:
     except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
         if store:
             store.__exit__(None, None, None)
-        raise DystaError(f"{str(path)!r} is damaged, or no store of cells ({error})") from None
+        raise _unreadable(path, error) from None
     except DystaError:
         if store:
             store.__exit__(None, None, None)

@@ -12,7 +12,7 @@ import pytest
 
 from dysta_gym import DystaError, cli, compare, find, load_scenario
 from dysta_gym.agents import Checkpoint, load, load_recipe
-from dysta_gym.agents.checkpoints import FORMAT, SHIPPED, shipped
+from dysta_gym.agents.checkpoints import FORMAT, SHIPPED, shipped, trained
 from dysta_gym.agents.networks import NETWORKS
 from dysta_gym.features import SCHEDULING, select
 
@@ -50,6 +50,15 @@ def test_a_round_trip(tmp_path, kind, width):
         written.save(tmp_path / "new" / "mine.npz")
         assert same(load(tmp_path / "new" / "mine.npz"), written)
         assert [each.name for each in (tmp_path / "new").iterdir()] == ["mine.npz"]
+
+
+def test_the_network_of_a_policy_is_all_of_it(path, refused):
+    assert trained(find("dysta")) is None
+    for spec in (str(path), f"{path}:tilt=0,time_unit=1"):
+        assert trained(find(spec)).weights.tobytes() == made().weights.tobytes()
+    for spec, key in ((f"{path}:tilt=2", "tilt"), ("pareto:preference=0.3", "preference")):
+        with refused(find(spec).spec, f"sets {key}", "leave it out"):
+            trained(find(spec))
 
 
 def test_it_is_a_policy_by_its_path(path):

@@ -199,3 +199,9 @@ def test_others_train_on_random_scenarios_too(tmp_path, method):
     trained = train(recipe, tmp_path / "run")
     assert len(trained.record["validation"]) == 3
     assert all("dysta_antt" in each for each in trained.record["validation"])
+
+
+def test_what_has_nobody_late_is_refused(tmp_path, refused):
+    few = {**SMALL["workloads"], "mixes": 1, "validation": 1, "requests": 1}
+    with refused("workloads", "nobody is late in validation", "more requests"):
+        train({**SMALL, "workloads": few, "sample": None}, tmp_path / "run")

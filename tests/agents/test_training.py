@@ -338,22 +338,70 @@ def test_folders_that_are_refused(refused, trained, tmp_path):
         train(EVOLUTION, finished)
     with refused("resume", "the seed", "recipe.yaml"):
         train(EVOLUTION, finished, seed=1, resume=True)
-    with refused("resume", "the recipe", "recipe.yaml"):
+    with refused("resume", "the recipe", "sigma: 0.4, not 0.5", "recipe.yaml there"):
         train({**EVOLUTION, "sigma": 0.4}, finished, resume=True)
-    with refused("resume", "the recipe", "recipe.yaml"):
+    other = {**EVOLUTION, "workloads": {**EVOLUTION["workloads"], "requests": 90}}
+    with refused("resume", "the recipe", "workloads.requests: 90, not 100"):
+        train(other, finished, resume=True)
+    with refused("resume", "the recipe", "'small-ppo', not 'small'", "recipe.yaml"):
         train(PPO, finished, resume=True)
     assert {path: path.read_bytes() for path in finished.iterdir()} == before
-    for folder in (tmp_path, tmp_path / "new"):
-        with refused("resume", "no run", repr(str(folder))):
-            train(EVOLUTION, folder, resume=True)
-    assert not list(tmp_path.iterdir())
-    (tmp_path / "begun").mkdir()
-    (tmp_path / "begun" / "recipe.yaml").write_text("")  # and killed before there was anything
-    assert train(EVOLUTION, tmp_path / "begun", steps=1, resume=True) is not None
+    (tmp_path / "notes.txt").write_text("")
+    with refused("resume", "no run", repr(str(tmp_path))):
+        train(EVOLUTION, tmp_path, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
         with refused("out", repr(str(folder)), "is a file"):
             train(EVOLUTION, folder)
+
+
+SCRATCH = ".recipe.yaml.0a1b2c3d.01234567-1-89abcdef.scratch"
+
+
+@pytest.mark.parametrize("left", [None, ".", SCRATCH, f"{SCRATCH}/recipe.yaml", "recipe.yaml"])
+def test_what_stopped_before_there_was_anything_begins(trained, tmp_path, capsys, left):
+    """Whatever moment it was: the folder was not there yet, its recipe was half written, ..."""
+    run = tmp_path / "run"
+    if left and left.endswith("yaml"):
+        (run / left).parent.mkdir(parents=True)
+        (run / left).write_text("name: sm")
+    elif left:
+        (run / left).mkdir(parents=True)
+    assert same(train(EVOLUTION, run, resume=True), trained("evolution").checkpoint)
+    assert load_recipe(run / "recipe.yaml") == load_recipe(EVOLUTION)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == (left != "recipe.yaml")
+    assert all("nothing is in" in line and repr(str(run)) in line for line in said)
+
+
+def test_the_recipe_in_the_folder_is_that_of_the_weights(trained, refused, tmp_path, capsys):
+    copy_of(trained("evolution"), tmp_path / "run")
+    path = tmp_path / "run" / "recipe.yaml"
+    content = path.read_text()
+    for wrong, told in (
+        (content.replace("sigma: 0.5", "sigma: 0.4"), "sigma: 0.4, not 0.5"),
+        (content[: len(content) // 2], "cannot be read"),
+    ):
+        path.write_text(wrong)
+        assert same(train(EVOLUTION, path.parent, resume=True), trained("evolution").checkpoint)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "recipe.yaml" in line and told in line
+        assert path.read_text() == content
+    path.write_text(content.replace("sigma: 0.5", "sigma: 0.4"))
+    with refused("resume", "the recipe", "sigma: 0.4, not 0.5", "as it was"):
+        train(path, path.parent, resume=True)
+    path.unlink()
+    train(EVOLUTION, path.parent, resume=True)
+    assert path.read_text() == content
+    # What a run has kept before its state is of its recipe as well.
+    (tmp_path / "run" / "state.npz").unlink()
+    with refused("resume", "checkpoint.npz", "sigma: 0.4, not 0.5", "another folder"):
+        train({**EVOLUTION, "sigma": 0.4}, path.parent, resume=True)
+    with refused("resume", "checkpoint.npz", "seed", "1, not 0"):
+        train(EVOLUTION, path.parent, seed=1, resume=True)
+    assert path.read_text() == content and capsys.readouterr().err == ""
+    assert same(train(EVOLUTION, path.parent, resume=True), trained("evolution").checkpoint)
 
 
 def copy_of(run, folder):
@@ -570,13 +618,15 @@ def test_arguments_that_are_refused(refused, tmp_path, arguments, words):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("teacher", ["dysta", "nobody", "pooled.npz", "missing.npz"])
+@pytest.mark.parametrize(
+    "teacher", ["dysta", "nobody", "pooled.npz", "missing.npz", "evolved:tilt=2"]
+)
 def test_teachers_that_are_refused(refused, tmp_path, teacher):
     weights = np.zeros(NETWORKS["pooled"].weights(1, select(SCHEDULING)))
     Checkpoint("pooled", "pooled", 1, SCHEDULING, weights, "static").save(tmp_path / "pooled.npz")
     given = str(tmp_path / teacher) if teacher.endswith("npz") else teacher
     recipe = {**PPO, "imitate": {"teacher": given, "steps": 10}}
-    with refused("imitate.teacher", given):
+    with refused("imitate.teacher", given.partition(":")[0]):
         train(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()  # so that the next try finds the folder empty
 
@@ -729,7 +779,7 @@ def test_a_log_that_is_a_link_is_left_alone(tmp_path):
         (["evolved", "--steps", "0"], ["steps", "0"]),
         (["evolved", "--seed", "-1"], ["seed", "-1"]),
         (["evolved", "--steps", "many"], ["--steps", "integer"]),
-        (["evolved", "--resume"], ["resume", "no run", "evolved-0"]),
+        (["evolved", "--resume", "--out", "."], ["resume", "no run", "'.'"]),
         (["evolved", "--out", "bad.yaml"], ["out", "bad.yaml", "is a file"]),
         (["evolved", "--out", "."], ["out", "'.'", "not empty", "--resume"]),
     ],

@@ -96,12 +96,45 @@ def learned(cluster, folder):
 
 
 def tuned(cluster, folder):
-    """Whether the trials came to their end though one of them lost its node."""
-    killing = Killing(cluster)
-    threading.Timer(4.0, killing.begun.set).start()
-    example("ray_tune").main(20, 3)
+    """How often trials were begun, and at which steps those that went on from their states.
+
+    A node is killed once each of the three has saved its state.
+    """
+    killing, module = Killing(cluster), example("ray_tune")
+    log, told = folder / "begun", folder / "saved"
+    train = module.train
+
+    def watched(recipe, out, **options):
+        state = Path(out) / "state.npz"
+        with log.open("a") as file:
+            file.write(f"{Path(out).name} {int(state.exists())}\n")
+        steps = []
+
+        def report(each):
+            steps.append(each.step)
+            if state.exists():
+                with told.open("a") as file:
+                    file.write(f"{Path(out).name} {steps[0]} {each.step}\n")
+
+        return train(recipe, out, report=report, **options)
+
+    module.train = watched
+
+    def saved():
+        return {line.split()[0] for line in told.read_text().splitlines()}
+
+    def wait():
+        while not told.exists() or len(saved()) < 3:
+            time.sleep(0.05)
+        killing.begun.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    module.main(150, 3)
     assert killing.done
-    return True
+    begun = [line.split() for line in log.read_text().splitlines()]
+    first = {name: int(step) for name, step, _ in map(str.split, told.read_text().splitlines())}
+    again = [name for name, resumed in begun if resumed == "1"]
+    return {"begun": len(begun), "resumed": [first[name] for name in again]}
 
 
 PARTS = {"sweep": swept, "rllib": learned, "tune": tuned}

@@ -312,6 +312,24 @@ def test_killed_at_any_moment_it_goes_on(file, jobs, kills):
     pd.testing.assert_frame_equal(read("out"), read("whole"), check_exact=True)
 
 
+def test_what_was_killed_before_its_store_was_made_begins(file, refused, whole):
+    Path("out").mkdir()
+    store = sqlite3.connect(f"out/{FILE}")
+    store.execute("PRAGMA journal_mode = WAL")  # which writes a page
+    store.close()
+    assert Path("out", FILE).stat().st_size
+    with refused("'out' holds no sweep", "nothing is in"):
+        opened("out")
+    sweep(file(), "out", jobs=1)
+    pd.testing.assert_frame_equal(read("out"), whole, check_exact=True)
+    store = sqlite3.connect("other.sqlite")
+    store.execute("CREATE TABLE mine (x)")
+    store.close()
+    Path("other.sqlite").replace(f"out/{FILE}")
+    with refused("not marked"):
+        sweep(file(), "out", jobs=1)
+
+
 def test_interrupted_it_says_how_to_go_on(file):
     path = file(seeds={"count": 5000}, requests=200)
     process = command("sweep", path, "--out", "out", "--jobs", 2, start_new_session=True)
