@@ -334,7 +334,8 @@ def ratio(numerator: Floats, denominator: Floats, group: NDArray[np.int64]) -> t
 
 
 CLIP = 5.0
-"""Candidates that cost more by so much are as bad as any: how bad does not matter to the choice."""
+"""A candidate's worth counts as no more and no less, in slowdowns: few that are far worse than the
+base's choice would be all that a regression learns, and how bad they are is of no matter."""
 
 PENALTIES = (0.003, 0.03, 0.3)
 FOLDS = 5
@@ -620,10 +621,11 @@ def base_part(
             features_table(seen, names),
             wrapped(
                 "How much of that a score could have known: the worth of each candidate over the "
-                "base's choice, regressed on its features and their products of two (ridge; the "
-                "workloads in five folds, each judged by what was learned in the others), and the "
-                "best by that is run. A score adds up terms of one request and of the queue, and "
-                "is compared with another's; a comparison knows both requests at once."
+                f"base's choice, within {CLIP:g} slowdowns, regressed on its features and their "
+                "products of two (ridge; the workloads in five folds, each judged by what was "
+                "learned in the others), and the best by that is run. A score adds up terms of one "
+                "request and of the queue, and is compared with another's; a comparison knows both "
+                "requests at once."
             ),
             by_score,
             wrapped(
