@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 LOWEST := build/lowest
 
 .PHONY: run test smoke lint systems package docs pages notebooks results readme leaderboard verify \
-  frontier agents statistics train tune reproduction departures charges benchmark traces clean
+  frontier teacher agents statistics train tune reproduction departures charges benchmark traces clean
 
 ## run: the main job: the published and the learned schedulers compared, as a table and a picture
 run: $(VENV)/run.done
@@ -88,6 +88,10 @@ verify: $(VENV)/run.done
 ## own; what was measured stays in build/frontier, and only what is new is run
 frontier: $(VENV)/test.done
 	$(BIN)/python -m benchmarks.frontier
+
+## teacher: what rollouts see that a learned score did not, a section of docs/frontier.md; minutes
+teacher: $(VENV)/test.done
+	$(BIN)/python -m benchmarks.frontier.teacher
 
 ## agents: the measured parts and the pictures of docs/agents.md; trains variants into build/agents
 agents: $(VENV)/test.done

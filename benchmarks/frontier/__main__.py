@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.frontier import pictures
+from benchmarks.frontier import pictures, teacher
 from benchmarks.frontier.conditions import FIRST_SEED, SEEDS, Part, parts
 from benchmarks.frontier.judging import BEHIND
 from benchmarks.frontier.measuring import AGENTS, RULES, Family, board, measured
@@ -41,7 +41,7 @@ from dysta_gym.provenance import KEY, provenance
 TILTS = "evolved:tilt=8,4,2,1,0,-0.5,-1,-2,-3"
 PREFERENCES = "pareto:preference=" + ",".join(f"{at / 20:g}" for at in range(20, -1, -1))
 
-PAGE, STORE = Path("docs/frontier.md"), Path("build/frontier")
+PAGE, STORE = teacher.PAGE, Path("build/frontier")
 BEGIN, END = "<!-- frontier: make frontier -->\n", "<!-- /frontier -->"
 
 HEAD = f"""\
@@ -58,9 +58,8 @@ inputs. `python -m benchmarks.frontier --family POLICY:PARAMETER=VALUE,...` judg
 
 ## What the teacher sees that the score did not
 
-<!-- teacher -->
-
-<!-- /teacher -->
+{teacher.BEGIN}
+{teacher.END}
 """
 
 
