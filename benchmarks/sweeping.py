@@ -8,7 +8,6 @@ Every sweep's table is compared, byte for byte, with that of one that nobody has
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import subprocess
 import sys
@@ -150,7 +149,7 @@ def store_share(content: dict[str, Any], place: Path) -> tuple[float, float]:
 
 @contextmanager
 def watched(process: subprocess.Popen[str]) -> Iterator[list[float]]:
-    """MiB that a process and its workers hold, each second, while it runs."""
+    """MiB that a process and its workers hold, pages that they share once, while it runs."""
     seen: list[float] = []
     yield seen
     while process.poll() is None:
@@ -159,14 +158,14 @@ def watched(process: subprocess.Popen[str]) -> Iterator[list[float]]:
 
 
 def resident(pid: int) -> float:
-    """MiB that a process and those that it started hold."""
+    """MiB that a process and those that it started hold, their proportional set sizes."""
     total = 0.0
     for each in [pid, *children(pid)]:
         try:
-            pages = int(Path(f"/proc/{each}/statm").read_text().split()[1])
-        except (OSError, IndexError):
+            lines = Path(f"/proc/{each}/smaps_rollup").read_text().splitlines()
+        except OSError:
             continue
-        total += pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 2**10
     return total
 
 
