@@ -87,10 +87,11 @@ def evolve(run: Run) -> None:
 def _costs_of_points(
     recipe: Evolving, bench: Bench, policies: list[Policy], batch: Batch
 ) -> NDArray[np.float64]:
+    assert isinstance(recipe, EvolutionRecipe)
     rows, seeds = batch
     measured = bench.apart(bench.measure_all(policies, seeds, rows))
     reference = bench.apart(bench.reference[np.ix_(rows, seeds)])
-    costs: NDArray[np.float64] = objective(measured, reference)
+    costs: NDArray[np.float64] = objective(measured, reference, recipe.penalty)
     return costs
 
 

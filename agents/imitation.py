@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -117,18 +116,22 @@ class Pupil:
             self.optimiser.step()
 
 
-def pupil_of(
-    recipe: Reinforcement, seed: int, bench: Bench, environment: Callable[[], RecordedEnvs]
-) -> Pupil | None:
-    """The pupil that a recipe asks for, if any, at its beginning."""
+def pupil_of(recipe: Reinforcement, seed: int, bench: Bench, environment: RecordedEnvs) -> Pupil:
+    """The pupil that a recipe asks for, at its beginning.
+
+    Args:
+        recipe: The recipe, which imitates.
+        seed: Of the run.
+        bench: What its teacher is tilted for, condition by condition.
+        environment: What it learns in.
+    """
     how = recipe.imitate
-    if how is None:
-        return None
+    assert how is not None
     teacher = find(how.teacher)
     measured = bench.measure_all([teacher.at(recipe.level, tilt=tilt) for tilt in how.tilts])
-    best = costs(measured, bench.reference, how.antt).argmin(axis=0)
+    best = costs(measured, bench.reference, recipe.penalty).argmin(axis=0)
     set_random_seed(seed)
-    return Pupil(environment(), recipe.network.width, how, np.array(how.tilts)[best])
+    return Pupil(environment, recipe.network.width, how, np.array(how.tilts)[best])
 
 
 def restored_pupil(run: Run, recipe: Reinforcement, env: RecordedEnvs) -> Pupil:

@@ -8,9 +8,12 @@ import numpy as np
 
 from dysta_gym.agents.checkpoints import Checkpoint
 from dysta_gym.agents.frontier import JUDGED, Floats, hypervolume
-from dysta_gym.agents.protocol import REFERENCE, objective
+from dysta_gym.agents.protocol import objective
 from dysta_gym.agents.recipes import ParetoRecipe, Recipe
 from dysta_gym.policies import Policy
+
+LEAST_RI = "sptp@sized/kalman"
+"""What networks are compared with: least ``R I`` first, with all that agents know."""
 
 
 class Judge(Protocol):
@@ -40,15 +43,18 @@ class Judge(Protocol):
 
 
 class _Point:
-    """A network that is one policy."""
+    """A network that is one policy, for which a violation rate of 1 weighs so much ANTT."""
 
-    reference, shown = REFERENCE, 0
+    reference, shown = LEAST_RI, 0
+
+    def __init__(self, penalty: float) -> None:
+        self._penalty = penalty
 
     def policies(self, network: Checkpoint) -> list[Policy]:
         return [network.policy()]
 
     def objective(self, measured: Floats, reference: Floats) -> float:
-        return float(objective(measured[0], reference))
+        return float(objective(measured[0], reference, self._penalty))
 
     def record(self, measured: Floats, reference: Floats) -> dict[str, Any]:
         return {}
@@ -57,7 +63,7 @@ class _Point:
 class _Curve:
     """A network that is a policy for each preference."""
 
-    reference, shown = "sptp@sized/kalman", JUDGED.index(0.2)
+    reference, shown = LEAST_RI, JUDGED.index(0.2)
 
     def policies(self, network: Checkpoint) -> list[Policy]:
         policy = network.policy()
@@ -83,4 +89,4 @@ class _Curve:
 
 def judge_of(recipe: Recipe) -> Judge:
     """How a recipe's networks are judged."""
-    return _Curve() if isinstance(recipe, ParetoRecipe) else _Point()
+    return _Curve() if isinstance(recipe, ParetoRecipe) else _Point(recipe.penalty)

@@ -34,7 +34,7 @@ SCENARIOS = (
     "arvr-hands", "datacenter-language", "datacenter-vision", "language-bursts",
     "mobile-assistant", "multi-attnn", "multi-cnn",
 )  # fmt: skip
-"""What the shipped agents are trained and chosen on; there are more scenarios."""
+"""Of whose networks `distribution` makes its mixes; there are more scenarios."""
 
 TRAINING, VALIDATION = 10_000, 1_000
 """First seeds."""
@@ -43,9 +43,6 @@ PER_RUN = 1_000_000
 """Training seeds that a run has for itself."""
 
 REFERENCE = "dysta"
-
-LEAST_RATE = 0.01
-"""Violation rates of the reference count as no less."""
 
 
 def conditions(workloads: Workloads, first: int = TRAINING) -> list[Scenario] | list[Mix]:
@@ -83,6 +80,12 @@ def training_seed(run: int) -> int:
 def training_bench(workloads: Workloads, run: int, pool: int, reference: str = REFERENCE) -> Bench:
     """So many training workloads a condition, with the first training seeds of a run."""
     return bench(workloads, training_seed(run), pool, reference)
+
+
+def deployed_bench(workloads: Workloads, run: int, pool: int, reference: str = REFERENCE) -> Bench:
+    """As `training_bench`, of what the environments of a run have."""
+    first = training_seed(run)
+    return Bench(deployments(workloads, run), range(first, first + pool), reference)
 
 
 def bench(workloads: Workloads, first: int, count: int, reference: str = REFERENCE) -> Bench:
@@ -251,28 +254,21 @@ def _in_parallel(work: Callable[[Any, Event], Any], items: Sequence[Any]) -> lis
         return list(each(lambda item: work(item, stop), items))
 
 
-def relative(measured: Floats, reference: Floats) -> tuple[Floats, Floats]:
-    """Mean violation rate and ANTT over the reference's, each shape ``(..., conditions)``.
-
-    Args:
-        measured: Shape ``(..., conditions, seeds, 2)``.
-        reference: The same for the reference, shape ``(conditions, seeds, 2)``.
-    """
-    mean, base = measured.mean(axis=-2), reference.mean(axis=-2)
-    return mean[..., 0] / np.maximum(base[:, 0], LEAST_RATE), mean[..., 1] / base[:, 1]
-
-
-def costs(measured: Floats, reference: Floats, antt: float = 0.995) -> Floats:
+def costs(measured: Floats, reference: Floats, penalty: float) -> Floats:
     """What agents are trained to make small, for each condition, shape ``(..., conditions)``.
 
-    ``v + a + 2 max(0, v - 1/2) + 60 max(0, a - antt)``, where ``v`` is the violation rate and ``a``
-    the ANTT over the reference's: half of its violations at no more than its ANTT is what is aimed
-    for, and beyond that, both count the same.
+    ``ANTT + penalty V``, where ``V`` is the violation rate, over that of the reference.
+
+    Args:
+        measured: Violation rates and ANTT, shape ``(..., conditions, seeds, 2)``.
+        reference: The same of the reference, shape ``(conditions, seeds, 2)``.
+        penalty: ANTT that a violation rate of 1 weighs.
     """
-    v, a = relative(measured, reference)
-    return v + a + 2 * np.maximum(0, v - 0.5) + 60 * np.maximum(0, a - antt)
+    weights = np.array([penalty, 1.0])
+    found: Floats = (measured.mean(axis=-2) @ weights) / (reference.mean(axis=-2) @ weights)
+    return found
 
 
-def objective(measured: Floats, reference: Floats) -> Any:
+def objective(measured: Floats, reference: Floats, penalty: float) -> Any:
     """What agents are trained and chosen by: the mean of `costs`, shape ``(...)``."""
-    return costs(measured, reference).mean(axis=-1)
+    return costs(measured, reference, penalty).mean(axis=-1)

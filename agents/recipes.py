@@ -18,6 +18,9 @@ from dysta_gym.workloads import load_scenario
 
 SHIPPED = Path(__file__).parent / "recipes"
 
+PENALTY = 30.0
+"""ANTT that a violation rate of 1 weighs, unless a recipe says so."""
+
 Count = Annotated[int, Field(gt=0, le=10**9, strict=True)]
 Share = Annotated[NotNegative, Field(lt=1)]
 Preference = Annotated[NotNegative, Field(le=1)]
@@ -176,9 +179,14 @@ class Evolving(_Recipe):
 
 
 class EvolutionRecipe(Evolving):
-    """A ``tiny`` network by evolution."""
+    """A ``tiny`` network by evolution.
+
+    Attributes:
+        penalty: ANTT that a violation rate of 1 weighs, in what it is judged and chosen by.
+    """
 
     method: Literal["evolution"]
+    penalty: Positive = PENALTY
 
     evolves: ClassVar[str] = "tiny"
 
@@ -204,7 +212,7 @@ class Imitation(Strict):
         tilts: What may be added to the teacher's weights of ``remaining`` and ``size``, more for
             less ANTT, fewer for fewer violations; in each condition it is what does best there on
             training workloads.
-        antt: ANTT over Dysta's that a tilt should not exceed there.
+        pool: Training workloads a condition that this is judged on.
         steps: Steps of an environment.
         temperature: What the teacher's scores are divided by before they become probabilities.
         learning_rate: First learning rate of Adam.
@@ -212,41 +220,10 @@ class Imitation(Strict):
 
     teacher: str
     tilts: tuple[Finite, ...] = Field((0.0,), min_length=1)
-    antt: Positive = 0.995
+    pool: Count = 16
     steps: Count
     temperature: Positive = 0.5
     learning_rate: Positive = 2e-3
-
-
-class Penalty(Strict):
-    """ANTT that a violation rate of 1 weighs, in each condition, and how that changes.
-
-    It is raised where Dysta's violations are not undercut enough, and lowered where its ANTT
-    is not: the multiplier of a constraint (Altman, Constrained Markov decision processes, 1999).
-
-    Attributes:
-        start: First penalty, in Dysta's ANTT over its violation rate.
-        rate: What its logarithm changes by at most with each validation.
-        least: Least penalty.
-        most: Greatest penalty.
-        antt: ANTT that is aimed for, over Dysta's.
-        violations: Violation rate that is aimed for, over Dysta's.
-        pool: Training workloads a condition that this is judged on.
-    """
-
-    start: Positive = 0.6
-    rate: NotNegative = 0.15
-    least: Positive = 5.0
-    most: Positive = 300.0
-    antt: Positive = 0.99
-    violations: Positive = 0.45
-    pool: Count = 16
-
-    @pydantic.model_validator(mode="after")
-    def _in_order(self) -> Penalty:
-        if self.least > self.most:
-            raise ValueError(f"least: {self.least} is not allowed; most is {self.most}")
-        return self
 
 
 class Reinforcement(_Recipe):
@@ -257,7 +234,7 @@ class Reinforcement(_Recipe):
         environments: Environments a condition.
         emphasis: Environments a condition of single scenarios, where they differ.
         imitate: Whom to imitate first.
-        penalty: What a violation costs.
+        penalty: ANTT that a violation rate of 1 weighs, in what it learns from and is chosen by.
         gamma: Discount.
         learning_rate: First learning rate; it falls to 0 in a line.
     """
@@ -266,7 +243,7 @@ class Reinforcement(_Recipe):
     environments: Count = 12
     emphasis: dict[str, Count] = Field(default_factory=dict)
     imitate: Imitation | None = None
-    penalty: Penalty = Penalty()
+    penalty: Positive = PENALTY
     gamma: Share = 0.99
     learning_rate: Positive = 1e-3
 

@@ -13,16 +13,15 @@ from sb3_contrib import MaskablePPO
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback
 
-from dysta_gym.agents.imitation import PUPIL, imitate, pupil_of, restored_pupil
+from dysta_gym.agents.imitation import PUPIL, Pupil, imitate, pupil_of, restored_pupil
 from dysta_gym.agents.mixing import Scaled
-from dysta_gym.agents.protocol import Bench, deployments, relative, training_bench, training_seed
+from dysta_gym.agents.protocol import deployed_bench, deployments, training_seed
 from dysta_gym.agents.randomness import random_state, set_random_state
-from dysta_gym.agents.recipes import DQNRecipe, Penalty, PPORecipe
+from dysta_gym.agents.recipes import DQNRecipe, PPORecipe
 from dysta_gym.agents.recording import RecordedEnvs, RecordedVecEnv
 from dysta_gym.agents.runs import Arrays, Run, part_of, under
 from dysta_gym.agents.scoring import Scorer, ScoringPolicy, ScoringQPolicy
 from dysta_gym.agents.tensors import moments_of, set_moments, set_weights, weights_of
-from dysta_gym.policies import Policy
 
 TRAINING_FEATURES = ("behind", "finished")
 """What environments show beside what the network sees, to judge what a queue is worth: only they
@@ -145,16 +144,15 @@ def _learn(run: Run, recipe: Recipe, begin: Callable[[Scaled], Any]) -> None:
 
 
 def _learn_alone(run: Run, recipe: Recipe, begin: Callable[[Scaled], Any]) -> None:
-    bench = training_bench(recipe.workloads, run.seed, recipe.penalty.pool)
     pupil, begun = None, bool(run.kept)
     if any(name.startswith(f"{PUPIL}.") for name in run.kept):
         pupil, begun = restored_pupil(run, recipe, _environment(recipe, run.seed)), False
     elif not begun:
-        pupil = pupil_of(recipe, run.seed, bench, lambda: _environment(recipe, run.seed))
+        pupil = _pupil(run, recipe)
     if pupil:
         imitate(run, pupil)
     envs = _environment(recipe, run.seed)
-    env = _scaled(recipe, bench, envs)
+    env = Scaled(envs, np.full(len(envs.parts), recipe.penalty), recipe.gamma)
     model = begin(env)
     env.seed(_first_seed(recipe, run.seed))  # the model has given it the run's own seed
     if begun:
@@ -164,10 +162,19 @@ def _learn_alone(run: Run, recipe: Recipe, begin: Callable[[Scaled], Any]) -> No
     imitated = recipe.imitate.steps if recipe.imitate else 0
     left = run.steps - imitated - model.num_timesteps
     if left > 0:
-        callback = _Callback(run, recipe, bench, env, envs, imitated)
+        callback = _Callback(run, env, envs, imitated)
         model.set_logger(run.logger)
         model.learn(left, callback=callback, reset_num_timesteps=not begun)
         callback.advance()
+
+
+def _pupil(run: Run, recipe: Recipe) -> Pupil | None:
+    """The pupil that a recipe asks for, if any, at its beginning."""
+    if recipe.imitate is None:
+        return None
+    pool, reference = recipe.imitate.pool, run.judge.reference
+    bench = deployed_bench(recipe.workloads, run.seed, pool, reference)
+    return pupil_of(recipe, run.seed, bench, _environment(recipe, run.seed))
 
 
 def _take(model: Any, scorer: Scorer) -> None:
@@ -180,38 +187,19 @@ def _take(model: Any, scorer: Scorer) -> None:
 class _Callback(BaseCallback):
     """Where training meets the run: between two rollouts, when there is least to keep."""
 
-    def __init__(
-        self,
-        run: Run,
-        recipe: Recipe,
-        bench: Bench,
-        env: Scaled,
-        envs: RecordedEnvs,
-        imitated: int,
-    ) -> None:
+    def __init__(self, run: Run, env: Scaled, envs: RecordedEnvs, imitated: int) -> None:
         super().__init__()
-        self.run, self.recipe, self.bench = run, recipe, bench
-        self.env, self.envs, self.imitated = env, envs, imitated
-        self._adapted = -1
+        self.run, self.env, self.envs, self.imitated = run, env, envs, imitated
 
     def _on_step(self) -> bool:
         return True
-
-    def _on_training_start(self) -> None:
-        self._adapted = self.model.num_timesteps // self.recipe.validate_every
 
     def _on_rollout_start(self) -> None:
         self.advance()
 
     def advance(self) -> None:
-        """Adapt the penalties, validate and save, where it is time to."""
-        model, recipe = self.model, self.recipe
-        epoch = model.num_timesteps // recipe.validate_every
-        if epoch > self._adapted and recipe.penalty.rate:
-            self._adapted = epoch
-            policy = self.run.checkpoint(self._weights()).policy()
-            _adapt(recipe.penalty, self.bench, self.env, policy)
-        self.run.advance(self.imitated + model.num_timesteps, self._weights, self._state)
+        """Validate and save, where it is time to."""
+        self.run.advance(self.imitated + self.model.num_timesteps, self._weights, self._state)
 
     def _weights(self) -> NDArray[np.float64]:
         return _scorer(self.model).weights()
@@ -343,21 +331,5 @@ def _environment(recipe: Recipe, seed: int) -> RecordedEnvs:
 
 
 def _first_seed(recipe: Recipe, run: int) -> int:
-    """First seed of a run's environments, after those of the workloads that set the penalties."""
-    return training_seed(run) + recipe.penalty.pool
-
-
-def _scaled(recipe: Recipe, bench: Bench, env: RecordedEnvs) -> Scaled:
-    rate, antt = bench.reference.mean(axis=1).T
-    penalty = recipe.penalty
-    first = np.clip(penalty.start * antt / np.maximum(rate, 0.02), penalty.least, penalty.most)
-    return Scaled(env, first, recipe.gamma)
-
-
-def _adapt(penalty: Penalty, bench: Bench, env: Scaled, policy: Policy) -> None:
-    """Set the penalties after a look at what the network does on training workloads."""
-    v, a = relative(bench.measure(policy), bench.reference)
-    room = np.clip((penalty.antt - a) / 0.02, -1, 1)
-    change = np.where((room > 0) & (v < penalty.violations), 0, room)
-    new = env.penalties * np.exp(penalty.rate * change)
-    env.penalise(np.clip(new, penalty.least, penalty.most))
+    """First seed of a run's environments, after those of the workloads that set tilts."""
+    return training_seed(run) + (recipe.imitate.pool if recipe.imitate else 0)

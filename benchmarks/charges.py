@@ -33,7 +33,7 @@ START, END = "<!-- ranking: make charges -->\n", "<!-- /ranking -->"
 
 POLICIES = (
     "fcfs", "edf", "sjf", "prema", "planaria", "sdrm3", "dysta", "dysta_oracle",
-    "edf-triage", "moore-hodgson", "slack-index", "slack-pull", "evolved", "ppo", "dqn",
+    "edf-triage", "moore-hodgson", "slack-index", "slack-pull", "pareto", "evolved", "ppo", "dqn",
 )  # fmt: skip
 FIRST_SEED = 5100
 METRICS = {"violation_rate": "violations", "antt": "ANTT"}

@@ -35,7 +35,6 @@ _IN_ENVIRONMENTS = {
     "network": {"kind": "pooled", "width": 8},
     "environments": 4,
     "slots": 8,
-    "penalty": {"pool": 3},
     "validate_every": 400,
     "steps": 12_000,
 }

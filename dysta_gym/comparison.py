@@ -56,6 +56,7 @@ DEFAULT_POLICIES = (
     *PAPER_POLICIES,
     *(form for form in DYSTA_FORMS if form not in PAPER_POLICIES),
     *TEXTBOOK_POLICIES,
+    "pareto",
     "evolved",
     "ppo",
     "dqn",

@@ -49,7 +49,7 @@ _SHIPPED = (
     "fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta", "dysta-tuned",
     "sptp", "edf", "ppo", "evolved", "moore-hodgson", "dysta-fp16", "gittins",
     "dqn", "slack-index", "llf", "round_robin", "random", "dysta-cycles", "dysta-rtl",
-    "edf-triage", "moore-hodgson-tuned", "slack-pull",
+    "edf-triage", "moore-hodgson-tuned", "slack-pull", "pareto",
 )  # fmt: skip
 
 

@@ -416,7 +416,7 @@ def test_compare_without_options(tmp_path):
     published = {"fcfs", "sjf", "prema", "planaria", "sdrm3", "dysta", "dysta_oracle"}
     dysta = {"dysta-cycles", "dysta-rtl", "dysta-tuned"}
     textbook = {"gittins", "slack-index", "moore-hodgson"}
-    assert {*rows} == published | dysta | textbook | {"evolved", "ppo", "dqn"}
+    assert {*rows} == published | dysta | textbook | {"pareto", "evolved", "ppo", "dqn"}
     said = " ".join(output.split())
     assert "best of dysta, dysta-cycles, dysta-rtl and dysta-tuned." in said
     assert "differences to the reference" in said

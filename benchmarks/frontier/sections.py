@@ -342,7 +342,7 @@ def tight_section(measured: Measured, found: pd.DataFrame) -> Section:
         )
     count, beaten = len(rows), sum(bool(row[-1]) for row in rows)
     section.text = [
-        f"The scenarios that agents were trained in, at SLO multipliers 2, 3 and 5: `{name}` at "
+        f"The seven scenarios that rules were tuned in, at SLO multipliers 2, 3 and 5: `{name}` at "
         "its least ANTT and at its fewest violations (per cent / ANTT), two agents, and the rules "
         f"that have fewer violations, by more than noise, than `{name}` at every value whose ANTT "
         "is not above theirs by more than noise, with how many more it has at the best of these.",
@@ -490,8 +490,8 @@ def _cost(measured: Measured, section: Section) -> list[str]:
     )
     return [
         f"ANTT + {PENALTY:g} V (V the violation rate, from 0 to 1) over that of `evolved`, means "
-        "over the conditions of the tracks, and over the training scenarios at loads 0.8, 0.95 and "
-        "1.05 and SLO multiplier 10:",
+        "over the conditions of the tracks, and over the scenarios that rules were tuned in, at "
+        "loads 0.8, 0.95 and 1.05 and SLO multiplier 10:",
         markdown(["", *chosen], rows),
     ]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dysta_gym import DystaError, cli, compare, find, load_scenario
+from dysta_gym import DystaError, cli, compare, find
 from dysta_gym.agents import Checkpoint, load, load_recipe
 from dysta_gym.agents.checkpoints import FORMAT, SHIPPED, shipped, trained
 from dysta_gym.agents.networks import NETWORKS
@@ -273,26 +273,21 @@ def test_its_record_says_how_it_was_trained_and_what_it_was_worth(name):
     assert checkpoint.level == recipe.level
     assert load_recipe(record["recipe"]) == recipe
     assert record["seed"] >= 0 and record["seconds"] > 0
-    assert 0 < record["step"] <= record["steps"]
+    # Stable-Baselines3 learns in whole rollouts, the last of which may go beyond.
+    rollout = sum(recipe.counts()) * recipe.n_steps if name == "ppo" else 1
+    assert 0 < record["step"] < record["steps"] + rollout
     assert {"python", "numpy", "numba", "dysta-gym"} <= set(record["versions"])
     assert record["split"] == "train"
     first, last = record["seeds"]["validation"]
     assert 100 < first <= last < record["seeds"]["training, from"]
     assert last - first + 1 == recipe.workloads.validation
-    if recipe.workloads.distribution == "random":
-        assert len(record["validation"]) == recipe.workloads.mixes
+    assert recipe.workloads.distribution == "random"
+    assert len(record["validation"]) == recipe.workloads.mixes
+    if name == "pareto":
         assert record["hypervolume"] == pytest.approx(1 - record["objective"])
-    else:
-        measured = [(row["scenario"], row["load"], row["slo"]) for row in record["validation"]]
-        assert measured == [
-            (load_scenario(scenario).name, load, recipe.workloads.slo_multiplier)
-            for scenario in recipe.workloads.scenarios
-            for load in recipe.workloads.loads
-        ]
-    against = "sptp" if name == "pareto" else "dysta"
     for row in record["validation"]:
         assert 0 <= row["violation_rate"] <= 1 <= row["antt"]
-        assert 0 <= row[f"{against}_violation_rate"] <= 1 <= row[f"{against}_antt"]
+        assert 0 <= row["sptp_violation_rate"] <= 1 <= row["sptp_antt"]
     objectives = {each["step"]: each["objective"] for each in record["history"]}
     assert list(objectives) == sorted(objectives) and max(objectives) >= record["steps"]
     imitate = getattr(recipe, "imitate", None)

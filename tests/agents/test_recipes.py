@@ -7,7 +7,7 @@ import yaml
 
 from dysta_gym import shipped_trace
 from dysta_gym.agents import load_recipe
-from dysta_gym.agents.protocol import SCENARIOS, VALIDATION, conditions
+from dysta_gym.agents.protocol import VALIDATION, conditions
 from dysta_gym.agents.recipes import shipped_recipes
 from dysta_gym.information import ALL_LEVELS
 from dysta_gym.traces import HELD_OUT
@@ -47,8 +47,7 @@ def test_shipped_recipes():
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_a_shipped_recipe(name):
     recipe, path = load_recipe(name), shipped_recipes()[name]
-    usual = () if name == "pareto" else SCENARIOS
-    assert recipe.name == name and recipe.workloads.scenarios == usual
+    assert recipe.name == name and recipe.workloads.distribution == "random"
     assert recipe.method == {"evolved": "evolution"}.get(name, name)
     assert load_recipe(path) == load_recipe(str(path)) == recipe
     assert load_recipe(yaml.safe_load(path.read_text())) == recipe
@@ -137,9 +136,8 @@ OF_REINFORCEMENT = {
     "gamma": ({"gamma": 1.0}, ["gamma", "1.0", "less than 1"]),
     "learning_rate": ({"learning_rate": -1e-3}, ["learning_rate", "-0.001"]),
     "no teacher": ({"imitate": {"steps": 3}}, ["'imitate.teacher'", "missing"]),
-    "key of penalty": ({"penalty.begin": 3}, ["'penalty.begin'", "unknown", "start", "most"]),
-    "penalty": ({"penalty.rate": -1}, ["penalty.rate", "-1"]),
-    "no penalty": ({"penalty.least": 9.0, "penalty.most": 3.0}, ["penalty", "least", "9.0", "3.0"]),
+    "penalty": ({"penalty": -1}, ["penalty", "-1"]),
+    "former penalty": ({"penalty": {"start": 0.4, "rate": 0.3}}, ["penalty", "number"]),
     "key of another method": ({"population": 8}, ["'population'", "unknown", "slots"]),
 }  # fmt: skip
 

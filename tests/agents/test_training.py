@@ -30,6 +30,7 @@ with warnings.catch_warnings():  # what they warn of while they are imported is 
     from dysta_gym.agents import MixedVecEnv, evolution, protocol, reinforcement  # noqa: F401
 
 from dysta_gym.agents import Checkpoint, load, load_recipe, train
+from dysta_gym.agents.judging import LEAST_RI
 from dysta_gym.agents.networks import NETWORKS
 from dysta_gym.features import SCHEDULING, select
 
@@ -50,13 +51,12 @@ REINFORCEMENT = {
     "network": {"kind": "pooled", "width": 4},
     "environments": 4,
     "slots": 8,
-    "penalty": {"pool": 3},
     "validate_every": 512,
 }
 PPO = {
     **REINFORCEMENT,
     **{"name": "small-ppo", "method": "ppo", "steps": 2000, "n_steps": 32, "batch_size": 64},
-    "imitate": {"teacher": "evolved", "steps": 1000},
+    "imitate": {"teacher": "evolved", "steps": 1000, "pool": 3},
 }
 DQN = {
     **REINFORCEMENT,
@@ -67,7 +67,7 @@ RECIPES = {"evolution": EVOLUTION, "ppo": PPO, "dqn": DQN}
 STOPS = {"evolution": (3, 6), "ppo": (300, 1000, 1400), "dqn": (200, 700)}
 """Steps after which the runs are interrupted; those of PPO first imitate, for 1000 steps."""
 
-OURS, DYSTAS = ["violation_rate", "antt"], ["dysta_violation_rate", "dysta_antt"]
+OURS, THEIRS = ["violation_rate", "antt"], ["sptp_violation_rate", "sptp_antt"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -221,18 +221,17 @@ def test_reinforcement_leaves_the_threads_as_they_were(trained, method):
     assert torch.get_num_threads() == 1
 
 
-def test_the_objective_asks_for_fewer_violations_at_no_more_antt():
-    dystas = np.array([[[0.1, 4.0], [0.3, 6.0]], [[0.0, 2.0], [0.0, 2.0]]])
-    assert protocol.relative(dystas, dystas)[0].tolist() == [1, 0]  # a rate of 0 is allowed
+def test_the_objective_is_antt_plus_what_violations_weigh_over_the_references():
+    reference = np.array([[[0.1, 4.0], [0.3, 6.0]], [[0.0, 2.0], [0.0, 2.0]]])
 
-    def cost(violations, antt):
-        return protocol.objective(dystas * [violations, antt], dystas)
+    def cost(violations, antt, penalty=30.0):
+        return protocol.objective(reference * [violations, antt], reference, penalty)
 
-    assert cost(0.5, 0.99) < cost(0.5, 1.0) < cost(0.5, 1.01)
-    assert cost(0.4, 0.99) < cost(0.5, 0.99) < cost(0.6, 0.99)
-    assert cost(0.5, 0.99) < cost(0.1, 1.03)  # violations do not pay for a worse ANTT
-    both = protocol.objective(np.stack([dystas, dystas * 0.5]), dystas)
-    assert both.tolist() == [cost(1, 1), cost(0.5, 0.5)]
+    assert cost(1, 1) == 1  # where nobody is late, too
+    assert cost(0.5, 1) == pytest.approx(((5 + 30 * 0.1) / (5 + 30 * 0.2) + 1) / 2)
+    assert cost(0.5, 1.1, penalty=10) == pytest.approx(((5.5 + 1) / (5 + 2) + 1.1) / 2)
+    both = protocol.objective(np.stack([reference, reference * 0.5]), reference, 30.0)
+    assert both.tolist() == pytest.approx([1, 0.5])
 
 
 @pytest.mark.parametrize("method", RECIPES)
@@ -242,19 +241,19 @@ def test_the_record_says_what_validation_measured(trained, method):
     first, last = record["seeds"]["validation"]
     usual = {"requests": workloads.requests, "slos": [10], "loads": [1.05], "split": "train"}
     frame = compare(
-        workloads.scenarios, [checkpoint.policy(), "dysta"], seeds=range(first, last + 1), **usual
+        workloads.scenarios, [checkpoint.policy(), LEAST_RI], seeds=range(first, last + 1), **usual
     )
     means = frame.groupby(["policy", "scenario", "load", "slo"], sort=False)[OURS].mean()
-    for policy, columns in ((checkpoint.policy().spec, OURS), ("dysta", DYSTAS)):
+    for policy, columns in ((checkpoint.policy().spec, OURS), (LEAST_RI, THEIRS)):
         for row in record["validation"]:
             where = (policy, row["scenario"], row["load"], row["slo"])
             assert [row[key] for key in columns] == pytest.approx(means.loc[where].tolist())
-    bench = protocol.Bench(protocol.conditions(workloads), range(first, last + 1))
+    bench = protocol.Bench(protocol.conditions(workloads), range(first, last + 1), LEAST_RI)
     measured = bench.measure(checkpoint.policy())
     assert measured.mean(axis=1).tolist() == [
         [row[key] for key in OURS] for row in record["validation"]
     ]
-    assert protocol.objective(measured, bench.reference) == record["objective"]
+    assert protocol.objective(measured, bench.reference, 30.0) == record["objective"]
 
 
 @pytest.mark.parametrize("method", RECIPES)
@@ -279,7 +278,7 @@ def test_what_is_kept_is_the_best(trained, method):
         {"step": step, "violation_rate": r.violation_rate, "antt": r.antt, "objective": r.objective}
         for step, r in validations.items()
     ]
-    rates, antts = zip(*[[row[key] for key in DYSTAS] for row in record["validation"]], strict=True)
+    rates, antts = zip(*[[row[key] for key in THEIRS] for row in record["validation"]], strict=True)
     assert reports[-1].reference_violation_rate == pytest.approx(np.mean(rates))
     assert reports[-1].reference_antt == pytest.approx(np.mean(antts))
 
@@ -663,7 +662,7 @@ def begin(*arguments, cwd, program=()):
     )  # fmt: skip
 
 
-def test_the_command_shows_how_it_does_beside_dysta(trained, tmp_path):
+def test_the_command_shows_how_it_does_beside_the_reference(trained, tmp_path):
     (tmp_path / "small.yaml").write_text(yaml.safe_dump({**EVOLUTION, "steps": 900}))
     running = begin("small.yaml", "--steps", 12, cwd=tmp_path)
     output, errors = running.communicate(timeout=120)
@@ -676,8 +675,8 @@ def test_the_command_shows_how_it_does_beside_dysta(trained, tmp_path):
     assert load(tmp_path / path).weights.tobytes() == checkpoint.weights.tobytes()
     assert errors.splitlines() == [
         f"step {r.step} of 12: violations {100 * r.violation_rate:.2f} % "
-        f"(dysta {100 * r.reference_violation_rate:.2f}), "
-        f"ANTT {r.antt:.2f} (dysta {r.reference_antt:.2f}), "
+        f"({r.reference} {100 * r.reference_violation_rate:.2f}), "
+        f"ANTT {r.antt:.2f} ({r.reference} {r.reference_antt:.2f}), "
         f"objective {r.objective:.4f} (best {r.best:.4f})"
         for r in reports
         if r.validated == r.step
