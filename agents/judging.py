@@ -19,10 +19,12 @@ class Judge(Protocol):
     Attributes:
         reference: Name of the policy that they are compared with.
         shown: Which of the policies is shown while training.
+        preference: The preference of that one; NaN if it has none.
     """
 
     reference: str
     shown: int
+    preference: float
 
     def policies(self, network: Checkpoint) -> list[Policy]:
         """What a network is judged as."""
@@ -42,7 +44,7 @@ class Judge(Protocol):
 class _Point:
     """A network that is one policy."""
 
-    reference, shown = REFERENCE, 0
+    reference, shown, preference = REFERENCE, 0, np.nan
 
     def policies(self, network: Checkpoint) -> list[Policy]:
         return [network.policy()]
@@ -57,7 +59,8 @@ class _Point:
 class _Curve:
     """A network that is a policy for each preference."""
 
-    reference, shown = "sptp@sized/kalman", JUDGED.index(0.2)
+    reference, preference = "sptp@sized/kalman", 0.2
+    shown = JUDGED.index(preference)
 
     def policies(self, network: Checkpoint) -> list[Policy]:
         policy = network.policy()
