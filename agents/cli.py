@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -115,16 +116,18 @@ def _shown() -> Iterator[Callable[[Report], None]]:
 def _told(report: Report, *, brief: bool = False) -> str:
     if report.validated < 0:
         return "before the first validation"
+    preference = "" if math.isnan(report.preference) else f" at preference {report.preference:g}"
     if brief:  # for terminals of 80 columns
         return (
             f"late {100 * report.violation_rate:.2f} % "
-            f"({report.reference} {100 * report.reference_violation_rate:.2f}) "
+            f"({report.reference.partition('@')[0]} {100 * report.reference_violation_rate:.2f}) "
             f"ANTT {report.antt:.2f} ({report.reference_antt:.2f})"
+            f"{preference.replace('preference ', '')}"
         )
     return (
         f"violations {100 * report.violation_rate:.2f} % "
         f"({report.reference} {100 * report.reference_violation_rate:.2f}), "
-        f"ANTT {report.antt:.2f} ({report.reference} {report.reference_antt:.2f}), "
+        f"ANTT {report.antt:.2f} ({report.reference} {report.reference_antt:.2f}){preference}, "
         f"objective {report.objective:.4f}"
         + (f" (best {report.best:.4f})" if report.best < float("inf") else "")
     )

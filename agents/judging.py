@@ -22,10 +22,12 @@ class Judge(Protocol):
     Attributes:
         reference: Name of the policy that they are compared with.
         shown: Which of the policies is shown while training.
+        preference: The preference of that one; NaN if it has none.
     """
 
     reference: str
     shown: int
+    preference: float
 
     def policies(self, network: Checkpoint) -> list[Policy]:
         """What a network is judged as."""
@@ -45,7 +47,7 @@ class Judge(Protocol):
 class _Point:
     """A network that is one policy, for which a violation rate of 1 weighs so much ANTT."""
 
-    reference, shown = LEAST_RI, 0
+    reference, shown, preference = LEAST_RI, 0, np.nan
 
     def __init__(self, penalty: float) -> None:
         self._penalty = penalty
@@ -63,7 +65,8 @@ class _Point:
 class _Curve:
     """A network that is a policy for each preference."""
 
-    reference, shown = LEAST_RI, JUDGED.index(0.2)
+    reference, preference = LEAST_RI, 0.2
+    shown = JUDGED.index(preference)
 
     def policies(self, network: Checkpoint) -> list[Policy]:
         policy = network.policy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from dysta_gym.agents.networks import NETWORKS, TILTED
 from dysta_gym.configs import Finite, NotNegative, Positive, Strict, content_of, told
-from dysta_gym.errors import DystaError
-from dysta_gym.features import SCHEDULING, Selection, select
+from dysta_gym.errors import DystaError, shown
+from dysta_gym.features import CONDITIONED, SCHEDULING, Selection, select
 from dysta_gym.information import ALL_LEVELS
 from dysta_gym.workloads import load_scenario
 
@@ -26,27 +26,37 @@ Share = Annotated[NotNegative, Field(lt=1)]
 Preference = Annotated[NotNegative, Field(le=1)]
 
 
+_IDLE = {
+    "scenarios": {"mixes": "there are no random mixes"},
+    "random": {
+        "loads": "random scenarios have their own",
+        "slo_multiplier": "random scenarios have their own",
+        "requests": "random scenarios have their own number",
+    },
+}
+"""Fields of `Workloads` that do not count with a distribution, and why."""
+
+
 class Workloads(Strict):
     """What an agent is trained and validated on: scenarios at loads, or random ones.
 
     Attributes:
         distribution: ``scenarios``, every scenario at every load, or ``random``
-            (`dysta_gym.agents.distribution`), which has loads and deadlines of its own.
-        scenarios: Names or YAML files.
-        mixes: Random mixes of networks, as many in training as in validation, where the
-            distribution is random.
+            (`dysta_gym.agents.distribution`), which has loads, deadlines and lengths of its own.
+        scenarios: Names or YAML files; of ``scenarios``, as the next three.
         loads: Offered work over capacity.
         slo_multiplier: Deadlines.
         requests: Requests a workload; None for each scenario's own number.
+        mixes: Random mixes of networks, as many in training as in validation; of ``random``.
         validation: Validation workloads a condition.
     """
 
     distribution: Literal["scenarios", "random"] = "scenarios"
     scenarios: tuple[str, ...] = ()
-    mixes: int = Field(48, gt=0, le=1000, strict=True)
     loads: tuple[Positive, ...] = Field((0.8, 0.95, 1.05), min_length=1)
     slo_multiplier: Positive = 10.0
     requests: Count | None = None
+    mixes: int = Field(48, gt=0, le=1000, strict=True)
     validation: int = Field(20, gt=0, le=1000, strict=True)
 
     @pydantic.field_validator("scenarios")
@@ -67,7 +77,22 @@ class Workloads(Strict):
         if (self.distribution == "scenarios") != bool(self.scenarios):
             fault = "some are given; a random distribution has its own"
             raise ValueError(f"scenarios: {fault if self.scenarios else 'there is none; give one'}")
+        for name, reason in _IDLE[self.distribution].items():
+            # As it is unless given, it stands in what earlier versions wrote.
+            if (value := getattr(self, name)) != type(self).model_fields[name].default:
+                value = list(value) if isinstance(value, tuple) else value
+                raise ValueError(f"{name}: {shown(value)} is not allowed; {reason}: leave it out")
         return self
+
+    @pydantic.model_serializer(mode="wrap")
+    def _dumped(self, dump: Callable[[Self], dict[str, Any]]) -> dict[str, Any]:
+        return without_idle(dump(self))
+
+
+def without_idle(workloads: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a recipe's workloads without those that do not count."""
+    idle = next((idle for key, idle in _IDLE.items() if key == workloads.get("distribution")), {})
+    return {name: value for name, value in workloads.items() if name not in idle}
 
 
 class Shape(Strict):
@@ -195,10 +220,12 @@ class ParetoRecipe(Evolving):
     """A ``conditioned`` network by evolution, for a whole trade-off (`dysta_gym.agents.frontier`).
 
     Attributes:
+        features: See `_Recipe`.
         preferences: What a network is judged at in a generation.
     """
 
     method: Literal["pareto"]
+    features: tuple[str, ...] = CONDITIONED
     preferences: tuple[Preference, ...] = Field((0.0, 0.2, 0.4, 0.6, 0.8), min_length=1)
 
     evolves: ClassVar[str] = "conditioned"

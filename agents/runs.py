@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from dysta_gym.agents.checkpoints import Checkpoint, load
 from dysta_gym.agents.judging import judge_of
 from dysta_gym.agents.protocol import REFERENCE, VALIDATION, bench, training_seed
-from dysta_gym.agents.recipes import Recipe, load_recipe
+from dysta_gym.agents.recipes import Recipe, load_recipe, without_idle
 from dysta_gym.archives import TEXT_LIMIT, arrays_in, read_arrays
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.files import check_folder, is_scratch, replacing, visible, write_text
@@ -75,6 +75,8 @@ class Report(NamedTuple):
         objective: See `dysta_gym.agents.protocol.objective`.
         best: The least objective so far.
         reference: Name of the reference.
+        preference: What violations and ANTT are shown at, of a network that is told a preference;
+            NaN of any other.
     """
 
     step: int
@@ -87,6 +89,7 @@ class Report(NamedTuple):
     objective: float = np.nan
     best: float = np.nan
     reference: str = REFERENCE
+    preference: float = np.nan
 
 
 class Interrupted(Exception):
@@ -134,9 +137,8 @@ class Run:
         """Make the run's folder, or read the state in it."""
         check_folder(self.out)
         state = self.out / STATE
-        mine = self._identity()
         if resume and state.exists():
-            self._read(state, mine, steps)
+            self._read(state, steps)
             return
         if resume and (self.out / _OLD_STATE).exists():
             raise DystaError(
@@ -154,23 +156,25 @@ class Run:
                     f"resume: there is no run in {str(self.out)!r}; choose the folder of one, or a "
                     "new one"
                 )
-            self._check_left(mine)
+            if (self.out / CHECKPOINT).exists():  # kept before there was a state
+                record = load(self.out / CHECKPOINT).record
+                its = {key: record.get(key) for key in self._identity()}
+                self._check(self.out / CHECKPOINT, its)
         elif resume:  # it may have been stopped before there was anything
             warn(f"resume: nothing is in {str(self.out)!r} yet; the run begins there")
         # What stopped before there was anything to keep starts over.
         self._write_recipe()
 
-    def _check_left(self, mine: Mapping[str, Any]) -> None:
-        """Refuse to start over beside a network that another recipe or seed has given."""
-        path = self.out / CHECKPOINT
-        if not path.exists():
-            return
-        record = load(path).record
-        for key, value in mine.items():
-            if record.get(key) != value:
+    def _check(self, path: Path, its: Mapping[str, Any]) -> None:
+        """Refuse to go on beside a file of the folder that is of another recipe or seed."""
+        its = {"recipe": _as_written_now(its["recipe"]), "seed": its["seed"]}
+        for key, mine in self._identity().items():
+            if mine != its[key]:
+                there = "there" if self._recipe_there() == its["recipe"] else "as it was"
                 raise DystaError(
-                    f"resume: {str(path)!r} is there without a {STATE}, and its {key} is another "
-                    f"({_difference(value, record.get(key))}); choose another folder"
+                    f"resume: the {key} is not that of {str(path)!r} "
+                    f"({_difference(mine, its[key])}); resume it with {RECIPE} {there} and seed "
+                    f"{its['seed']}, or choose another folder"
                 )
 
     def _recipe_there(self) -> Any:
@@ -187,7 +191,7 @@ class Run:
         """What a run that is resumed must have in common with this one."""
         return {"recipe": self.recipe.model_dump(mode="json"), "seed": self.seed}
 
-    def _read(self, state: Path, mine: Mapping[str, Any], steps: int | None) -> None:
+    def _read(self, state: Path, steps: int | None) -> None:
         """Go on from a saved state; with as many steps as it had, unless told otherwise."""
         where = f"resume: {str(state)!r}"
         texts = read_arrays(state, where, _TEXTS, _ADVICE)
@@ -199,14 +203,7 @@ class Run:
                     "start again in another folder, or install the version that wrote it"
                 )
             record = json.loads(str(texts["record"]))
-            for key, value in mine.items():
-                if record[key] != value:
-                    edited = self._recipe_there() != record["recipe"]
-                    raise DystaError(
-                        f"resume: the {key} is not that of the run in {str(self.out)!r} "
-                        f"({_difference(value, record[key])}); resume it with {RECIPE} "
-                        f"{'as it was' if edited else 'there'} and seed {record['seed']}"
-                    )
+            self._check(state, record)
             self.steps = steps or int(record["steps"])
             self._best, self._spent = float(record["best"]), float(record["spent"])
             self._validated, self._history = int(record["validated"]), list(record["history"])
@@ -217,9 +214,10 @@ class Run:
         except Exception as error:  # a damaged file raises anything
             raise self.damaged(error) from None
         self.kept = arrays_in(state, where, _ADVICE) - set(_TEXTS)
-        if (there := self._recipe_there()) != mine["recipe"]:
+        mine = self._identity()["recipe"]
+        if (there := self._recipe_there()) != mine:
             if (self.out / RECIPE).exists():
-                told = _difference(there, mine["recipe"]) if there else "it cannot be read"
+                told = _difference(there, mine) if there else "it cannot be read"
                 warn(f"resume: {RECIPE} was not that of the run ({told}); it is written again")
             self._write_recipe()
 
@@ -330,6 +328,7 @@ class Run:
             objective=cost,
             best=self._best,
             reference=self.judge.reference,
+            preference=self.judge.preference,
         )
         scores = self._bench.scores(measured)
         own = {"validation/objective": cost, "validation/best": self._best}
@@ -477,6 +476,14 @@ def part_of(arrays: Arrays, name: str) -> dict[str, NDArray[Any]]:
     """Those that `under` has named so, by their own names."""
     first = f"{name}."
     return {own.removeprefix(first): a for own, a in arrays.items() if own.startswith(first)}
+
+
+def _as_written_now(recipe: Any) -> Any:
+    """A recipe in a record; earlier versions wrote fields that do not count."""
+    workloads = recipe.get("workloads") if isinstance(recipe, Mapping) else None
+    if not isinstance(workloads, Mapping):
+        return recipe
+    return {**recipe, "workloads": without_idle(workloads)}
 
 
 def _difference(mine: Any, its: Any) -> str:

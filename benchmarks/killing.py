@@ -26,6 +26,7 @@ import yaml
 
 from dysta_gym.agents import Checkpoint, load
 from dysta_gym.agents.runs import CHECKPOINT, STATE
+from dysta_gym.features import SCHEDULING
 from dysta_gym.files import is_scratch
 from dysta_gym.tables import markdown
 
@@ -52,7 +53,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "pareto": {
         "method": "pareto",
-        "workloads": {"distribution": "random", "mixes": 4, "validation": 2, "requests": 300},
+        "workloads": {"distribution": "random", "mixes": 4, "validation": 2},
+        "features": list(SCHEDULING),
         "network": {"kind": "conditioned", "width": 4},
         "steps": 240,
         "validate_every": 4,

@@ -403,7 +403,14 @@ SCHEDULING = (
     "remaining", "size", "late", "slack", "wide_slack", "ran_last", "slack_over_backlog",
     "progress", "backlog", "backlog_on_time", "length", "on_time",
 )  # fmt: skip
-"""What the learned schedulers of the package see."""
+"""What the learned schedulers of the package see, but for the one below."""
+
+CONDITIONED = (
+    "work", "whole_work", "late", "slack", "wide_slack", "ran_last", "slack_over_backlog",
+    "progress", "backlog", "backlog_on_time", "length", "on_time", "slack_behind_shorter",
+    "slack_behind_earlier", "endangers", "endangered", "given_up", "disturbs", "room", "giving_up",
+)  # fmt: skip
+"""What one for the whole trade-off sees: where a request stands among the others, too."""
 
 
 # --- some of them --------------------------------------------------------------------------------

@@ -453,14 +453,29 @@ def draw(
 
 
 @compiled(None, inline=True)
-def gain(costs: Floats, candidate: int, count: int) -> tuple[float, float]:
-    """By how much a candidate costs less than the first one: the mean, and its standard error."""
-    mean = square = 0.0
-    for m in range(count):
-        mean -= costs[candidate * count + m] / count
-    for m in range(count):
-        square += (costs[candidate * count + m] + mean) ** 2
-    return mean, math.sqrt(square / (count - 1) / count)
+def choice(costs: Floats, confidence: float) -> tuple[int, float]:
+    """Whom a rollout chooses: who costs the least, if that is more than chance explains.
+
+    Args:
+        costs: By how much each candidate costs more than the first one in each future, shape
+            ``(candidates, futures)``; those of one that was given up hold a NaN.
+        confidence: By how many standard errors it must cost less than the first one.
+
+    Returns:
+        The candidate, and by how much it costs less, in the mean; 0 and 0.0 if it is the first.
+    """
+    candidates, count = costs.shape
+    best, most = 0, 0.0
+    for candidate in range(1, candidates):
+        mean = square = 0.0
+        for m in range(count):
+            mean -= costs[candidate, m] / count
+        for m in range(count):
+            square += (costs[candidate, m] + mean) ** 2
+        error = math.sqrt(square / (count - 1) / count)
+        if mean > confidence * error + _LEAST_GAIN and mean > most:
+            best, most = candidate, mean
+    return best, most
 
 
 def sizes(store: TraceStore, level: str, reference: str) -> Floats:
@@ -533,11 +548,7 @@ def _score_of(base: Score, numbers: int) -> Score:
             return
         out = np.empty(candidates * count)
         trial(queue, size, now, parameters, order, _HOPELESS, out)
-        best, most = 0, 0.0
-        for candidate in range(1, candidates):
-            mean, error = gain(out, candidate, count)
-            if mean > parameters[_CONFIDENCE] * error + _LEAST_GAIN and mean > most:
-                best, most = candidate, mean
+        best, most = choice(out.reshape((candidates, count)), parameters[_CONFIDENCE])
         if best:
             scores[order[best]] = -most
 

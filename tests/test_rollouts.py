@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from dysta_gym import Machine, Workload, find, measure, simulate
 from dysta_gym.agents.checkpoints import SHIPPED
 from dysta_gym.machine.queue import Queue
-from dysta_gym.rollouts import Futures, costs_at, costs_under, over
+from dysta_gym.rollouts import Futures, choice, costs_at, costs_under, over
 from dysta_gym.workloads import generate, load_scenario
 
 BASES = ["sjf", "edf", "dysta", "prema", "slack-pull", "evolved"]
@@ -151,6 +151,15 @@ def test_costs_at_a_machine_are_what_the_policy_goes_by():
         machine.step(slot)
     assert departures > 20
     assert np.mean(agreed) > 0.97  # it may have given up one that would have come out ahead
+
+
+def test_a_choice_must_cost_less_by_more_than_noise():
+    costs = -np.array([[0.0, 0, 0, 0], [1, 1, 1, 2], [5, -5, 5, -1], [-1, -1, -1, -2]])
+    assert choice(costs, 1.0) == (1, 1.25)
+    assert choice(costs[[0, 2, 3]], 1.0) == (0, 0.0)
+    assert choice(costs[[0, 2, 3]], 0.1) == (1, 1.0)
+    # Of what is the same in all futures, a gain is no noise; who was given up is not chosen.
+    assert choice(np.array([[0.0, 0, 0], [-1, -1, -1], [-9, -9, np.nan]]), 1e9) == (1, 1.0)
 
 
 # --- the policy ----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What rollouts see that a score did not: benchmarks/frontier/teacher.py."""
+"""What rollouts see that a score did not: benchmarks/frontier/looking.py and teacher.py."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,14 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.frontier import teacher
-from benchmarks.frontier.teacher import (
-    CONDITIONS,
+from benchmarks.frontier import looking, teacher
+from benchmarks.frontier.looking import (
     KINDS,
     VISIBLE,
     Seen,
-    Size,
-    choice,
     comparisons,
     differences,
     kinds,
@@ -21,9 +18,9 @@ from benchmarks.frontier.teacher import (
     picked,
     ratio,
     scores,
-    section,
     worth_of,
 )
+from benchmarks.frontier.teacher import CONDITIONS, Size, section
 from benchmarks.readme import between
 from dysta_gym.errors import DystaError
 from dysta_gym.machine.machine import Machine
@@ -51,22 +48,13 @@ def test_the_choice_is_the_policys() -> None:
     found = look([one], BASE, 1, **FEW)
     policy = replace(over(BASE).at(BASE.level, **FEW), events=False)
     agreed = []
-    for at, machine in enumerate(teacher.states(one, BASE, 1)):
+    for at, machine in enumerate(looking.states(one, BASE, 1)):
         slot = machine.choose(policy)
         first, its = (found.remaining[at, each] for each in (0, found.chosen[at]))
         assert first == machine.queue.remaining[machine.choose(replace(BASE, events=False))]
         agreed.append(its == machine.queue.remaining[slot])
     assert len(agreed) > 60
     assert np.mean(agreed) > 0.95  # the policy may have given up one that would come out ahead
-
-
-def test_a_choice_must_be_worth_more_than_noise() -> None:
-    gains = np.array([[0.0, 0, 0, 0], [1, 1, 1, 2], [5, -5, 5, -1], [-1, -1, -1, -2]])
-    assert choice(gains, 1.0) == 1
-    assert choice(gains[[0, 2, 3]], 1.0) == 0
-    assert choice(gains[[0, 2, 3]], 0.1) == 1
-    # Of what is the same in all futures, a gain is no noise.
-    assert choice(np.array([[0.0, 0, 0], [1, 1, 1]]), 1e9) == 1
 
 
 def test_what_is_seen_is_of_the_candidates(seen: Seen) -> None:
@@ -153,8 +141,8 @@ def test_what_a_score_could_know_is_told_from_what_it_cannot() -> None:
 def test_the_section_goes_between_its_marks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teacher, "FOLDS", 3)
-    monkeypatch.setattr(teacher, "PENALTIES", (0.03,))
+    monkeypatch.setattr(looking, "FOLDS", 3)
+    monkeypatch.setattr(looking, "PENALTIES", (0.03,))
     part = section([BASE], Size(2, 60, 4), CONDITIONS[-2:], **FEW)
     for each in VISIBLE.requests:
         assert part.count(f"| `{each.name}` |") == 1

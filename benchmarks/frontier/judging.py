@@ -144,8 +144,14 @@ def mean_hypervolume(boards: Sequence[Board], names: Sequence[str]) -> tuple[flo
     if seeds < 3:
         return mean(boards), np.nan
     without = [mean([each.without_seed(seed) for each in boards]) for seed in range(seeds)]
-    error = np.sqrt((seeds - 1) * np.var(without))
-    return mean(boards), float(stdtrit(seeds - 1, 1 - ALPHA / 2) * error)
+    return mean(boards), jackknife(without)
+
+
+def jackknife(without: Sequence[float] | Floats) -> float:
+    """Half of a number's 95 % interval, of what it is with one seed or group left out at a time."""
+    count = len(without)
+    error = np.sqrt((count - 1) * np.var(without))
+    return float(stdtrit(count - 1, 1 - ALPHA / 2) * error)
 
 
 AHEAD, LEVEL, BEHIND = "ahead", "level", "behind"

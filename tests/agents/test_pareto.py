@@ -1,9 +1,11 @@
 """Random scenarios, and a network for the whole trade-off."""
 
+import json
 import os
 
 import numpy as np
 import pytest
+import yaml
 
 from dysta_gym import Workload, find, measure, simulate
 from dysta_gym.agents.distribution import mixes
@@ -14,14 +16,16 @@ pytest.importorskip("cma")
 pytest.importorskip("stable_baselines3")
 
 from dysta_gym.agents import train
+from dysta_gym.agents.cli import _told
 
 SPTP = "sptp@sized/kalman"
+RANDOM = {"distribution": "random", "mixes": 3, "validation": 2}
 SMALL = {
     "name": "small",
     "method": "pareto",
     "network": {"kind": "conditioned", "width": 2},
     "features": ["work", "whole_work", "slack", "slack_behind_shorter", "length"],
-    "workloads": {"distribution": "random", "mixes": 3, "validation": 2},
+    "workloads": RANDOM,
     "steps": 6,
     "validate_every": 2,
     "population": 4,
@@ -90,15 +94,32 @@ def test_what_is_made_small_asks_for_both_ends():
     assert max(others) < base
 
 
+def as_earlier_versions_wrote(folder):
+    """Have a run's files say what does not count, too."""
+    idle = {"loads": [0.8, 0.95, 1.05], "slo_multiplier": 10.0, "requests": None}
+    recipe = yaml.safe_load((folder / "recipe.yaml").read_text())
+    assert recipe["workloads"] == {**RANDOM, "scenarios": []}
+    recipe["workloads"] |= idle
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    arrays = dict(np.load(folder / "state.npz"))
+    record = json.loads(str(arrays["record"]))
+    record["recipe"]["workloads"] |= idle
+    np.savez(folder / "state.npz", **{**arrays, "record": json.dumps(record)})
+
+
 # --- training ------------------------------------------------------------------------------------
 
 
 def test_it_is_the_same_however_it_comes_about(tmp_path, monkeypatch):
-    whole = train(SMALL, tmp_path / "whole")
+    reports = []
+    whole = train(SMALL, tmp_path / "whole", report=reports.append)
+    assert "at preference 0.2, objective" in _told(reports[-1])
+    assert len(_told(reports[-1], brief=True)) <= 52
     assert whole.record["step"] in (2, 4, 6) and 0 < whole.record["hypervolume"] < 1
     assert [each["preference"] for each in whole.record["frontier"]][::5] == [0, 0.5, 1]
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0})
     train(SMALL, tmp_path / "parts", steps=2)
+    as_earlier_versions_wrote(tmp_path / "parts")
     parts = train(SMALL, tmp_path / "parts", steps=6, resume=True)
     assert parts.weights.tolist() == whole.weights.tolist()
     drop = {"seconds"}
@@ -114,9 +135,16 @@ def test_it_is_the_same_however_it_comes_about(tmp_path, monkeypatch):
         ({"preferences": [0, 2]}, ["preferences.1", "2"]),
         ({"sample": 4}, ["sample", "4", "3 conditions"]),
         ({"workloads": {"distribution": "random", "scenarios": ["multi-cnn"]}}, ["scenarios"]),
+        ({"workloads": {**RANDOM, "loads": [0.9]}}, ["workloads.loads", "[0.9]", "leave it out"]),
+        ({"workloads": {**RANDOM, "slo_multiplier": 5}}, ["workloads.slo_multiplier", "5.0"]),
+        ({"workloads": {**RANDOM, "requests": 99}}, ["workloads.requests", "99", "random"]),
+        ({"workloads": {"scenarios": ["multi-cnn"], "mixes": 3}}, ["workloads.mixes", "3"]),
         ({"workloads": {"distribution": "normal"}}, ["workloads.distribution", "'normal'"]),
     ],
-    ids=["network", "preference", "sample", "scenarios", "distribution"],
+    ids=[
+        *("network", "preference", "sample", "scenarios"),
+        *("loads", "slo_multiplier", "requests", "mixes", "distribution"),
+    ],
 )
 def test_recipes_that_are_refused(refused, tmp_path, changes, words):
     with refused(*words):
@@ -202,6 +230,6 @@ def test_others_train_on_random_scenarios_too(tmp_path, method):
 
 
 def test_what_has_nobody_late_is_refused(tmp_path, refused):
-    few = {**SMALL["workloads"], "mixes": 1, "validation": 1, "requests": 1}
+    few = {**SMALL["workloads"], "mixes": 1, "validation": 1}
     with refused("workloads", "nobody is late in validation", "more requests"):
         train({**SMALL, "workloads": few, "sample": None}, tmp_path / "run")

@@ -9,6 +9,7 @@ from dysta_gym import shipped_trace
 from dysta_gym.agents import load_recipe
 from dysta_gym.agents.protocol import VALIDATION, conditions
 from dysta_gym.agents.recipes import shipped_recipes
+from dysta_gym.features import CONDITIONED, SCHEDULING
 from dysta_gym.information import ALL_LEVELS
 from dysta_gym.traces import HELD_OUT
 
@@ -52,6 +53,23 @@ def test_a_shipped_recipe(name):
     assert load_recipe(path) == load_recipe(str(path)) == recipe
     assert load_recipe(yaml.safe_load(path.read_text())) == recipe
     assert load_recipe(recipe.model_dump(mode="json")) == recipe
+
+
+def test_what_is_seen_unless_told_otherwise():
+    assert load_recipe(EVOLUTION).features == SCHEDULING == load_recipe("evolved").features
+    shipped = yaml.safe_load(shipped_recipes()["pareto"].read_text())
+    assert "features" not in shipped
+    assert load_recipe(shipped).features == CONDITIONED
+    assert load_recipe("pareto").model_dump(mode="json")["features"] == [*CONDITIONED]
+
+
+def test_what_does_not_count_is_not_recorded():
+    """Earlier versions did, so that their records, with what was nowhere given, are read."""
+    random, named = (load_recipe(name).model_dump() for name in ("pareto", "evolved"))
+    assert {*named["workloads"]} - {*random["workloads"]} == {"loads", "slo_multiplier", "requests"}
+    assert {*random["workloads"]} - {*named["workloads"]} == {"mixes"}
+    earlier = changed(random, {"workloads.loads": (0.8, 0.95, 1.05), "workloads.requests": None})
+    assert load_recipe(earlier) == load_recipe("pareto")
 
 
 @pytest.mark.parametrize("method", RECIPES)
