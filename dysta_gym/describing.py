@@ -9,6 +9,7 @@ import numpy as np
 
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.guarding import guarded
+from dysta_gym.compiled.records import shut
 from dysta_gym.features import Feature, Selection, Whole
 from dysta_gym.machine.queue import Queue
 from dysta_gym.on_time import greatest_set
@@ -63,7 +64,7 @@ def whole_of(
     )
 
 
-NOBODY, NOWHERE = np.zeros(0, np.bool_), np.zeros(0)
+NOBODY, NOWHERE = shut(np.zeros(0, np.bool_)), shut(np.zeros(0))
 """Where nobody asks who can be on time."""
 
 
@@ -74,7 +75,7 @@ def planner(features: Iterable[Feature]) -> Any:
         def planned(queue: Queue, size: int, now: float) -> tuple[Any, Any]:
             kept, room = np.empty(size, np.bool_), np.empty(size)
             greatest_set(queue, size, now, 0.0, kept, room)
-            return kept, room
+            return shut(kept), shut(room)  # for all features are given the same
     else:
 
         def planned(queue: Queue, size: int, now: float) -> tuple[Any, Any]:

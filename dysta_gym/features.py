@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dysta_gym.compiled.digest import names_of
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.errors import DystaError
 from dysta_gym.machine.queue import Queue
@@ -442,6 +443,22 @@ class Selection:
             for each in (*self.requests, *self.queue)
             if each.name not in known or TABLE.find(each.name) != each
         )
+
+    @property
+    def planned(self) -> bool:
+        """Whether it is computed who can be on time, as one of these reads it."""
+        return any(each.planned for each in (*self.requests, *self.queue))
+
+    @property
+    def unplanned(self) -> str:
+        """What an index that leads outside may be due to, for a message; empty if nothing known."""
+        for each in () if self.planned else (*self.requests, *self.queue):
+            if not {"kept", "room"}.isdisjoint(names_of(each.formula.__code__)[1]):
+                return (
+                    f"; feature {each.name!r} reads whole.kept or whole.room, which are empty "
+                    "without its planned=True"
+                )
+        return ""
 
     def size(self, slots: int) -> int:
         """Numbers in an observation of so many slots."""

@@ -131,6 +131,7 @@ class Policy:
             key: value.item() if isinstance(value, np.generic) else value
             for key, value in self.settings.items()
         }
+        plain = {key: value if value else abs(value) for key, value in plain.items()}  # -0.0 is 0.0
         object.__setattr__(self, "settings", plain)
         if self.events and (self.stable or self.drift):
             raise DystaError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -137,7 +138,8 @@ def _module(source: Source, where: str) -> ModuleType:
 def _modules(path: str, content: bytes) -> dict[str, bytes]:
     """Files of the modules that a file imports from its folder, and those that they import.
 
-    Of a package, all of its files; what is imported by a name that is computed is not seen.
+    Of a package, all of its files, also where it is a folder without ``__init__.py``; what is
+    imported by a name that is computed is not seen.
 
     Raises:
         OSError: If one cannot be read.
@@ -147,11 +149,11 @@ def _modules(path: str, content: bytes) -> dict[str, bytes]:
     unseen = [content]
     while unseen:
         for name in sorted(_imported(unseen.pop())):
-            package = folder / name / "__init__.py"
-            files = [folder / f"{name}.py"]
-            if is_file(package):
-                files = [each for each in sorted(package.parent.rglob("*.py")) if is_file(each)]
-            if str(files[0]) == path or not is_file(files[0]) or not _lies_in(folder, name):
+            package, module = folder / name, folder / f"{name}.py"
+            files = [module] if is_file(module) else []
+            if is_file(package / "__init__.py") or not files:
+                files = [each for each in sorted(package.rglob("*.py")) if is_file(each)]
+            if not files or str(files[0]) == path or not _lies_in(folder, name):
                 continue
             for each in files:
                 key = each.relative_to(folder).as_posix()
@@ -184,9 +186,10 @@ def _lies_in(folder: Path, name: str) -> bool:
         there = importlib.util.find_spec(name)
     except (ImportError, ValueError):
         return True
-    return there is None or (
-        there.origin is not None and folder in Path(there.origin).absolute().parents
-    )
+    if there is None:
+        return True
+    places = [there.origin] if there.origin else there.submodule_search_locations or []
+    return bool(places) and all(folder in Path(each).absolute().parents for each in places)
 
 
 class _Beside(MetaPathFinder, Loader):
@@ -194,14 +197,21 @@ class _Beside(MetaPathFinder, Loader):
 
     def __init__(self, source: Source) -> None:
         self._folder = Path(source.path).parent
-        self._content = {}
+        self._content: dict[str, tuple[str, bytes]] = {}
+        folders = set[str]()
         for file, content in source.beside:
             name = file.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
             self._content[name] = file, content
+            folders |= {str(each).replace(os.sep, ".") for each in Path(file).parents[:-1]}
+        self._bare = folders - {*self._content}  # without an __init__.py
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        if fullname in self._bare:
+            spec = ModuleSpec(fullname, None, is_package=True)
+            spec.submodule_search_locations = [str(self._folder.joinpath(*fullname.split(".")))]
+            return spec
         if fullname not in self._content:
             return None
         file = self._folder / self._content[fullname][0]
@@ -216,7 +226,7 @@ class _Beside(MetaPathFinder, Loader):
         exec(compile(self._content[module.__name__][1], str(module.__file__), "exec"), vars(module))
 
     def holds(self, name: str) -> bool:
-        return name.partition(".")[0] in self._content
+        return name.partition(".")[0] in {*self._content, *self._bare}
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -199,13 +200,16 @@ class Settings:
         for each in (*self.features.requests, *self.features.queue):
             if each.kept or own(each.formula):
                 continue
+            if self.features.planned:  # whoever asks for it, it reads what is there for all
+                each = replace(each, planned=True)
             alone = select([each])
             observed = new_outcome(1, self.slots, alone.size(self.slots))
             placed = Placed(observed, OUTCOME_TYPE)  # which must live as long as it is written to
             try:
                 observer(alone)(at, placed.address, 0)
             except Exception as again:
-                return _fails(f"feature {each.name!r}", again)
+                hint = alone.unplanned if isinstance(again, IndexError) else ""
+                return _fails(f"feature {each.name!r}", again) + hint
         whose = "a feature or of the reward"
         return _fails(whose, error) if error else f"the formula of {whose} fails, but not again"
 

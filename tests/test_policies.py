@@ -263,3 +263,10 @@ def test_numbers_of_parameters_have_bounds(refused, value):
     with refused("dysta", "beta", "1e-15", "1e+15"):
         find(f"dysta:beta={value}")
     assert find("dysta:beta=0").settings == {"beta": 0.0}
+
+
+def test_there_is_one_zero():
+    zeros = [find("pareto").at("static", preference=each) for each in (0.0, -0.0, np.float32(-0.0))]
+    zeros += [find(f"pareto@static:preference={each}") for each in ("0", "-0", "-0.0", "-0e9")]
+    assert {each.spec for each in zeros} == {"pareto@static:preference=0.0"}
+    assert not np.signbit([each.values(1.0)[2] for each in zeros]).any()

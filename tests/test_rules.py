@@ -10,10 +10,12 @@ import numba
 import numpy as np
 import pytest
 
-from dysta_gym import Feature, Machine, Policy, Reward, compare, find, simulate
+from dysta_gym import DystaError, Feature, Machine, Policy, Reward, compare, find, simulate
+from dysta_gym.agents.networks import NETWORKS
 from dysta_gym.agents.protocol import Bench
 from dysta_gym.envs import SparseMultiDNNEnv
 from dysta_gym.features import TABLE as FEATURES
+from dysta_gym.features import select
 from dysta_gym.policies import names
 from dysta_gym.rewards import TABLE as REWARDS
 from dysta_gym.workloads import generate, load_scenario
@@ -237,6 +239,20 @@ def feature_writes(queue, i, whole):
     return 1.0
 
 
+def feature_writes_kept(queue, i, whole):
+    whole.kept[i] = False
+    return 1.0
+
+
+def feature_writes_room(queue, whole):
+    whole.room[:] = 0.0
+    return 1.0
+
+
+def feature_reads_room(queue, i, whole):
+    return 1.0 if whole.kept[i] and whole.room[i] > queue.remaining[i] else 0.0
+
+
 def feature_calls(queue, i, whole):
     return _of_next(queue.remaining, i + whole.length)
 
@@ -260,6 +276,8 @@ SHOWN = {
     "kept": Feature("mine", "", feature_reads_beyond, kept=True),
     "queue": Feature("mine", "", feature_reads_far, of_queue=True),
     "writes": Feature("mine", "", feature_writes),
+    "writes kept": Feature("mine", "", feature_writes_kept, planned=True),
+    "writes room": Feature("mine", "", feature_writes_room, of_queue=True, planned=True),
     "calls": Feature("mine", "", feature_calls),
 }
 PAID = {
@@ -283,9 +301,34 @@ def play(vectorized, **arguments):
 @pytest.mark.parametrize("vectorized", [False, True])
 @pytest.mark.parametrize("case", SHOWN)
 def test_features_that_are_refused(refused, vectorized, case):
-    how = "only read" if case == "writes" else "IndexError"
+    how = "only read" if case.startswith("writes") else "IndexError"
     with refused("feature 'mine'", "formula", how):
         play(vectorized, features=["size", SHOWN[case], "length"])
+
+
+def seen_by_a_network(features, **ways):
+    network, selection = NETWORKS["tiny"], select(features)
+    weights = (1.0, 0.0, 1.0, *np.linspace(-1.0, 1.0, network.weights(1, selection)))
+    return Policy("mine", network.rule(selection), "monitored", weights=weights, **ways)
+
+
+@pytest.mark.parametrize("interpreted", [False, True])
+def test_who_can_be_on_time_is_to_be_read_and_asked_for(refused, workload, interpreted):
+    for case in ("writes kept", "writes room"):
+        policy = seen_by_a_network(["given_up", SHOWN[case]], interpreted=interpreted)
+        with refused("policy 'mine'", "rule", READ):
+            simulate(workload, policy)
+    reads = Feature("reads", "", feature_reads_room)
+    with refused("policy 'mine'", OUTSIDE, "feature 'reads'", "planned=True"):
+        simulate(workload, seen_by_a_network(["size", reads], interpreted=interpreted))
+    with refused("feature 'reads'", "IndexError", "planned=True"):
+        play(interpreted, features=["size", reads])
+    asked = seen_by_a_network(["size", replace(reads, planned=True)], interpreted=interpreted)
+    beside = seen_by_a_network(["disturbs", reads], interpreted=interpreted)
+    for policy in (asked, beside):
+        assert simulate(workload, policy).decisions == 14
+    with pytest.raises(DystaError, match=r"feature 'mine' fails \(IndexError: [^;]*; correct it"):
+        play(interpreted, features=["disturbs", reads, SHOWN["request"]])
 
 
 @pytest.mark.parametrize("vectorized", [False, True])

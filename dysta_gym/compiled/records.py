@@ -16,7 +16,7 @@ import numba
 import numpy as np
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
 from dysta_gym.compiled.functions import compiled
@@ -198,6 +198,30 @@ store: Any = intrinsic(_store)
 part: Any = intrinsic(_part)
 exact: Any = intrinsic(_exact)
 read_only: Any = intrinsic(prefer_literal=True)(_read_only)
+
+
+def shut(array: Any) -> Any:
+    """An array that was just made, for others to read alone; in plain Python, too."""
+    array.setflags(write=False)
+    return array
+
+
+def _shut(typingctx: Any, array: Any) -> Any:
+    """`shut` in compiled code; unlike `_read_only`, of an array whose references are counted."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        context.nrt.incref(builder, signature.args[0], arguments[0])
+        return arguments[0]
+
+    return array.copy(readonly=True)(array), codegen
+
+
+_shut_compiled: Any = intrinsic(_shut)
+
+
+@overload(shut)
+def _shut_overload(array):  # type: ignore[no-untyped-def]  # Numba compares this with the lambda
+    return lambda array: _shut_compiled(array)
 
 
 def reader(kind: Any) -> Any:

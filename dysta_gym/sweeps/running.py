@@ -159,6 +159,7 @@ def about(work: Work) -> dict[str, Any]:
         "bounds": work.bounds,
         "seeds": list(grid.seeds),
         "policies": {each.name: each.digest for each in work.policies},
+        "files": {each.name: each.files for each in work.policies if each.files},
         "conditions": [
             {
                 "where": list(condition.where),

@@ -292,8 +292,11 @@ def created(folder: Path, about: Mapping[str, Any]) -> Store:
         folder: The folder.
         about: What it is of, as JSON has it.
 
+    One without a cell becomes a store of what is given, whatever it was of.
+
     Raises:
-        DystaError: If it cannot be written, another process writes it, or it is of something else.
+        DystaError: If it cannot be written, another process writes it, or it has cells of something
+            else.
     """
     path = folder / FILE
     lock = None
@@ -301,11 +304,13 @@ def created(folder: Path, about: Mapping[str, Any]) -> Store:
         folder.mkdir(parents=True, exist_ok=True)
         lock = _locked(folder)
         there = path.exists() and path.stat().st_size > 0
+        without_cells = False
         grown: dict[str, Any] | None = None
         if there:
             try:
                 with opened(folder) as old:
-                    grown = _grown(old, about, folder)
+                    without_cells = not old.count()
+                    grown = None if without_cells else _grown(old, about, folder)
                     fewer = len(old.seeds)
             except _Empty:  # who began it was killed, or found no room
                 there = False
@@ -322,6 +327,9 @@ def created(folder: Path, about: Mapping[str, Any]) -> Store:
                 database.execute("INSERT INTO about VALUES (?)", (json.dumps(about),))
                 database.execute(f"PRAGMA application_id = {_APPLICATION}")
                 database.execute(f"PRAGMA user_version = {FORMAT}")
+        elif without_cells:  # as a rule leaves it that cannot be compiled
+            with database:
+                database.execute("UPDATE about SET content = ?", (json.dumps(about),))
         elif grown:
             _add_seeds(database, fewer, grown)
     except OSError as error:
@@ -472,12 +480,13 @@ def _checked(about: Any, store: Store) -> dict[str, Any]:
         raise store._damaged("it does not say what it was made with")
     if not all(_is_text_or_texts(part) for part in origin.values()):
         raise store._damaged("what it was made with is no text")
-    scenarios = about.get("scenarios", {})
-    if not isinstance(scenarios, dict) or not all(
-        isinstance(each, dict) and all(map(_is_text, itertools.chain([name], *each.items())))
-        for name, each in scenarios.items()
-    ):
-        raise store._damaged("a field of a scenario is no text")
+    for what, part in (("field of a scenario", "scenarios"), ("file of a policy", "files")):
+        told = about.get(part, {})
+        if not isinstance(told, dict) or not all(
+            isinstance(each, dict) and all(map(_is_text, itertools.chain([name], *each.items())))
+            for name, each in told.items()
+        ):
+            raise store._damaged(f"a {what} is no text")
     policies, seeds = about["policies"], about["seeds"]
     if not all(map(_is_text, itertools.chain(*policies.items(), [about["version"]]))):
         raise store._damaged("a policy is no name")
@@ -539,6 +548,9 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
             if list(old) != list(new):
                 return f"policies: they are {', '.join(old)} there, {', '.join(new)} here"
             name = next(name for name in old if old[name] != new[name])
+            files = [(about.get("files") or {}).get(name, {}) for about in (there, here)]
+            if told := _file_difference(*files, name):
+                return f"policies: {told}"
             return (
                 f"policies: {name!r}, its file or its parameters, is not what it was, "
                 f"{new[name]} instead of {old[name]}"
@@ -564,6 +576,18 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
                 f"traces or scenario: the workloads of {_said(now['where'])} are not what they "
                 f"were, {now['workloads']} instead of {was['workloads']}"
             )
+    return None
+
+
+def _file_difference(there: Mapping[str, str], here: Mapping[str, str], policy: str) -> str | None:
+    """The first file beside a policy's own in which two stores differ, in words."""
+    own = next(iter(here), "")
+    for name in sorted({*there, *here}) if there.get(own) == here.get(own) else ():
+        old, new = there.get(name), here.get(name)
+        if old is None or new is None:
+            return f"{name!r} beside {policy!r} is only {'here' if old is None else 'there'}"
+        if old != new:
+            return f"{name!r} beside {policy!r} is not what it was, {new} instead of {old}"
     return None
 
 
@@ -627,6 +651,9 @@ def _frames(stores: Sequence[Store], batch: int) -> Iterator[pd.DataFrame]:
     for other in stores[1:]:
         found = difference(first.about, other.about)
         if found is not None:
+            fewer = min(first, other, key=lambda store: len(store.seeds))
+            if difference(first.about, {**other.about, "seeds": first.seeds}) is None:
+                found += f"; give the sweep of {str(fewer.path.parent)!r} the same, too"
             raise DystaError(f"{str(other.path.parent)!r} is of another sweep: {found}")
     layouts = _layouts(stores)
     fields = varied(stores)

@@ -45,6 +45,17 @@ class Carried:
     rules: tuple[Source, ...] = ()
 
     @property
+    def files(self) -> dict[str, str]:
+        """By name, a digest of each of its files, its own first; empty if it has none."""
+        own = self.rules or (() if self.file is None else (self,))
+        found: dict[str, str] = {}
+        for each in own:
+            name = Path(each.path).name if isinstance(each, Source) else str(each.file)
+            for file, content in ((name, each.content), *each.beside):
+                found.setdefault(file, hashlib.sha256(content).hexdigest()[:16])
+        return found
+
+    @property
     def digest(self) -> str:
         """What says whether it is still the same: its parameters, or what its files hold."""
         made = hashlib.sha256()

@@ -119,15 +119,21 @@ def test_rules_in_files_travel(file, tmp_path):
 
 def test_what_a_rule_has_beside_it_travels_and_is_compared(file, refused, tmp_path):
     folder = tmp_path / "rules"
-    (folder / "weights").mkdir(parents=True)
+    folder.mkdir()
     (folder / "mine.py").write_text(
         "import json\nfrom pathlib import Path\nimport helper_of_mine\n"
         "SIGN = json.loads((Path(__file__).parent / 'sign.json').read_text())\n"
         + RULE.format("SIGN * helper_of_mine.weight * ")
     )
-    (folder / "helper_of_mine.py").write_text("from weights.chosen import weight\n")
+    (folder / "helper_of_mine.py").write_text(
+        "from weights.chosen import weight as whole\nfrom bare.deep.chosen import half\n"
+        "weight = whole * half * 2\n"
+    )
+    chosen = folder / "bare" / "deep" / "chosen.py"  # in folders without __init__.py
+    for each, text in ((folder / "weights" / "chosen.py", "weight = 1.0"), (chosen, "half = 0.5")):
+        each.parent.mkdir(parents=True)
+        each.write_text(text)
     (folder / "weights" / "__init__.py").write_text("")
-    (folder / "weights" / "chosen.py").write_text("weight = 1.0\n")
     (folder / "sign.json").write_text("1")
     path = file(policies=["rules/mine.py", "sjf@static"])
     sweep(path, "one", jobs=1)
@@ -135,11 +141,26 @@ def test_what_a_rule_has_beside_it_travels_and_is_compared(file, refused, tmp_pa
     pd.testing.assert_frame_equal(read("one"), read("two"), check_exact=True)
     mine, other = (frame["antt"].to_numpy() for _, frame in read("one").groupby("policy"))
     np.testing.assert_array_equal(mine, other)
-    (folder / "weights" / "chosen.py").write_text("weight = -1.0\n")
-    with refused("policies: 'rules/mine.py', its file or its parameters, is not what it was"):
+    chosen.write_text("half = -0.5")
+    with refused("policies: 'bare/deep/chosen.py' beside 'rules/mine.py' is not what it was"):
         sweep(path, "one", jobs=1)
     sweep(path, "three", jobs=1)
     assert (read("three").query("policy != 'sjf@static'")["antt"].to_numpy() != mine).any()
+
+
+def test_a_folder_without_a_cell_takes_what_is_new(file, run, tmp_path):
+    mine, path = tmp_path / "mine.py", file(policies=["mine.py"])
+    mine.write_text(RULE.format("nowhere * "))
+    status, _, said = run("sweep", path, "--out", "out", "--jobs", "1")
+    assert status == 2 and "its rule cannot be compiled" in said and kept("out") == 0
+    mine.write_text(RULE.format(""))
+    path = file(policies=["mine.py", "fcfs"], seeds={"first": 1, "count": 2})
+    assert run("sweep", path, "--out", "out", "--jobs", "1", "--shard", "1/16")[0] == 0
+    assert run("sweep", path, "--out", "new", "--jobs", "1", "--shard", "1/16")[0] == 0
+    pd.testing.assert_frame_equal(read("out"), read("new"), check_exact=True)
+    mine.write_text(RULE.format("-"))
+    status, _, said = run("sweep", path, "--out", "out", "--jobs", "1")
+    assert status == 2 and "out: 'out' holds other cells: policies: 'mine.py', its file" in said
 
 
 RAISING = {
@@ -245,6 +266,19 @@ def test_a_sweep_grows_by_seeds(file, whole):
     pd.testing.assert_frame_equal(read("out"), whole, check_exact=True)
 
 
+def test_shards_of_a_sweep_that_grows_are_merged_once_all_have_grown(file, refused, whole):
+    few, seen = {"seeds": {"first": 3, "count": 2}}, []
+    for part in ("1/2", "2/2"):
+        sweep(file(**few), part[0], jobs=1, shard=part)
+    sweep(file(), "1", jobs=1, shard="1/2", progress=lambda done, _: seen.append(done))
+    assert 0 < seen[0] < seen[-1] == 16  # what it had done counts
+    for folders in (("1", "2"), ("2", "1")):
+        with refused("of another sweep: seeds: they are 3 to", "give the sweep of '2' the same"):
+            read(*folders)
+    sweep(file(), "2", jobs=1, shard="2/2")
+    pd.testing.assert_frame_equal(read("2", "1"), whole, check_exact=True)
+
+
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/2/3", (1, 0)])
 def test_a_shard_is_one_of_some(file, refused, shard):
     with refused("shard", "K/N"):
@@ -310,6 +344,47 @@ def test_killed_at_any_moment_it_goes_on(file, jobs, kills):
     sweep(path, "out", jobs=2)
     sweep(path, "whole", jobs=1)
     pd.testing.assert_frame_equal(read("out"), read("whole"), check_exact=True)
+
+
+KILLING = """
+import os, sqlite3
+connect = sqlite3.connect
+
+def watched(*arguments, **options):
+    database = connect(*arguments, **options)
+    database.set_trace_callback(lambda sql: "SET content" in sql and os.kill(os.getpid(), 9))
+    return database
+
+sqlite3.connect = watched
+from dysta_gym_start import main; main()
+"""
+
+
+def test_killed_while_it_grows_it_goes_on(file, run):
+    many = {"requests": 60, "slos": [5.0], "bounds": False}
+    sweep(file(**many, seeds={"count": 10}), "out", jobs=1)
+    before = read("out")
+    path = file(**many, seeds={"count": 100})
+    process = command("sweep", path, "--out", "out", "--jobs", 1, start=KILLING)
+    assert process.wait() == -signal.SIGKILL  # while cells are numbered anew
+    process.communicate()
+    pd.testing.assert_frame_equal(read("out"), before, check_exact=True)
+    process, seen = command("sweep", path, "--out", "out", "--jobs", 1), [before]
+    while process.poll() is None and kept("out") <= 40:
+        seen.append(read("out"))
+    process.kill()
+    process.communicate()
+    assert run("results", "out", "--csv", "part.csv")[0] == 0
+    seen.append(read("out"))
+    assert 80 < len(seen[-1]) == len(pd.read_csv("part.csv"))
+    sweep(path, "out", jobs=1)
+    sweep(path, "whole", jobs=1)
+    pd.testing.assert_frame_equal(read("out"), read("whole"), check_exact=True)
+    key = ["scenario", "load", "slo", "seed", "policy"]
+    everything = read("whole").set_index(key)
+    for frame in seen:  # whoever looks on sees some of it, and nothing else
+        frame = frame.set_index(key)
+        pd.testing.assert_frame_equal(frame, everything.loc[frame.index], check_exact=True)
 
 
 def test_what_was_killed_before_its_store_was_made_begins(file, refused, whole):
