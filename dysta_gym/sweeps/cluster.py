@@ -83,19 +83,13 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    with temporary_folder() as place:
-        link = _Link(ray, address, _packed(place))
-        link.start()
-        try:
+    with contextlib.ExitStack() as links:
+        with temporary_folder() as place:  # of which Ray has a copy once there is a connection
+            link = _Link(ray, address, _packed(place))
+            link.start()
+            links.push(link.closed)
             link.wait()
-            yield
-        except (KeyboardInterrupt, SystemExit):
-            link.close(LOOK_S)
-            raise
-        except BaseException:
-            link.close()
-            raise
-        link.close()
+        yield
 
 
 class _Link(threading.Thread):
@@ -146,10 +140,10 @@ class _Link(threading.Thread):
                 "or local"
             ) from None
 
-    def close(self, most_s: float | None = None) -> None:
-        """Close it, and wait for that, for a while at most."""
+    def closed(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Close it, and wait for that, when interrupted for a moment at most."""
         self._over.set()
-        self.join(most_s)
+        self.join(LOOK_S if kind and issubclass(kind, KeyboardInterrupt) else None)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

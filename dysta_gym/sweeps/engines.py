@@ -90,14 +90,14 @@ def interrupts_held() -> Iterator[None]:
 
     A terminal sends it to all processes, and one that still starts would print what it was at.
     """
-    came: list[tuple[int, FrameType | None]] = []
+    came: list[int] = []
     before: dict[int, Callable[[int, FrameType | None], Any]] = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             handler = signal.getsignal(number)
             if callable(handler):
                 before[number] = handler
-                signal.signal(number, lambda number, frame: came.append((number, frame)))
+                signal.signal(number, lambda number, frame: came.append(number))
     masks = hasattr(signal, "pthread_sigmask")  # which what is started inherits
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
     try:
@@ -107,8 +107,8 @@ def interrupts_held() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for each, handler in before.items():
             signal.signal(each, handler)
-        for each, frame in came[:1]:
-            before[each](each, frame)
+        for each in came[:1]:
+            before[each](each, None)
 
 
 _worker: Worker | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -125,7 +125,7 @@ def unpacked(policies: Sequence[Carried], place: Path | None = None) -> Iterator
     Raises:
         DystaError: If one cannot be read.
     """
-    with TemporaryDirectory(dir=place) if place else temporary_folder() as own:
+    with _folder(place) if any(each.file for each in policies) else nullcontext("") as own:
         runs: dict[str, Policy | Agent] = {}
         for at, each in enumerate(policies):
             if each.file is None:
@@ -139,3 +139,7 @@ def unpacked(policies: Sequence[Carried], place: Path | None = None) -> Iterator
             spec = f"{folder / each.file}{each.spec}"
             runs[each.name] = agent_of(spec, trust=True) or find(spec)
         yield Lineup(runs)
+
+
+def _folder(place: Path | None) -> AbstractContextManager[str | Path]:
+    return TemporaryDirectory(dir=place) if place else temporary_folder()
