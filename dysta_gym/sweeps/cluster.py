@@ -186,7 +186,6 @@ _workers: dict[str, Worker] = {}
 def _do(work: Work, token: str, numbers: list[int]) -> tuple[Done, float]:
     """Do cells in a process of the cluster, which keeps what it has read for a sweep."""
     if token not in _workers:
-        while _workers:  # of another sweep before
-            _workers.popitem()[1].__exit__(None, None, None)
-        _workers[token] = Worker(work).__enter__()
+        _workers.clear()  # of another sweep before
+        _workers[token] = Worker(work)
     return _workers[token].do(numbers)

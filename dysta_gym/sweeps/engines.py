@@ -26,22 +26,19 @@ AHEAD = 2
 
 def in_this_process(work: Work, numbers: Sequence[int]) -> Iterator[Done]:
     """Do cells here, one task after the other."""
-    queue = TaskQueue(work, numbers)
-    with Worker(work) as worker:
-        while queue:
-            done, seconds = worker.do(queue.take())
-            queue.saw(done, seconds)
-            yield done
+    queue, worker = TaskQueue(work, numbers), Worker(work)
+    while queue:
+        done, seconds = worker.do(queue.take())
+        queue.saw(done, seconds)
+        yield done
 
 
 def in_threads(work: Work, numbers: Sequence[int], count: int | None) -> Iterator[Done]:
     """Do cells here, some at a time; ``count`` is as ``jobs`` of `dysta_gym.compare`."""
-    with unpacked(work.policies) as lineup:
-        cells = [work.grid.cell(at) for at in numbers]
-        for at, rows in zip(
-            numbers, lineup.play(cells, jobs=count, bounds=work.bounds), strict=True
-        ):
-            yield [(at, rows)]
+    cells = [work.grid.cell(at) for at in numbers]
+    parts = unpacked(work.policies).play(cells, jobs=count, bounds=work.bounds)
+    for at, rows in zip(numbers, parts, strict=True):
+        yield [(at, rows)]
 
 
 def in_processes(work: Work, numbers: Sequence[int], count: int) -> Iterator[Done]:
@@ -126,7 +123,7 @@ def _begin(work: Work, place: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        _worker = Worker(work, place).__enter__()
+        _worker = Worker(work, place)
     except DystaError as error:  # which would be lost here
         _flaw = error
 

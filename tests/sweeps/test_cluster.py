@@ -28,18 +28,31 @@ def score(queue, size, now, parameters, scores):
         scores[i] = WEIGHT * queue.remaining[i]
 """
 
+RAISING = """
+def score(queue, size, now, parameters, scores):
+    if now > 0.1:
+        raise ValueError('now')
+    for i in range(size):
+        scores[i] = queue.remaining[i]
+"""
+
 
 @pytest.fixture
 def parts(tmp_path, ray_place):
     """``parts(*names)``: what parts of cluster.py print, and the folder that they worked in."""
     (tmp_path / "mine.py").write_text(RULE)
+    (tmp_path / "raising.py").write_text(RAISING)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     (tmp_path / "weights_of_mine.py").write_text("WEIGHT = 2.0")
 
     def run(*names):
         done = subprocess.run(
             [sys.executable, SCRIPT, tmp_path, *names],
-            cwd=tmp_path, capture_output=True, text=True, timeout=280, env=ray_place,
+            cwd=tmp_path, capture_output=True, text=True, timeout=280,
+            env={**ray_place, "TMPDIR": str(temporary)},
         )  # fmt: skip
+        assert not list(temporary.glob("dysta-gym-*"))
         assert done.returncode == 0, done.stderr
         lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
         return {key: value for line in lines for key, value in json.loads(line).items()}
@@ -49,7 +62,9 @@ def parts(tmp_path, ray_place):
 
 def test_a_sweep_whose_node_dies_keeps_what_one_process_keeps(parts, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert parts("sweep") == {"sweep": 400}
+    count, told = parts("sweep")["sweep"]
+    assert count == 400
+    assert told == "policy 'raising.py': its rule raises an error (ValueError: now)"
     grid = json.loads((tmp_path / "grid.json").read_text())
     sweep(grid, "here", jobs=1)
     tables = []
