@@ -27,7 +27,7 @@ class Agent(Protocol):
         notes: What its user should know, a line each.
 
     Where it is read from more than its file, ``files`` has the paths of all that is read, which
-    travel with it to other machines.
+    travel with it to other machines. There, they are gone once the agent is made.
     """
 
     spec: str

@@ -986,32 +986,72 @@ def test_bad_input_to_the_installed_command(tmp_path):
     assert files(tmp_path) == {}
 
 
-def test_interrupt(tmp_path):
-    """Ctrl-C while the second workload is measured."""
-    program = """
-import signal, sys
-from dysta_gym import cli, comparison
-generate = comparison.generate
-def interrupted(scenario, seed, **options):
-    if seed == 1:
-        signal.raise_signal(signal.SIGINT)
-    return generate(scenario, seed, **options)
-comparison.generate = interrupted
-cli.main()
+INTERRUPTED = """
+import ctypes, signal, sys, time
+import dysta_gym_start
+from dysta_gym import comparison
+from dysta_gym.machine.machine import Machine
+def interrupt():
+    signal.raise_signal(signal.{0})
+@ctypes.CFUNCTYPE(None)
+def callback():
+    interrupt()
+def generated(*given, generate=comparison.generate, **options):
+    if given[1] == 1:
+        {1}
+    return generate(*given, **options)
+comparison.generate = generated
+dysta_gym_start.main()
 """
+LOST = {
+    "in C": "callback()",
+    "by what catches all": """
+        while True:
+            try:
+                interrupt()
+                time.sleep(1)
+            except BaseException:
+                pass
+""",
+    "by becoming another error": """
+        try:
+            interrupt()
+        except BaseException:
+            raise ValueError from None
+""",
+    "as the end of a rule": "Machine.run = lambda *given: interrupt()",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "lost"),
+    [
+        ("SIGINT", "in C"),
+        ("SIGINT", "by what catches all"),
+        ("SIGTERM", "by becoming another error"),
+        ("SIGTERM", "as the end of a rule"),
+    ],
+)
+def test_interrupt(tmp_path, name, lost):
+    """Also when it is lost; while the second workload is measured, so that the first is kept."""
     done = subprocess.run(
         [
-            *(sys.executable, "-c", program, "compare"),
-            *("--seeds", "500", "--requests", "1000", "--jobs", "1", "--out", "results"),
+            *(sys.executable, "-c", INTERRUPTED.format(name, LOST[lost]), "compare"),
+            *("--seeds", "5000", "--requests", "100", "--jobs", "1", "--out", "results"),
+            *("--policy", "fcfs", "--no-bounds"),
         ],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
-    assert done.returncode == 128 + signal.SIGINT
-    kept, interrupted = done.stderr.splitlines()
-    assert (done.stdout, interrupted) == ("", "dysta-gym: interrupted")
-    assert kept.endswith("cells are in results; the same command goes on from there")
+    assert done.returncode == 128 + getattr(signal, name)
+    assert re.fullmatch(
+        r"dysta-gym: interrupted; \d+ of 10000 cells are in results; the same command goes on from "
+        r"there\n",
+        done.stderr,
+    )
+    assert done.stdout == ""
     there = {path.name for path in (tmp_path / "results").iterdir()}
-    assert {name.removesuffix("-wal").removesuffix("-shm") for name in there} == {
+    assert {re.sub("-(wal|shm|journal)$", "", name) for name in there} == {
         "cells.sqlite",
         "writer.sqlite",
     }

@@ -6,13 +6,9 @@ import contextlib
 import errno
 import io
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache
-from types import FrameType
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -23,6 +19,7 @@ from dysta_gym import plugins
 from dysta_gym.cli.board import leaderboard
 from dysta_gym.cli.comparison import compare
 from dysta_gym.cli.entries import enter, verify
+from dysta_gym.cli.interrupts import Interrupts
 from dysta_gym.cli.listings import (
     accelerators,
     features,
@@ -79,23 +76,28 @@ def main(end: Callable[[int], Any] | None = None) -> None:
     """Run the command line; bad input prints one line and exits with status 2.
 
     ``end`` is called with the signal's number when an interrupt comes amid imports; it does not
-    return.
+    return. Where there is none, the process is not this command's alone, and stays.
 
     An interrupt exits with status 130, and a reader that has read enough of what is printed ends it
     with status 141, both as a shell has it.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    with _interrupts(end) as interrupts:
+    with Interrupts(end) as interrupts:
         try:
-            _settle_environment()
-            _add_commands()
-            _check_completion(sys.argv[1:])
-            status = app(sys.argv[1:] or ["--help"], prog_name="dysta-gym", standalone_mode=False)
-            if sys.stdout:
-                sys.stdout.flush()
-        except (KeyboardInterrupt, typer.Abort):
-            status = 130
+            with interrupts.arriving():
+                _settle_environment()
+                _add_commands()
+                _check_completion(sys.argv[1:])
+                arguments = sys.argv[1:] or ["--help"]
+                status = app(arguments, prog_name="dysta-gym", standalone_mode=False)
+                if status == 130:  # as Typer reports an interrupt
+                    raise KeyboardInterrupt
+                if sys.stdout:
+                    sys.stdout.flush()
+            if interrupts.number is not None:
+                interrupts.leave()
+                sys.exit(128 + interrupts.number)
         except SystemExit as error:
             if not isinstance(error.__context__, BrokenPipeError):  # which Typer exits with 1 for
                 raise
@@ -103,9 +105,7 @@ def main(end: Callable[[int], Any] | None = None) -> None:
         except DystaError as error:
             _exit(2, f"error: {error}")
         except Exception as error:
-            if interrupts:  # which what was being imported has made another error of
-                status = 130
-            elif isinstance(error, OSError) and error.filename is None:
+            if isinstance(error, OSError) and error.filename is None:
                 _stop_printing(error)
             elif hasattr(error, "format_message"):  # a fault in the arguments formats itself
                 _exit(2, f"error: {error.format_message()}")
@@ -114,8 +114,6 @@ def main(end: Callable[[int], Any] | None = None) -> None:
                 _exit(2, f"error: {notes[0]} ({reason})")
             else:
                 raise
-        if status == 130:  # as Typer reports an interrupt
-            _exit(130, "interrupted")
         sys.exit(status or 0)
 
 
@@ -153,31 +151,6 @@ def _stop_printing(error: OSError) -> NoReturn:
     if error.errno in _CLOSED:
         sys.exit(141)
     _exit(2, f"error: standard output cannot be written ({error.strerror})")
-
-
-@contextmanager
-def _interrupts(end: Callable[[int], Any] | None) -> Iterator[list[int]]:
-    """A list that an interrupt within the block is noted in, whatever becomes of its exception."""
-    seen: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        seen.append(number)
-        within = frame
-        while end and within:  # imports swallow an interrupt, or make other errors of it
-            if within.f_code.co_filename.startswith("<frozen importlib"):
-                end(number)
-            within = within.f_back
-        signal.default_int_handler(number, frame)
-
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield seen
-        return
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield seen
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _check_completion(arguments: Sequence[str]) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dysta_gym.cli import terminal
-from dysta_gym.cli.sweeping import resumable
+from dysta_gym.cli.interrupts import resumable
+from dysta_gym.cli.sweeping import interrupted
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.text import printable
 
@@ -157,16 +158,17 @@ def compare(
         from dysta_gym.report import Spreads
 
         spreads = Spreads()
+    keeps = out if spreads is None else None
     options: dict[str, Any] = {"jobs": jobs, "bounds": bounds}
 
     def work(progress: terminal.Progress) -> pd.DataFrame:
-        if out is not None and spreads is None:
-            return compare_into(out, cells, policies, trust=trust, progress=progress, **options)
+        if keeps is not None:
+            return compare_into(keeps, cells, policies, trust=trust, progress=progress, **options)
         chosen = [agents.get(name, name) for name in policies]
         watch = spreads.watch if spreads else None
         return comparison.run(cells, chosen, progress=progress, watch=watch, **options)
 
-    with resumable(out) if out is not None and spreads is None else nullcontext():
+    with resumable(lambda: interrupted(keeps)) if keeps is not None else nullcontext():
         results = terminal.with_progress("workloads", work)
     found = Found(results, to, statistic, cells[0].split)
 
@@ -180,8 +182,8 @@ def compare(
         )  # fmt: skip
 
     def written() -> None:
-        if out is not None and spreads is None:
-            done_with(out)  # what it was for is there
+        if keeps is not None:
+            done_with(keeps)  # what it was for is there
 
     deliver(found, outputs, write_report, written)
     if not (as_json or latex):

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dysta_gym.cli import terminal
+from dysta_gym.cli.interrupts import resumable
 from dysta_gym.errors import DystaError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from dysta_gym.sweeps import Store
+
+
+GOES_ON = "the same command goes on from there"
 
 
 def sweep(
@@ -51,9 +52,9 @@ def sweep(
     docs/sweeps.md says what the file has. Rules that it names are code, and are run.
     """
     from dysta_gym import sweeps
-    from dysta_gym_start import end
 
-    with resumable(out, None if ray is None else end):
+    shows = f"dysta-gym results {out} shows them"
+    with resumable(lambda: interrupted(out, shows), abrupt=ray is not None):
         terminal.with_progress(
             "cells",
             lambda progress: sweeps.sweep(
@@ -61,47 +62,30 @@ def sweep(
             ),
             rates=True,
         )
-    terminal.say(f"{kept(out)}; dysta-gym results {out} shows them.")
+    terminal.say(f"{kept(out)[0]}; {shows}.")
 
 
-@contextmanager
-def resumable(out: Path, end: Callable[[int], Any] | None = None) -> Iterator[None]:
-    """Say how to go on when the block is interrupted, which SIGTERM does, too.
+def interrupted(out: Path, complete: str = GOES_ON) -> str:
+    """What a command says that keeps cells in a folder.
 
     Args:
-        out: The folder that cells are kept in.
-        end: Ends the process without waiting for what else is to be put in order, as Ray's
-            connection, which takes seconds, and whose processes end with this one.
+        out: The folder.
+        complete: What there is to do when all of them are there.
     """
-
-    def terminate(number: int, frame: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    ours = threading.current_thread() is threading.main_thread()
-    takes = ours and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if takes:  # as schedulers of clusters send it
-        signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit) as error:
-        terminal.note(f"{kept(out)}; the same command goes on from there")
-        if end:
-            end(signal.SIGTERM if isinstance(error, SystemExit) else signal.SIGINT)
-        raise
-    finally:
-        if takes:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    there, whole = kept(out)
+    return f"interrupted; {there}; {complete if whole else GOES_ON}"
 
 
-def kept(out: Path) -> str:
-    """How much a folder holds, in words."""
+def kept(out: Path) -> tuple[str, bool]:
+    """How much a folder holds, in words, and whether that is all."""
     from dysta_gym.sweeps import opened
 
     try:
         with opened(out) as store:
-            return f"{store.count()} of {store.total} cells are in {out}"
+            count, total = store.count(), store.total
     except DystaError:
-        return f"no cells are in {out}"
+        return f"no cells are in {out}", False
+    return f"{count} of {total} cells are in {out}", count == total
 
 
 def results(

@@ -83,19 +83,13 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    with temporary_folder() as place:
-        link = _Link(ray, address, _packed(place))
-        link.start()
-        try:
+    with contextlib.ExitStack() as links:
+        with temporary_folder() as place:  # of which Ray has a copy once there is a connection
+            link = _Link(ray, address, _packed(place))
+            link.start()
+            links.push(link.closed)
             link.wait()
-            yield
-        except (KeyboardInterrupt, SystemExit):
-            link.close(LOOK_S)
-            raise
-        except BaseException:
-            link.close()
-            raise
-        link.close()
+        yield
 
 
 class _Link(threading.Thread):
@@ -146,10 +140,10 @@ class _Link(threading.Thread):
                 "or local"
             ) from None
 
-    def close(self, most_s: float | None = None) -> None:
-        """Close it, and wait for that, for a while at most."""
+    def closed(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Close it, and wait for that, when interrupted for a moment at most."""
         self._over.set()
-        self.join(most_s)
+        self.join(LOOK_S if kind and issubclass(kind, KeyboardInterrupt) else None)
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -192,7 +186,6 @@ _workers: dict[str, Worker] = {}
 def _do(work: Work, token: str, numbers: list[int]) -> tuple[Done, float]:
     """Do cells in a process of the cluster, which keeps what it has read for a sweep."""
     if token not in _workers:
-        while _workers:  # of another sweep before
-            _workers.popitem()[1].__exit__(None, None, None)
-        _workers[token] = Worker(work).__enter__()
+        _workers.clear()  # of another sweep before
+        _workers[token] = Worker(work)
     return _workers[token].do(numbers)

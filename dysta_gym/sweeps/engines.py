@@ -26,22 +26,19 @@ AHEAD = 2
 
 def in_this_process(work: Work, numbers: Sequence[int]) -> Iterator[Done]:
     """Do cells here, one task after the other."""
-    queue = TaskQueue(work, numbers)
-    with Worker(work) as worker:
-        while queue:
-            done, seconds = worker.do(queue.take())
-            queue.saw(done, seconds)
-            yield done
+    queue, worker = TaskQueue(work, numbers), Worker(work)
+    while queue:
+        done, seconds = worker.do(queue.take())
+        queue.saw(done, seconds)
+        yield done
 
 
 def in_threads(work: Work, numbers: Sequence[int], count: int | None) -> Iterator[Done]:
     """Do cells here, some at a time; ``count`` is as ``jobs`` of `dysta_gym.compare`."""
-    with unpacked(work.policies) as lineup:
-        cells = [work.grid.cell(at) for at in numbers]
-        for at, rows in zip(
-            numbers, lineup.play(cells, jobs=count, bounds=work.bounds), strict=True
-        ):
-            yield [(at, rows)]
+    cells = [work.grid.cell(at) for at in numbers]
+    parts = unpacked(work.policies).play(cells, jobs=count, bounds=work.bounds)
+    for at, rows in zip(numbers, parts, strict=True):
+        yield [(at, rows)]
 
 
 def in_processes(work: Work, numbers: Sequence[int], count: int) -> Iterator[Done]:
@@ -90,14 +87,14 @@ def interrupts_held() -> Iterator[None]:
 
     A terminal sends it to all processes, and one that still starts would print what it was at.
     """
-    came: list[tuple[int, FrameType | None]] = []
+    came: list[int] = []
     before: dict[int, Callable[[int, FrameType | None], Any]] = {}
     if threading.current_thread() is threading.main_thread():
         for number in (signal.SIGINT, signal.SIGTERM):
             handler = signal.getsignal(number)
             if callable(handler):
                 before[number] = handler
-                signal.signal(number, lambda number, frame: came.append((number, frame)))
+                signal.signal(number, lambda number, frame: came.append(number))
     masks = hasattr(signal, "pthread_sigmask")  # which what is started inherits
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
     try:
@@ -107,8 +104,8 @@ def interrupts_held() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for each, handler in before.items():
             signal.signal(each, handler)
-        for each, frame in came[:1]:
-            before[each](each, frame)
+        for each in came[:1]:
+            before[each](each, None)
 
 
 _worker: Worker | None = None
@@ -126,7 +123,7 @@ def _begin(work: Work, place: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        _worker = Worker(work, place).__enter__()
+        _worker = Worker(work, place)
     except DystaError as error:  # which would be lost here
         _flaw = error
 

@@ -7,8 +7,7 @@ which are code, are run as the files that they were read from; models are files 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -123,9 +122,8 @@ def _read(path: Path) -> bytes:
     return content
 
 
-@contextmanager
-def unpacked(policies: Sequence[Carried], place: Path | None = None) -> Iterator[Lineup]:
-    """The policies, read from files of their own as long as the context lasts.
+def unpacked(policies: Sequence[Carried], place: Path | None = None) -> Lineup:
+    """The policies, read from files that are made for that alone.
 
     Whether to trust them was asked where they were packed.
 
@@ -136,17 +134,15 @@ def unpacked(policies: Sequence[Carried], place: Path | None = None) -> Iterator
     Raises:
         DystaError: If one cannot be read.
     """
-    with TemporaryDirectory(dir=place) if place else temporary_folder() as own:
-        runs: dict[str, Policy | Agent] = {}
-        for at, each in enumerate(policies):
-            if each.file is None:
-                with as_they_were(each.rules):
-                    runs[each.name] = find(each.spec)
-                continue
-            folder = Path(own, str(at))
-            folder.mkdir()
+    runs: dict[str, Policy | Agent] = {}
+    for each in policies:
+        if each.file is None:
+            with as_they_were(each.rules):
+                runs[each.name] = find(each.spec)
+            continue
+        with TemporaryDirectory(dir=place) if place else temporary_folder() as own:
             for name, content in ((each.file, each.content), *each.beside):
-                (folder / name).write_bytes(content)
-            spec = f"{folder / each.file}{each.spec}"
+                Path(own, name).write_bytes(content)
+            spec = f"{Path(own, each.file)}{each.spec}"
             runs[each.name] = agent_of(spec, trust=True) or find(spec)
-        yield Lineup(runs)
+    return Lineup(runs)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
 
-from dysta_gym.comparison import Lineup, Rows
+from dysta_gym.comparison import Rows
 from dysta_gym.errors import DystaError
 from dysta_gym.sweeps.grid import Grid
 from dysta_gym.sweeps.travelling import Carried, unpacked
@@ -37,29 +35,15 @@ class Work:
 
 
 class Worker:
-    """Does cells of some work one after the other; a context, in which its policies are there.
+    """Does cells of some work one after the other.
 
     Args:
         work: The work.
-        place: A folder for files, which somebody else removes; None for one of its own.
+        place: As of `dysta_gym.sweeps.travelling.unpacked`.
     """
 
     def __init__(self, work: Work, place: Path | None = None) -> None:
-        self._work, self._place = work, place
-        self._open = ExitStack()
-        self._lineup: Lineup | None = None
-
-    def __enter__(self) -> Worker:
-        self._lineup = self._open.enter_context(unpacked(self._work.policies, self._place))
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._open.close()
+        self._work, self._lineup = work, unpacked(work.policies, place)
 
     def do(self, numbers: Sequence[int]) -> tuple[Done, float]:
         """Some cells, and the seconds that they took.
@@ -67,7 +51,6 @@ class Worker:
         Raises:
             DystaError: If a policy does what it may not do, or its rule raises an error.
         """
-        assert self._lineup is not None
         began = perf_counter()
         cells = [self._work.grid.cell(at) for at in numbers]
         try:

@@ -15,6 +15,7 @@ import ray
 from ray import cloudpickle
 from ray.cluster_utils import Cluster
 
+from dysta_gym import DystaError
 from dysta_gym.sweeps import opened, sweep
 
 GRID = {
@@ -63,6 +64,7 @@ def works(node):
 
 
 def swept(cluster, folder):
+    """How many cells were kept, and what is told of a rule that raises an error."""
     killing = Killing(cluster)
 
     def progress(done, total):
@@ -72,8 +74,12 @@ def swept(cluster, folder):
     (folder / "grid.json").write_text(json.dumps(GRID))
     sweep(GRID, folder / "ray", ray=cluster.address, progress=progress)
     assert killing.done
+    try:
+        sweep({**GRID, "policies": ["raising.py"]}, folder / "raising", ray=cluster.address)
+    except DystaError as error:
+        told = str(error)
     with opened(folder / "ray") as store:
-        return store.count()
+        return store.count(), told
 
 
 def learned(cluster, folder):
