@@ -13,6 +13,7 @@ import pandas as pd
 
 from benchmarks.frontier.conditions import Part
 from benchmarks.frontier.judging import Board
+from benchmarks.leaderboard import AGENTS as LEARNED
 from benchmarks.leaderboard import KNOWING, LISTED
 from dysta_gym.comparison import CELL, Lineup
 from dysta_gym.compiled.digest import Digest
@@ -24,7 +25,8 @@ from dysta_gym.sweeps.running import about, run_left
 from dysta_gym.sweeps.store import created, frames
 from dysta_gym.sweeps.work import Done, Work
 
-AGENTS = ("evolved", "ppo", "dqn")
+AGENTS = tuple(name for name in LEARNED if name != "pareto")
+"""Those that are points. (`pareto` is a family.)"""
 
 RULES = tuple(
     dict.fromkeys(
@@ -32,7 +34,7 @@ RULES = tuple(
             *(
                 name
                 for name in LISTED
-                if split(name)[0] not in {*AGENTS, "pareto"} and split(name)[1] != "clairvoyant"
+                if split(name)[0] not in LEARNED and split(name)[1] != "clairvoyant"
             ),
             *(f"gittins@{level}" for level in ("static", "pattern", "sized")),
             f"slack-pull@{KNOWING}:push=2.5,pull=8.0,width=1.5",
@@ -40,7 +42,7 @@ RULES = tuple(
         ]
     )
 )
-"""What was not learned, and does not know the future. (`pareto` is a family.)"""
+"""What was not learned, and does not know the future."""
 
 KEPT = [*CELL, "policy", "seed", "violation_rate", "antt"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.episodes import Compiled
-from benchmarks.frontier.conditions import SYNTHETIC, TIGHT
+from benchmarks.frontier.conditions import FIRST_SEED, SYNTHETIC, TIGHT
 from benchmarks.frontier.judging import (
     AHEAD,
     BEHIND,
@@ -554,7 +554,7 @@ def speed_section(family: Family, seconds: float = 5.0, requests: int = 1000) ->
     rows, timings, ratios = [], [], []
     for scenario, load in (("multi-attnn", 0.95), ("multi-attnn", 1.05), ("multi-cnn", 0.95)):
         varied = load_scenario(scenario).varied(load=load, requests=requests)
-        workload = generate(varied, 900_000, split="test")
+        workload = generate(varied, FIRST_SEED, split="test")
         sides = {
             "judged": Compiled(workload, family.close(0.5)),
             "ppo": Compiled(workload, find("ppo")),
