@@ -354,7 +354,7 @@ from dysta_gym_start import main; main()
 """
 
 
-def test_killed_while_it_grows_it_goes_on(file, run):
+def test_killed_while_it_grows_it_goes_on(file, command, run):
     many = {"requests": 60, "slos": [5.0], "bounds": False}
     sweep(file(**many, seeds={"count": 10}), "out", jobs=1)
     before = read("out")
