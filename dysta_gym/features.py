@@ -59,8 +59,8 @@ class Whole(NamedTuple):
         priority_scale: 1 over the greatest priority of the workload.
         kept: Whether each request is in the greatest set that can be on time
             (`dysta_gym.on_time.greatest_set`), and
-        room: the time that the others of the set can spare it; both are empty unless a feature that
-            is shown is `planned`.
+        room: the time that the others of the set can spare it; both can only be read, and are empty
+            unless a feature that is shown is `planned`.
     """
 
     now: float

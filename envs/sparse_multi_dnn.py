@@ -83,6 +83,15 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
     and one's own, a `dysta_gym.Feature` in place of a name. (Only names let ``env.spec`` become
     JSON: a package gives its own a name, see `dysta_gym.features`.)
 
+    {planned}
+    are *planned*: they ask who can be on time, which is found anew whenever somebody is asked. The
+    queue is sorted by deadline for that and walked twice, and once more, as far as that, for each
+    request that is given up; once, however many of them are shown, and not at all where none is. A
+    feature of one's own that says ``planned=True`` reads it, too: ``whole.kept[i]``, whether
+    request ``i`` is among the most that can all be on time, and ``whole.room[i]``, the seconds that
+    the others of these can spare it, infinite where there are none. Both arrays can only be read,
+    and are empty where no feature that is shown is planned.
+
     ## Rewards
 
     The return of a finished episode, undiscounted, is
@@ -365,9 +374,11 @@ def _documented(text: str) -> str:
     """The page of the environment, with the tables of features and rewards filled in."""
     shown = select(DEFAULT)
     others = [each for name, each in TABLE.own.items() if name not in DEFAULT]
+    planned = [f"``{each.name}``" for each in others if each.planned]
     parts = {
         "{default}": page(shown.requests) + "\n\n" + page(shown.queue),
         "{others}": page(others),
+        "{planned}": ", ".join(planned[:-1]) + " and " + planned[-1],
         "{rewards}": rewards_page(),
         "{width}": str(len(shown.requests)),
         "{rest}": str(len(shown.queue)),

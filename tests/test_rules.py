@@ -178,6 +178,46 @@ def test_what_a_rule_calls_is_checked_too(workload, refused):
     assert simulate(workload, Policy("mine", _made(_entry))).finish_s.tolist() == expected
 
 
+def _plain(x: float) -> float:
+    return x
+
+
+@numba.njit
+def _of_plain(x):
+    return _plain(x)
+
+
+def calls_a_plain_function(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = _plain(queue.arrival[i])
+
+
+def calls_one_that_does(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = _of_plain(queue.arrival[i])
+
+
+def calls_a_module_s(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = HELPERS.plain(queue.arrival[i])
+
+
+@pytest.mark.parametrize(
+    ("rule", "called"),
+    [
+        (calls_a_plain_function, "_plain"),
+        (calls_one_that_does, "_plain"),
+        (calls_a_module_s, "helpers.plain"),
+        (_made(_plain), "helper"),
+    ],
+)
+def test_a_plain_function_that_a_rule_calls_is_named(workload, refused, rule, called):
+    with refused(
+        "policy 'mine': its rule", f"call {called}; a function of yours needs @numba.njit"
+    ):
+        simulate(workload, Policy("mine", rule))
+
+
 def whole_columns(queue, size, now, parameters, scores):
     scores[:] = queue.arrival - queue.arrival.mean() + 0.0 * queue.remaining[-1]
     queue.memory[:] += 1.0
@@ -359,6 +399,7 @@ def test_formulas_of_ours_keep_to_the_rules():
 
 HELPERS = ModuleType("helpers")
 HELPERS.beyond = numba.njit(lambda array, i: array[i])
+HELPERS.plain = _plain
 
 
 def by_a_module(queue, size, now, parameters, scores):

@@ -103,6 +103,13 @@ _WRITES = re.compile(r"Cannot modify readonly|setitem\(readonly|'NoneType' objec
 """What Numba says where an entry, a slice or the whole of a read-only array is written to."""
 
 
+_PLAIN_FUNCTION = (
+    re.compile(r"Untyped (?:global|freevar) name '(.+?)': .*<class 'function'>"),
+    re.compile(r"Unknown attribute '(.+?)' of type Module\(<module '(.+?)'"),
+)
+"""What Numba says where a plain function is called, of this module, or of another one."""
+
+
 _TAKES_RESULTS = "dysta_gym.describing"
 """The module that, beside those that compile formulas, does something with what one returns."""
 
@@ -138,6 +145,10 @@ def _reason(error: Exception, function: Callable[..., Any]) -> str:
         return f"it must return a number, not {_kind(call if unsuited else told)}"
     if unsuited:
         told = f"there is no {call}"
+    for pattern in _PLAIN_FUNCTION:
+        if found := pattern.match(told):
+            called = ".".join(reversed(found.groups()))
+            return f"compiled code cannot call {called}; a function of yours needs @numba.njit"
     return told.partition(" of type ")[0][:200]
 
 

@@ -548,8 +548,8 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
             if list(old) != list(new):
                 return f"policies: they are {', '.join(old)} there, {', '.join(new)} here"
             name = next(name for name in old if old[name] != new[name])
-            files = [(about.get("files") or {}).get(name, {}) for about in (there, here)]
-            if told := _file_difference(*files, name):
+            was, now = ((about.get("files") or {}).get(name, {}) for about in (there, here))
+            if told := _file_difference(name, was, now):
                 return f"policies: {told}"
             return (
                 f"policies: {name!r}, its file or its parameters, is not what it was, "
@@ -579,7 +579,7 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _file_difference(there: Mapping[str, str], here: Mapping[str, str], policy: str) -> str | None:
+def _file_difference(policy: str, there: Mapping[str, str], here: Mapping[str, str]) -> str | None:
     """The first file beside a policy's own in which two stores differ, in words."""
     own = next(iter(here), "")
     for name in sorted({*there, *here}) if there.get(own) == here.get(own) else ():

@@ -363,8 +363,12 @@ def test_killed_while_it_grows_it_goes_on(file, command, run):
     assert process.wait() == -signal.SIGKILL  # while cells are numbered anew
     process.communicate()
     pd.testing.assert_frame_equal(read("out"), before, check_exact=True)
-    process, seen = command("sweep", path, "--out", "out", "--jobs", 1), [before]
+    at_once = "import dysta_gym.sweeps.running as running; running.KEPT_S = 0\n"
+    at_once += "from dysta_gym_start import main; main()"
+    process, seen = command("sweep", path, "--out", "out", "--jobs", 1, start=at_once), [before]
     while process.poll() is None and kept("out") <= 40:
+        time.sleep(0.01)
+    for _ in range(2):
         seen.append(read("out"))
     process.kill()
     process.communicate()
