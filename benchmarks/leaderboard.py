@@ -238,20 +238,25 @@ def judged(mean: pd.DataFrame, agent: str) -> list[Goal]:
         dysta = best_form(mean, level).loc[mine.index]
         many = dysta["violation_rate"] > LEAST_RATE
         halved = mine["violation_rate"][many] <= 0.5 * dysta["violation_rate"][many]
-        quick = mine["antt"] <= dysta["antt"]
-        found += [
+        found.append(
             Goal(
                 f"`{agent}@{level}`: at most half of the violations of Dysta's best form at that "
                 f"level, where these exceed {LEAST_RATE:.0%}",
                 f"in {int(halved.sum())} of {len(halved)} conditions",
                 bool(halved.all()),
-            ),
-            Goal(
-                "and an ANTT not above that of its best form",
-                f"in {int(quick.sum())} of {len(quick)}",
-                bool(quick.all()),
-            ),
-        ]
+            )
+        )
+    lean = mean.xs(f"{agent}@{KNOWING}:{LEAN}", level="policy")
+    dysta = best_form(mean, KNOWING).loc[lean.index]
+    better = (lean <= dysta)[["violation_rate", "antt"]].all(axis=1)
+    found.append(
+        Goal(
+            f"`{agent}@{KNOWING}:{LEAN}`: neither more violations than Dysta's best form at that "
+            "level nor a higher ANTT than the best one",
+            f"in {int(better.sum())} of {len(better)} conditions",
+            bool(better.all()),
+        )
+    )
     others = [name for name in LISTED if not name.startswith(AGENTS) and "clairvoyant" not in name]
     above = beaten(mean, f"{agent}@{KNOWING}", others)
     conditions = mean.groupby(CELL).ngroups
