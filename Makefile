@@ -67,7 +67,7 @@ results: $(VENV)/run.done
 	  --policy fcfs --policy edf --policy planaria --policy prema --policy sdrm3 \
 	  --policy sjf@pattern --policy sjf@monitored --policy sjf@sized \
 	  --policy dysta --policy dysta_oracle --policy dysta-cycles --policy dysta-tuned \
-	  --policy gittins --policy slack-index --policy moore-hodgson --policy evolved --policy ppo
+	  --policy gittins --policy slack-index --policy moore-hodgson --policy pareto --policy evolved --policy ppo
 
 ## readme: the README's table and picture
 readme: $(VENV)/run.done

@@ -128,8 +128,8 @@ def conditions() -> list[list[str]]:
             "the 21 conditions reported were the 21 conditions trained on, and the seeds had been "
             "looked at",
             "six [tracks](tracks.md) with seeds that nothing looked at before, three of them of "
-            "networks, mixes, loads and deadlines that no training touched; every look is "
-            "[recorded](looks.csv)",
+            "networks, mixes, loads and deadlines that no rule was tuned on; agents are trained on "
+            "[random scenarios](agents.md#training) alone; every look is [recorded](looks.csv)",
         ],
         [
             "priorities were drawn and never scored",
