@@ -157,7 +157,7 @@ def few(folder: Path) -> list[conditions.Part]:
         tight = [each for each in chosen if each.scenario.slo_multiplier == 3]
         own = [each for each in chosen if each.scenario.slo_multiplier == 10]
         shorter = [
-            replace(each, scenario=each.scenario.varied(requests=80))
+            replace(each, scenario=each.scenario.varied(requests=160))
             for each in [*tight[-1:], *own[-1:]]
         ]
         kept.append(replace(part, conditions=tuple(shorter)))

@@ -371,7 +371,8 @@ def bounds_section(measured: Measured) -> Section:
         )
         bound = board.bound("violation_rate")
         board = board.only(lambda where: bound[board.conditions.index(where)] >= LEAST_BOUND)
-        section.text += _over_bound(measured, board, section)
+        if board.conditions:  # a few workloads may have nobody who has to be late
+            section.text += _over_bound(measured, board, section)
     section.text += _cost(measured, section)
     section.title = section.title if section.text else ""
     return section

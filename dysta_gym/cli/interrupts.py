@@ -176,6 +176,7 @@ class Interrupts:
 
     def _end_as_it_stands(self) -> None:
         if self._end and not self._arrived:
+            self._arrived = True  # it is not sent again amid the line
             self._say()
         self.leave()
 

@@ -65,7 +65,7 @@ def test_what_is_seen_unless_told_otherwise():
 
 def test_what_does_not_count_is_not_recorded():
     """Earlier versions did, so that their records, with what was nowhere given, are read."""
-    random, named = (load_recipe(name).model_dump() for name in ("pareto", "evolved"))
+    random, named = (load_recipe(each).model_dump() for each in ("pareto", EVOLUTION))
     assert {*named["workloads"]} - {*random["workloads"]} == {"loads", "slo_multiplier", "requests"}
     assert {*random["workloads"]} - {*named["workloads"]} == {"mixes"}
     earlier = changed(random, {"workloads.loads": (0.8, 0.95, 1.05), "workloads.requests": None})
