@@ -131,7 +131,7 @@ def notes(
                 f"Way: share of the way from {chosen} to the lower bound, which no schedule beats."
             )
         lines.append(
-            "In hindsight: a schedule that is found when all arrivals and latencies are known."
+            "In hindsight: a plan made knowing all arrivals and latencies; a policy may beat it."
         )
     lines += _out_of_unit(results)
     if conditions > 1:
@@ -168,11 +168,8 @@ def _out_of_unit(results: pd.DataFrame) -> list[str]:
     names = filter(_is_in_seconds, results["policy"].unique())
     weights = [find(name).values(1.0)[:2].prod() for name in names]
     isolated_s = (results["load"] / results["rate"]).groupby(results["scenario"], sort=False)
-    short = [
-        f"{1e3 * seconds:.2g} ms"
-        for seconds in isolated_s.first()
-        if seconds < max(weights, default=0.0)
-    ]
+    below = [each for each in isolated_s.first() if each < max(weights, default=0.0)]
+    short = dict.fromkeys(f"{1e3 * each:.2g} ms" for each in below)
     if not short:
         return []
     return [
