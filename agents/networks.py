@@ -165,7 +165,7 @@ def _tiny(selection: Selection) -> Score:
 def _conditioned(selection: Selection) -> Score:
     """Least ``(1 - p) ((u + p t) x + (v + p w) f(A x + B c + p g + b)) + p l ln(R I / unit^2)``.
 
-    ``p`` is the preference, and ``l`` is `PULL`; so at preference 1 it is `sptp`. For each
+    ``p`` is the preference, and ``l`` is `PULL`; at preference 1 it is `sptp`, ``R I``. For each
     hidden unit there are its weights of ``x``, those of ``c``, ``g``, ``b``, ``v`` and ``w``; the
     last weights are ``u`` and ``t``.
     """
@@ -178,6 +178,10 @@ def _conditioned(selection: Selection) -> Score:
     ) -> None:
         width, preference = int(parameters[WIDTH]), parameters[KNOB]
         other, unit = 1.0 - preference, parameters[UNIT]
+        if other == 0.0:
+            for i in range(size):  # to the last bit: logarithms make ties
+                scores[i] = queue.remaining[i] * queue.isolated[i]
+            return
         if preference > 0.0:
             for i in range(size):
                 product = (queue.remaining[i] / unit) * (queue.isolated[i] / unit)
@@ -185,8 +189,6 @@ def _conditioned(selection: Selection) -> Score:
         else:
             for i in range(size):
                 scores[i] = 0.0
-        if other == 0.0:
-            return
         x, c = np.empty(of_request * size), np.empty(of_queue)
         describe(queue, size, now, unit, x, c)
         last = FIRST + width * hidden

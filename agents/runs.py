@@ -306,7 +306,8 @@ class Run:
         if math.isnan(cost):
             raise DystaError(
                 "workloads: nobody is late in validation, so nothing can be compared; give more "
-                "requests, load, or workloads of validation"
+                + ("mixes" if self._bench.random else "requests, load,")
+                + " or workloads of validation"
             )
         measured = points[self.judge.shown]
         mean, base = (each.mean(axis=(0, 1)).tolist() for each in (measured, reference))

@@ -413,6 +413,12 @@ def by_flat(queue, size, now, parameters, scores):
         scores[i] = queue.remaining[i]
 
 
+def by_a_copy_that_is_none(queue, size, now, parameters, scores):
+    same = np.ascontiguousarray(queue.remaining)
+    for i in range(size):
+        scores[i], same[i] = queue.remaining[i], 0.0
+
+
 @functools.wraps(find("sjf").score)
 def wrapped(queue, size, now, parameters, scores):
     for i in range(size - 1):
@@ -424,6 +430,7 @@ def wrapped(queue, size, now, parameters, scores):
     [
         (by_a_module, ["'mine'", "outside"]),
         (by_flat, ["by_flat", "flat", "indices"]),
+        (by_a_copy_that_is_none, ["by_a_copy_that_is_none", "ascontiguousarray", "indices"]),
         (wrapped, ["'mine'", "unset"]),
     ],
 )

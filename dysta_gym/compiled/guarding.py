@@ -17,8 +17,9 @@ from dysta_gym.errors import DystaError
 _Dispatcher: Any = CPUDispatcher
 
 
-_ROUNDABOUT = {"flat", "nditer", "as_strided"}
-"""What Numba reads and writes arrays by without any check."""
+_ROUNDABOUT = {"flat", "nditer", "as_strided", "ascontiguousarray", "asfortranarray"}
+"""What Numba reads and writes arrays by without any check; the last two give an array that may be
+written to, over the memory of one that may not."""
 
 
 def own(function: Callable[..., Any]) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -175,6 +176,15 @@ def test_a_preference_is_what_counts(refused):
         find("pareto:preference=1.5")
 
 
+def test_at_preference_1_it_is_least_ri_to_the_last_bit():
+    policy, rng = find("pareto:preference=1"), np.random.default_rng(5)
+    remaining, isolated = 0.1 / 3 * rng.integers(1, 4, (2, 50))  # which a logarithm takes for ties
+    queue = SimpleNamespace(remaining=remaining, isolated=isolated)
+    scores = np.empty(50)
+    policy.score(queue, 50, 0.0, policy.values(0.01), scores)
+    assert scores.tolist() == (remaining * isolated).tolist()
+
+
 @pytest.mark.parametrize("agent", ["evolved", "ppo", "dqn"])
 def test_a_tilt_moves_an_agent_along_the_trade_off(agent):
     workloads = [mix.workload(3) for mix in mixes(12, 73)]
@@ -231,5 +241,5 @@ def test_others_train_on_random_scenarios_too(tmp_path, method):
 
 def test_what_has_nobody_late_is_refused(tmp_path, refused):
     few = {**SMALL["workloads"], "mixes": 1, "validation": 1}
-    with refused("workloads", "nobody is late in validation", "more requests"):
+    with refused("workloads", "nobody is late in validation", "more mixes"):
         train({**SMALL, "workloads": few, "sample": None}, tmp_path / "run")
