@@ -55,13 +55,13 @@ class Interrupts:
         self._abrupt = self._arrived = self._again = False
         self._came_s = 0.0
         self._before: dict[int, Any] = {}
-        self._unraisable = sys.unraisablehook
+        self._unraisable, self._in_thread = sys.unraisablehook, threading.excepthook
         self._giving_back = threading.Lock()
 
     def __enter__(self) -> Interrupts:
         global _command
         _command = self
-        sys.unraisablehook = self._lose
+        sys.unraisablehook, threading.excepthook = self._lose, self._lose_of_thread
         self._take(signal.SIGINT, signal.default_int_handler)
         return self
 
@@ -70,7 +70,7 @@ class Interrupts:
         self._arrived = True
         for number in [*self._before]:
             self._give_back(number)
-        sys.unraisablehook = self._unraisable
+        sys.unraisablehook, threading.excepthook = self._unraisable, self._in_thread
         _command = None
 
     @contextmanager
@@ -166,6 +166,11 @@ class Interrupts:
         """Be told of an exception that goes nowhere; at the end, nobody else needs to be."""
         if self.number is None:
             self._unraisable(unraisable)
+
+    def _lose_of_thread(self, lost: threading.ExceptHookArgs) -> None:
+        """Likewise of a thread, as one that minds workers, which the signal may have ended, too."""
+        if self.number is None:
+            self._in_thread(lost)
 
     def _say(self) -> None:
         line = LINE
