@@ -30,12 +30,6 @@ from dysta_gym.workloads import Scenario, Workload, generate, load_scenario
 
 Floats = NDArray[np.float64]
 
-SCENARIOS = (
-    "arvr-hands", "datacenter-language", "datacenter-vision", "language-bursts",
-    "mobile-assistant", "multi-attnn", "multi-cnn",
-)  # fmt: skip
-"""Of whose networks `distribution` makes its mixes; there are more scenarios."""
-
 TRAINING, VALIDATION = 10_000, 1_000
 """First seeds."""
 
@@ -82,7 +76,7 @@ def training_bench(workloads: Workloads, run: int, pool: int, reference: str = R
     return bench(workloads, training_seed(run), pool, reference)
 
 
-def deployed_bench(workloads: Workloads, run: int, pool: int, reference: str = REFERENCE) -> Bench:
+def deployed_bench(workloads: Workloads, run: int, pool: int, reference: str) -> Bench:
     """As `training_bench`, of what the environments of a run have."""
     first = training_seed(run)
     return Bench(deployments(workloads, run), range(first, first + pool), reference)

@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.leaderboard import counting, pair
+from benchmarks.named import SCENARIOS, TUNED
 from benchmarks.readme import between
 from dysta_gym import figures
 from dysta_gym.agents.checkpoints import Checkpoint, shipped
 from dysta_gym.agents.frontier import hypervolume
-from dysta_gym.agents.protocol import SCENARIOS
+from dysta_gym.agents.judging import LEAST_RI
 from dysta_gym.agents.recipes import load_recipe
 from dysta_gym.agents.runs import STATE
 from dysta_gym.agents.training import train
@@ -62,12 +63,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "trained at `monitored`": {"level": "monitored"},
     "trained at `pattern`": {"level": "pattern"},
 }
-KNOWN: Mapping[str, Any] = {
-    "scenarios": list(SCENARIOS),
-    "loads": [0.8, 0.95, 1.05],
-    "slo_multiplier": 10,
-    "validation": 20,
-}
+KNOWN = TUNED.model_dump(mode="json")
 """Workloads of the conditions that agents are judged in, `train` inputs."""
 
 TRANSFER: Mapping[str, Mapping[str, Any]] = {
@@ -83,7 +79,7 @@ SEEDS = range(10)
 SLOS = (5.0, 10.0, 20.0, 50.0, 100.0)
 LOADS = (0.5, 0.65, 0.8, 0.95, 1.05, 1.2, 1.4)
 PREFERENCES = tuple(each / 20 for each in range(21))
-REFERENCE = "sptp@sized/kalman"
+REFERENCE = LEAST_RI
 BURSTS = (1.5, 2.5, 4.0, 6.0, 9.0)
 """Intensities of the bursts: rate within one over the mean rate."""
 
@@ -324,7 +320,7 @@ def transfer_table(runs: Path) -> str:
     frame = compare(
         [*SANGER, *EYERISS],
         list(policies.values()),
-        loads=[0.8, 0.95, 1.05],
+        loads=TUNED.loads,
         slos=[10.0],
         seeds=SEEDS,
         progress=counting,
@@ -349,7 +345,7 @@ def transfer_table(runs: Path) -> str:
 
 def judged_on() -> dict[str, list[Cell]]:
     """Workloads that curves are judged on."""
-    usual: dict[str, Any] = {"loads": [0.8, 0.95, 1.05], "seeds": SEEDS}
+    usual: dict[str, Any] = {"loads": TUNED.loads, "seeds": SEEDS}
     unseen = load_track("unseen-networks").conditions()
     return {
         "those conditions": cells_of([*SANGER, *EYERISS], slos=[10.0], **usual),
@@ -362,7 +358,7 @@ def distribution_table(runs: Path) -> str:
     """What the curve covers after training on random scenarios, and on those it is judged on."""
     curves = {
         "random scenarios": variant(runs, "pareto on random scenarios", {}, "pareto"),
-        f"{len(SCENARIOS) * len(KNOWN['loads'])} conditions at SLO multiplier 10": variant(
+        f"{TUNED.count} conditions at SLO multiplier 10": variant(
             runs, "pareto on known scenarios", {"workloads": KNOWN, "sample": None}, "pareto"
         ),
     }

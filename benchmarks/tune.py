@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from scipy.optimize import differential_evolution
 from scipy.stats import qmc
 
+from benchmarks.named import TUNED
 from benchmarks.page import wrapped
 from benchmarks.readme import between
 from dysta_gym.agents.protocol import VALIDATION, Bench, conditions, training_bench
-from dysta_gym.agents.recipes import Workloads, load_recipe
+from dysta_gym.agents.recipes import Workloads
 from dysta_gym.cli.terminal import with_progress
 from dysta_gym.errors import DystaError, one_of
 from dysta_gym.information import ALL_LEVELS
@@ -330,7 +331,7 @@ def _shown(policy: Policy) -> str:
 
 
 def benches(workloads: Workloads, pool: int) -> tuple[Bench, Bench]:
-    """Training workloads, so many a condition, and those that agents are chosen by."""
+    """Training workloads, so many a condition, and those that constants are chosen by."""
     seeds = range(VALIDATION, VALIDATION + workloads.validation)
     return training_bench(workloads, 0, pool), Bench(conditions(workloads), seeds)
 
@@ -356,7 +357,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     found: list[Found] = []
     try:
-        training, validation = benches(load_recipe("evolved").workloads, POOL)
+        training, validation = benches(TUNED, POOL)
         for rule in rules:
             level = options.level or find(rule).level
             work = partial(tune, TUNABLE[rule], level, training, validation, GENERATIONS)

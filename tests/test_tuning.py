@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import tune
 from benchmarks.tune import FIXED, TUNABLE, benches, search
-from dysta_gym.agents.protocol import TRAINING, VALIDATION
+from dysta_gym.agents.protocol import TRAINING, VALIDATION, conditions
 from dysta_gym.agents.recipes import Workloads
 from dysta_gym.plugins import entries
 from dysta_gym.policies import ENTRY_POINTS, find
@@ -102,6 +102,22 @@ def small():
     return benches(
         Workloads(scenarios=("multi-attnn",), loads=(1.0,), requests=60, validation=2), 3
     )
+
+
+def test_rules_are_tuned_on_what_the_page_says(monkeypatch):
+    class Asked(Exception):
+        pass
+
+    def asked(workloads, pool):
+        raise Asked(workloads)
+
+    monkeypatch.setattr(tune, "benches", asked)
+    with pytest.raises(Asked) as caught:
+        tune.main(["slack-index"])
+    (workloads,) = caught.value.args
+    where = [each.name for each in conditions(workloads)]
+    assert len(where) == 21 and len({*where}) == 7  # scenarios, at three loads each
+    assert "Seven scenarios at loads 0.8, 0.95 and 1.05" in PAGE.read_text(encoding="utf-8")
 
 
 def test_no_workload_is_one_that_is_reported(small):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dysta_gym.agents.protocol import SCENARIOS
+from benchmarks.named import LOADS, SCENARIOS
 from dysta_gym.comparison import Condition
 from dysta_gym.traces import Trace
 from dysta_gym.tracks import load_track
@@ -19,7 +19,7 @@ FIRST_SEED = 920_000
 
 SEEDS = 20
 
-LOADS, DEADLINES = (0.8, 0.95, 1.05), (2.0, 3.0, 5.0, 10.0)
+DEADLINES = (2.0, 3.0, 5.0, 10.0)
 TIGHT = DEADLINES[:3]
 
 SYNTHETIC = ("heavy-tail", "sizes-1000-even", "sizes-1000-rare")
