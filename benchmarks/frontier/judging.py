@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from dysta_gym.agents.frontier import BOX, LEAST_RATE, covered
+from dysta_gym.agents.judging import LEAST_RI
 from dysta_gym.comparison import CELL
 from dysta_gym.hindsight import BOUND_OF, BOUNDS
 from dysta_gym.statistics import ALPHA, mean_interval
@@ -20,7 +21,7 @@ Floats = NDArray[np.float64]
 Where = tuple[str, float, float, float]
 """A condition: its values of the columns `CELL`."""
 
-REFERENCE = "sptp@sized/kalman"
+REFERENCE = LEAST_RI
 """The rule whose violations and ANTT the box of the hypervolume is made of."""
 
 MOST_LATE, LEAST_ANTT, MOST_ANTT = BOX

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from benchmarks.frontier.judging import jackknife
-from benchmarks.frontier.sections import PENALTY
+from dysta_gym.agents.recipes import PENALTY
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.compiled.records import FLOATS_TYPE, Floats, borrow
 from dysta_gym.describing import describer

@@ -28,8 +28,10 @@ from benchmarks.frontier.judging import (
     with_hypervolume,
 )
 from benchmarks.frontier.measuring import AGENTS, RULES, Family
+from benchmarks.named import POISSON
 from benchmarks.page import Goal, Section, short
 from benchmarks.timing import race, spread_of
+from dysta_gym.agents.recipes import PENALTY
 from dysta_gym.comparison import CELL
 from dysta_gym.policies import find
 from dysta_gym.tables import markdown
@@ -41,12 +43,6 @@ MAIN = ("deployments", "paper")
 LEAST_HYPERVOLUME, MOST_OVER_BOUND, LEAST_GAIN, LEAST_SPEED = 0.60, 1.30, 0.03, 0.5
 """The goals."""
 
-PENALTY = 30.0
-"""ANTT that a violation rate of 1 weighs."""
-
-POISSON = (
-    "datacenter-language", "datacenter-vision", "mobile-assistant", "multi-attnn", "multi-cnn",
-)  # fmt: skip
 LEAST_BOUND = 0.001
 """Lower bounds on the violation rate below which nobody is compared with them."""
 

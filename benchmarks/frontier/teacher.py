@@ -35,10 +35,11 @@ from benchmarks.frontier.looking import (
     scores,
     worth_of,
 )
-from benchmarks.frontier.sections import PENALTY
+from benchmarks.named import LOADS, POISSON
 from benchmarks.page import duration, wrapped
 from benchmarks.readme import between
 from dysta_gym.agents.checkpoints import trained
+from dysta_gym.agents.recipes import PENALTY
 from dysta_gym.compiled.records import Floats
 from dysta_gym.errors import DystaError
 from dysta_gym.features import TABLE
@@ -54,12 +55,7 @@ BEGIN, END = "<!-- teacher: make teacher -->\n", "<!-- /teacher -->"
 BASES = ("evolved", "pareto")
 
 FIRST_SEED = 910_000
-SCENARIOS = (
-    "datacenter-language", "datacenter-vision", "mobile-assistant", "multi-attnn", "multi-cnn",
-)  # fmt: skip
-"""Those with Poisson arrivals."""
-
-LOADS, DEADLINES = (0.8, 0.95, 1.05), (3.0, 10.0)
+DEADLINES = (3.0, 10.0)
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ class Where(NamedTuple):
 
 
 CONDITIONS = tuple(
-    Where(name, load, slo) for name in SCENARIOS for load in LOADS for slo in DEADLINES
+    Where(name, load, slo) for name in POISSON for load in LOADS for slo in DEADLINES
 )
 
 
