@@ -165,7 +165,7 @@ def _tiny(selection: Selection) -> Score:
 def _conditioned(selection: Selection) -> Score:
     """Least ``(1 - p) ((u + p t) x + (v + p w) f(A x + B c + p g + b)) + p l ln(R I / unit^2)``.
 
-    ``p`` is the preference, and ``l`` is `PULL`; at preference 1 it is `sptp`, ``R I``. For each
+    ``p`` is the preference, and ``l`` is `PULL`; at preference 1 it is ``R I``, as in `sptp`. For each
     hidden unit there are its weights of ``x``, those of ``c``, ``g``, ``b``, ``v`` and ``w``; the
     last weights are ``u`` and ``t``.
     """
