@@ -20,8 +20,6 @@ with extra("agents", "MixedVecEnv"):
     from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
     from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-Floats = NDArray[np.float64]
-
 
 class MixedVecEnv(VecEnv):
     """Several `SparseMultiDNNVecEnv`, say of different scenarios, as one.
@@ -137,25 +135,20 @@ class MixedVecEnv(VecEnv):
 
 
 class Scaled(VecEnvWrapper):
-    """`MixedVecEnv` with a penalty for each part, and rewards of one size.
+    """`MixedVecEnv` with rewards of one size.
 
     A reward is divided by the root mean square of the part's discounted returns so far, so that no
     condition outweighs the others.
-
-    Attributes:
-        penalties: ANTT that a violation rate of 1 weighs, in each part, shape ``(parts,)``.
     """
 
-    def __init__(self, venv: MixedVecEnv, penalties: Floats, gamma: float) -> None:
-        """Penalties of the parts, shape ``(parts,)``, and the discount."""
+    def __init__(self, venv: MixedVecEnv, gamma: float) -> None:
+        """Environments, and the discount."""
         super().__init__(venv)
-        self._mixed = venv
         self._counts = np.array([part.num_envs for part in venv.parts])
         self._part = np.repeat(np.arange(len(venv.parts)), self._counts)
         self._gamma = gamma
         self._returns = np.zeros(self.num_envs)
         self._square, self._steps = np.ones(len(venv.parts)), 0
-        self.penalise(penalties)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))
@@ -169,7 +162,6 @@ class Scaled(VecEnvWrapper):
     def state(self) -> dict[str, NDArray[Any]]:
         """What `restore` needs beside the environments, arrays by name."""
         return {
-            "penalties": self.penalties,
             "returns": self._returns,
             "square": self._square,
             "steps": np.array(self._steps),
@@ -180,19 +172,11 @@ class Scaled(VecEnvWrapper):
 
         Raises:
             ValueError: If it can be none.
-            DystaError: If a penalty is not allowed.
         """
         if state["steps"] < 0 or not (state["square"] >= 0).all():
             raise ValueError("rewards cannot have been of such a size")
-        self.penalise(state["penalties"].copy())
         self._returns, self._square = state["returns"].copy(), state["square"].copy()
         self._steps = int(state["steps"])
-
-    def penalise(self, penalties: Floats) -> None:
-        """Set the penalties."""
-        self.penalties = penalties
-        for part, penalty in zip(self._mixed.parts, penalties.tolist(), strict=True):
-            part.penalty = penalty
 
     def reset(self) -> NDArray[np.float32]:
         """Start an episode in every environment."""

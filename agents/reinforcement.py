@@ -152,7 +152,7 @@ def _learn_alone(run: Run, recipe: Recipe, begin: Callable[[Scaled], Any]) -> No
     if pupil:
         imitate(run, pupil)
     envs = _environment(recipe, run.seed)
-    env = Scaled(envs, np.full(len(envs.parts), recipe.penalty), recipe.gamma)
+    env = Scaled(envs, recipe.gamma)
     model = begin(env)
     env.seed(_first_seed(recipe, run.seed))  # the model has given it the run's own seed
     if begun:
@@ -321,6 +321,7 @@ def _environment(recipe: Recipe, seed: int) -> RecordedEnvs:
             decisions="events",
             features=_shown(recipe),
             reward="shaped",
+            penalty=recipe.penalty,
         )
         for condition, count in zip(
             deployments(recipe.workloads, seed), recipe.counts(), strict=True

@@ -23,15 +23,15 @@ with warnings.catch_warnings():  # what they warn of while they are imported is 
 SLOTS, SEED = 5, 40
 SHARED = {"slots": SLOTS, "load": 1.3, "slo_multiplier": 3.0, "decisions": "events"}
 PARTS = [
-    (2, {"scenario": "multi-attnn", "requests": 6}),
-    (1, {"scenario": "multi-cnn", "requests": 3, "penalty": 7.0}),
-    (3, {"scenario": "mobile-assistant", "requests": 4, "level": "clairvoyant"}),
+    (2, {"scenario": "multi-attnn", "requests": 6, "penalty": 20.0}),
+    (1, {"scenario": "multi-cnn", "requests": 3, "penalty": 5.0}),
+    (3, {"scenario": "mobile-assistant", "requests": 4, "level": "clairvoyant", "penalty": 60.0}),
 ]
 COUNTS = [count for count, _ in PARTS]
 TOTAL = sum(COUNTS)
 FIRST = [sum(COUNTS[:part]) for part in range(len(PARTS))]
 PART = np.repeat(np.arange(len(PARTS)), COUNTS)
-PENALTIES, GAMMA = np.array([20.0, 5.0, 60.0]), 0.9
+GAMMA = 0.9
 
 
 def parts():
@@ -125,7 +125,7 @@ def test_attributes_and_methods_are_those_of_the_right_part(refused):
     mixed.reset()
     names = [more["scenario"] for count, more in PARTS for _ in range(count)]
     assert [scenario.name for scenario in mixed.get_attr("scenario")] == names
-    assert mixed.get_attr("penalty") == [100.0, 100.0, 7.0, 100.0, 100.0, 100.0]
+    assert mixed.get_attr("penalty") == [20.0, 20.0, 5.0, 60.0, 60.0, 60.0]
     assert mixed.get_attr("level", [2, 5]) == ["monitored", "clairvoyant"]
     mixed.set_attr("tag", "odd", indices=[1, 2])
     mixed.set_attr("tag", "last", indices=5)
@@ -158,30 +158,28 @@ def test_mixtures_that_are_refused(refused):
     ids=["copy", "pickle"],
 )
 def test_a_copy_goes_on(duplicate):
-    env = Scaled(MixedVecEnv(parts()), PENALTIES, GAMMA)
+    env = Scaled(MixedVecEnv(parts()), GAMMA)
     env.seed(SEED)
     env.reset()
     for _ in walk(env, 50):
         pass
     twin = duplicate(env)
-    for penalties in (PENALTIES, PENALTIES * 2):
+    for penalty in (20.0, 40.0):
         for each in (env, twin):
-            each.penalise(penalties)
+            each.venv.parts[0].penalty = penalty
         for one, other in zip(walk(env, 40), walk(twin, 40), strict=True):
             assert all(map(np.array_equal, one[:3], other[:3]))
             assert all(map(same, one[3], other[3]))
-    env.penalise(PENALTIES)  # which is nothing to the twin
+    env.venv.parts[0].penalty = 20.0  # which is nothing to the twin
     assert twin.get_attr("penalty", 0) == [40.0]
 
 
-# --- penalties and rewards -----------------------------------------------------------------------
+# --- rewards -------------------------------------------------------------------------------------
 
 
 def beside_plain(steps):
-    """Rewards of `Scaled`, and of a plain mixture with its penalties; and where episodes end."""
-    env, plain = Scaled(MixedVecEnv(parts()), PENALTIES, GAMMA), MixedVecEnv(parts())
-    for part, penalty in zip(plain.parts, PENALTIES, strict=True):
-        part.penalty = penalty
+    """Rewards of `Scaled`, and of a plain mixture; and where episodes end."""
+    env, plain = Scaled(MixedVecEnv(parts()), GAMMA), MixedVecEnv(parts())
     for each in (env, plain):
         each.seed(SEED)
     assert np.array_equal(env.reset(), plain.reset())
@@ -213,29 +211,10 @@ def test_rewards_are_of_one_size():
     assert max(spread) / min(spread) < 2 < max(paid) / min(paid)
 
 
-def test_penalties_reach_the_environments():
-    env, plain = Scaled(MixedVecEnv(parts()), PENALTIES, GAMMA), MixedVecEnv(parts())
-    assert env.get_attr("penalty") == PENALTIES[PART].tolist()
-    other = np.array([1.0, 90.0, 8.0])
-    for each in (env, plain):
-        each.seed(SEED)
-        each.reset()
-    env.penalise(other)
-    assert env.get_attr("penalty") == other[PART].tolist()
-    assert env.penalties.tolist() == other.tolist()
-    for part, penalty in zip(plain.parts, other, strict=True):
-        part.penalty = penalty
-    ended = 0
-    for (*_, infos), (*_, others) in zip(walk(env, 100), walk(plain, 100), strict=True):
-        assert all(map(same, infos, others))
-        ended += sum("episode" in info for info in infos)
-    assert ended > TOTAL
-
-
 def test_maskable_ppo_learns_on_it():
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    env = Scaled(MixedVecEnv(parts()), PENALTIES, GAMMA)
+    env = Scaled(MixedVecEnv(parts()), GAMMA)
     usual = {"n_steps": 16, "batch_size": 24, "n_epochs": 2, "seed": 0, "device": "cpu"}
     model = contrib.MaskablePPO(ScoringPolicy, env, policy_kwargs={"width": 4}, **usual)
     before = model.policy.scorer.weights()

@@ -552,7 +552,6 @@ HOSTILE = [
     ("ppo", {"model.envs.0.actions": lambda old: old * 0 + 8}, ["8", "a slot, 0 to 7"]),
     ("ppo", {"model.envs.0.actions": lambda old: old * 0}, ["other queues"]),
     ("ppo", {"model.envs.0.actions": lambda old: np.zeros(10**8, np.uint16)}, ["it may take"]),
-    ("ppo", {"model.scaled.penalties": np.array([1.0, np.nan])}, ["penalty", "nan"]),
     ("ppo", {"model.scaled.square": np.array([1.0, -1.0])}, ["of such a size"]),
     ("ppo", {"model.random.numpy.at": np.array([10**6, 0])}, ["generator", "1000000"]),
     ("ppo", {"model.random.python": np.full(625, 2**32 - 1, np.uint32)}, ["state"]),
