@@ -22,6 +22,7 @@ import keyword
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,8 +105,8 @@ class Feature:
             a walk through the queue.
 
     Raises:
-        DystaError: If the name is none, the formula no function, or the bounds are not numbers in
-            order.
+        DystaError: If the name is none, the formula no function, the bounds are not numbers in
+            order, a promise is no bool, or the formula reads who can be on time unasked.
     """
 
     name: str
@@ -139,11 +140,27 @@ class Feature:
                 f"feature {name!r}: bounds {self.low:g} to {self.high:g} are not allowed; "
                 "the lower one comes first"
             )
+        for promise in ("clipped", "of_queue", "kept", "environment_only", "planned"):
+            if not isinstance(value := getattr(self, promise), bool | np.bool_):
+                raise DystaError(
+                    f"feature {name!r}: {promise} is {value!r}; it must be True or False"
+                )
+        if not self.planned and not {"kept", "room"}.isdisjoint(_attributes(self.formula)):
+            raise DystaError(
+                f"feature {name!r}: planned is False; its formula reads whole.kept or whole.room, "
+                "which are empty without planned=True"
+            )
         if self.kept and (self.of_queue or self.environment_only or self.planned):
             raise DystaError(
                 f"feature {name!r}: kept is True; it is for features of a request that read "
                 "nothing of the queue as a whole"
             )
+
+
+def _attributes(formula: Callable[..., float]) -> list[str]:
+    """The attributes that a formula reads of anything."""
+    code = getattr(formula, "__code__", None)
+    return names_of(code)[1] if isinstance(code, CodeType) else []
 
 
 TABLE = OpenTable("features", "dysta_gym.features", Feature)
@@ -448,17 +465,6 @@ class Selection:
     def planned(self) -> bool:
         """Whether it is computed who can be on time, as one of these reads it."""
         return any(each.planned for each in (*self.requests, *self.queue))
-
-    @property
-    def unplanned(self) -> str:
-        """What an index that leads outside may be due to, for a message; empty if nothing known."""
-        for each in () if self.planned else (*self.requests, *self.queue):
-            if not {"kept", "room"}.isdisjoint(names_of(each.formula.__code__)[1]):
-                return (
-                    f"; feature {each.name!r} reads whole.kept or whole.room, which are empty "
-                    "without its planned=True"
-                )
-        return ""
 
     def size(self, slots: int) -> int:
         """Numbers in an observation of so many slots."""

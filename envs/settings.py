@@ -208,8 +208,7 @@ class Settings:
             try:
                 observer(alone)(at, placed.address, 0)
             except Exception as again:
-                hint = alone.unplanned if isinstance(again, IndexError) else ""
-                return _fails(f"feature {each.name!r}", again) + hint
+                return _fails(f"feature {each.name!r}", again)
         whose = "a feature or of the reward"
         return _fails(whose, error) if error else f"the formula of {whose} fails, but not again"
 

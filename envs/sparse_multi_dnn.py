@@ -90,7 +90,7 @@ class SparseMultiDNNEnv(Told, gym.Env[NDArray[np.float32], np.int64]):
     feature of one's own that says ``planned=True`` reads it, too: ``whole.kept[i]``, whether
     request ``i`` is among the most that can all be on time, and ``whole.room[i]``, the seconds that
     the others of these can spare it, infinite where there are none. Both arrays can only be read,
-    and are empty where no feature that is shown is planned.
+    and only by a feature that is planned.
 
     ## Rewards
 

@@ -358,17 +358,17 @@ def test_who_can_be_on_time_is_to_be_read_and_asked_for(refused, workload, inter
         policy = seen_by_a_network(["given_up", SHOWN[case]], interpreted=interpreted)
         with refused("policy 'mine'", "rule", READ):
             simulate(workload, policy)
-    reads = Feature("reads", "", feature_reads_room)
-    with refused("policy 'mine'", OUTSIDE, "feature 'reads'", "planned=True"):
-        simulate(workload, seen_by_a_network(["size", reads], interpreted=interpreted))
-    with refused("feature 'reads'", "IndexError", "planned=True"):
-        play(interpreted, features=["size", reads])
-    asked = seen_by_a_network(["size", replace(reads, planned=True)], interpreted=interpreted)
-    beside = seen_by_a_network(["disturbs", reads], interpreted=interpreted)
-    for policy in (asked, beside):
+    for formula, of_queue in ((feature_reads_room, False), (feature_writes_room, True)):
+        with refused("feature 'reads'", "planned is False", "planned=True"):
+            Feature("reads", "", formula, of_queue=of_queue)
+    with refused("feature 'reads'", "planned is 'yes'", "True or False"):
+        Feature("reads", "", feature_reads_room, planned="yes")
+    asked = Feature("reads", "", feature_reads_room, planned=True)
+    for seen in (["size", asked], ["disturbs", asked]):
+        policy = seen_by_a_network(seen, interpreted=interpreted)
         assert simulate(workload, policy).decisions == 14
     with pytest.raises(DystaError, match=r"feature 'mine' fails \(IndexError: [^;]*; correct it"):
-        play(interpreted, features=["disturbs", reads, SHOWN["request"]])
+        play(interpreted, features=["disturbs", asked, SHOWN["request"]])
 
 
 @pytest.mark.parametrize("vectorized", [False, True])

@@ -302,6 +302,7 @@ def features(verbose: Verbose = False, as_json: AsJson = False) -> None:
             "high": float(feature.high),
             "shown_by_default": name in DEFAULT,
             "environment_only": feature.environment_only,
+            "planned": feature.planned,
             "meaning": feature.meaning.replace("``", ""),
         }
         for name, feature in _found(TABLE.names(), TABLE.find)
@@ -323,6 +324,7 @@ def features(verbose: Verbose = False, as_json: AsJson = False) -> None:
             "range": columns["range"](f),
             "default": "yes" if f["shown_by_default"] else "no",
             "policies": "no" if f["environment_only"] else "yes",
+            "planned": "yes" if f["planned"] else "no",
             "meaning": f["meaning"],
         },
         verbose=verbose,

@@ -24,7 +24,6 @@ from dysta_gym.compiled.records import (
     reader,
 )
 from dysta_gym.errors import DystaError
-from dysta_gym.features import Selection
 from dysta_gym.machine.queue import QUEUE_TYPE, Queue, of_length
 
 Score = Callable[[Any, int, float, NDArray[np.float64], NDArray[np.float64]], None]
@@ -104,11 +103,10 @@ def fault_of(policy: Rule, error: BaseException) -> DystaError | None:
     if isinstance(error, RuleFault):
         told = str(error)
     elif isinstance(error, IndexError):
-        _, made_of = getattr(policy.score, "made_by", (None, ()))
         told = (
             f"reads or writes outside its arrays ({error}); the queue's columns and scores have "
             "size entries, parameters one a parameter and weight"
-        ) + "".join(each.unplanned for each in made_of if isinstance(each, Selection))
+        )
     elif isinstance(error, ValueError) and "read-only" in str(error):
         told = "writes to what it may only read; it may write to scores and to queue.memory"
     else:
