@@ -92,14 +92,17 @@ class Checkpoint:
 
     def policy(self, name: str | None = None, *, summary: str = "", source: str = "") -> Policy:
         """The trained network as a policy, by its own name unless given one."""
+        network = NETWORKS[self.network]
         return Policy(
             name or self.name,
-            NETWORKS[self.network].rule(self.seen),
+            network.rule(self.seen),
             level=self.level,
             summary=summary or f"least score of a {self.network} network",
-            parameters={"time_unit": _UNIT, **NETWORKS[self.network].parameters},
+            parameters={"time_unit": _UNIT, **network.parameters},
             events=self.decisions == "events",
             weights=(float(self.width), *self.weights.tolist()),
+            index=network.indexed,
+            spares_index=network.indexed is not None,
             source=source,
         )
 

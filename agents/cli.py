@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -44,8 +45,8 @@ def train(
             recipe, folder, steps=steps, seed=seed, resume=resume, report=report
         )
     if checkpoint is None:
-        command = f"dysta-gym train {recipe} --seed {seed} --out {folder} --resume"
-        typer.echo(f"Stopped; {command} goes on.", err=True)
+        words = ["dysta-gym", "train", recipe, "--seed", str(seed), "--out", str(folder)]
+        typer.echo(f"Stopped; {shlex.join(words)} --resume goes on.", err=True)
         raise KeyboardInterrupt
     record = checkpoint.record
     typer.echo(
@@ -124,10 +125,11 @@ def _told(report: Report, *, brief: bool = False) -> str:
             f"ANTT {report.antt:.2f} ({report.reference_antt:.2f})"
             f"{preference.replace('preference ', '')}"
         )
+    objective = "objective" if math.isnan(report.preference) else "1 - hypervolume"
     return (
         f"violations {100 * report.violation_rate:.2f} % "
         f"({report.reference} {100 * report.reference_violation_rate:.2f}), "
         f"ANTT {report.antt:.2f} ({report.reference} {report.reference_antt:.2f}){preference}, "
-        f"objective {report.objective:.4f}"
+        f"{objective} {report.objective:.4f}"
         + (f" (best {report.best:.4f})" if report.best < float("inf") else "")
     )

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dysta_gym.lazy import cached_property
-from dysta_gym.traces import TraceStore
+from dysta_gym.traces import Trace, TraceStore
 from dysta_gym.workloads import Scenario, Workload, generate, load_scenario
 from dysta_gym.workloads.load import shares
 from dysta_gym.workloads.workload import Due
@@ -48,8 +48,11 @@ PRIORITIES = ([1], [1, 3, 9], [1, 2], [1, 2, 4, 8])
 _CROWD = 60
 """Requests that overload may leave in a queue without a limit: longer ones only take time."""
 
-_MIX, _DEMAND = 17, 18
-"""What keeps the seeds of the two apart from each other, and from all other seeds."""
+FRAMES = 0.15
+"""Share of the workloads whose requests are frames, unless more are asked for."""
+
+_MIX, _DEMAND, _SPREAD = 17, 18, 19
+"""What keeps these seeds apart from each other, and from all other seeds."""
 
 
 def between(rng: np.random.Generator, low: float, high: float) -> float:
@@ -92,6 +95,10 @@ class Mix:
         traces: Weight of each network's trace.
         speed: See `Scenario`.
         factors: What the latencies of each trace are stretched by.
+        frames: Share of its workloads whose requests are frames.
+        spread: Standard deviation of the logarithm of what each input is stretched by, beside: what
+            nothing tells at arrival, and the sparsity of the layers does once they run.
+        seed: What decides which.
     """
 
     name: str
@@ -99,17 +106,30 @@ class Mix:
     traces: dict[str, float]
     speed: float
     factors: tuple[float, ...]
+    frames: float = FRAMES
+    spread: float = 0.0
+    seed: tuple[int, ...] = ()
 
     @cached_property
     def store(self) -> TraceStore:
         """Its traces, stretched."""
         traces = self._plain.store().traces
-        if set(self.factors) == {1.0}:
+        if set(self.factors) == {1.0} and not self.spread:
             return self._plain.store()
+        rng = np.random.default_rng(self.seed)
         return TraceStore(
-            replace(trace, latency_s=trace.latency_s * factor)
+            self._stretched(trace, factor, rng)
             for trace, factor in zip(traces, self.factors, strict=True)
         )
+
+    def _stretched(self, trace: Trace, factor: float, rng: np.random.Generator) -> Trace:
+        if not self.spread:
+            return replace(trace, latency_s=trace.latency_s * factor)
+        apart = np.exp(rng.normal(0, self.spread, (len(trace.latency_s), 1)))
+        latency_s = trace.latency_s * (factor * apart)
+        most = latency_s.max(axis=0)
+        density = np.divide(latency_s, most, out=np.ones_like(latency_s), where=most > 0)
+        return replace(trace, latency_s=latency_s, sparsity=1 - density)
 
     @cached_property
     def _plain(self) -> Scenario:
@@ -170,14 +190,25 @@ class Mix:
         )
 
 
-def mixes(count: int, seed: int) -> list[Mix]:
+def mixes(count: int, seed: int, frames: float = FRAMES, uncertain: float = 0.0) -> list[Mix]:
     """So many random mixes.
 
     Args:
         count: How many.
         seed: The first seed of the workloads that are drawn of them: others have other mixes.
+        frames: Share of their workloads whose requests are frames.
+        uncertain: Share of the mixes whose inputs take times that nothing tells at arrival.
     """
-    return [_mix(np.random.default_rng([_MIX, seed, at]), f"random-{at:03}") for at in range(count)]
+    found = []
+    for at in range(count):
+        mix = _mix(np.random.default_rng([_MIX, seed, at]), f"random-{at:03}")
+        own = (_SPREAD, seed, at)
+        rng = np.random.default_rng(own)
+        # Evenly among all, so that a few have their share, too.
+        some = int((at + 1) * uncertain) > int(at * uncertain)
+        spread = between(rng, 0.25, 1.5) if some else 0.0
+        found.append(replace(mix, frames=frames, spread=spread, seed=own if some else ()))
+    return found
 
 
 def _mix(rng: np.random.Generator, name: str) -> Mix:
@@ -221,13 +252,13 @@ def demand(rng: np.random.Generator, mix: Mix) -> tuple[dict[str, Any], Callable
     warp: Callable[[Floats], Floats] = _as_it_is
     if kind < 0.25:
         fields["arrivals"] = bursts(rng)
-    elif kind < 0.4:
+    elif kind < 0.25 + mix.frames:
         # Their deadlines are counted in periods, of which a stream has as many isolated latencies
         # as there are streams at the load.
         periods = fields["slo_multiplier"] * fields["load"] / len(mix.traces)
         fields["slo_multiplier"] = float(f"{max(0.5, periods):.3g}")
         fields["arrivals"] = {"process": "frames", "jitter": one_of(rng, [0.0, 0.1, 0.5])}
-    elif kind < 0.6:
+    elif kind < 0.45 + mix.frames:
         warp = one_of(rng, [_waves, _ramp, _batches])(rng)
     return fields, warp
 

@@ -123,6 +123,8 @@ def _begin(
     line = start[width * row :]
     for at, feature in enumerate(seen.requests):
         line[at] = recipe.first(feature.name)
+    if kind == "conditioned":
+        line[len(seen.requests)] = recipe.first("work")  # that of doubt: as if G stood for R I
     options = {
         "popsize": recipe.population,
         "randn": _Normal(samples),

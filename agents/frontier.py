@@ -22,7 +22,7 @@ LEAST_RATE = 0.005
 _FLOOR = 0.01
 """Violation rates of the reference count as no less when they are divided by."""
 
-_WEIGHTS = 8.0, 0.005
+_WEIGHTS = 12.0, 0.005
 """What the reference's violations weigh, in its ANTT, at preference 0 and at 1."""
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from dysta_gym.agents.checkpoints import Checkpoint
 from dysta_gym.agents.frontier import JUDGED, Floats, hypervolume
+from dysta_gym.agents.networks import PREFERENCE
 from dysta_gym.agents.protocol import objective
 from dysta_gym.agents.recipes import ParetoRecipe, Recipe
 from dysta_gym.policies import Policy
@@ -65,7 +66,7 @@ class _Point:
 class _Curve:
     """A network that is a policy for each preference."""
 
-    reference, preference = LEAST_RI, 0.2
+    reference, preference = LEAST_RI, PREFERENCE.default
     shown = JUDGED.index(preference)
 
     def policies(self, network: Checkpoint) -> list[Policy]:

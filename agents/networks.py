@@ -8,14 +8,17 @@ request, ``c`` those of the queue, the least score running first:
   Width 0 leaves the line.
 - ``conditioned``: the same with a preference ``p`` in [0, 1] as a further feature of the queue, and
   with weights ``u`` and ``v`` that change with it in a line, all times ``1 - p``; and ``p`` times
-  the logarithm of ``R I``, which is all that is left at 1: one network for a whole trade-off.
+  the logarithm of ``G``, which is all that is left at 1: one network for a whole trade-off. ``G``
+  is the inverse of Gittins' index (`dysta_gym.uncertainty`), which is ``R I`` where sizes are
+  certain; ``ln(G / (R I)) / 2`` is the last feature of a request, `doubt`.
 - ``pooled``: ``e = max(0, A x + B c + b)`` for each request, then
   ``-(s x + o + w max(0, D e + P mean(e) + d))``, where the mean is over the queue: every request is
   scored in the light of the others (Zaheer et al., Deep Sets, NeurIPS 2017).
 
 Features are what environments show, which float32 holds; all is computed in float64, here and in
 torch. A rule
-reads ``time_unit``, what its user turns, the width, then the weights, a matrix row after row.
+reads ``time_unit``, what its user turns, the width, then the weights, a matrix row after row, and
+the index, if any.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ from dysta_gym.compiled.records import Floats
 from dysta_gym.describing import describer
 from dysta_gym.features import TABLE, Selection
 from dysta_gym.machine.queue import Queue
+from dysta_gym.machine.rule import index_of
 from dysta_gym.parameters import Parameter
+from dysta_gym.uncertainty import gittins_index
 
 Score = Callable[[Queue, int, float, Floats, Floats], None]
 
@@ -45,7 +50,7 @@ TILTED = ("remaining", "size", "work", "whole_work")
 """Features of a request whose weights a tilt is added to."""
 
 PULL = 3.5
-"""What ``ln(R I)`` weighs at preference 1; networks that are evolved begin with 1.5 of it at 0."""
+"""What ``ln G`` weighs at preference 1; networks that are evolved begin with 1.5 of it at 0."""
 
 
 @compiled(None)
@@ -162,15 +167,37 @@ def _tiny(selection: Selection) -> Score:
     return tiny
 
 
-def _conditioned(selection: Selection) -> Score:
-    """Least ``(1 - p) ((u + p t) x + (v + p w) f(A x + B c + p g + b)) + p l ln(R I / unit^2)``.
+DOUBT = 3.5
+"""The feature `doubt` of `conditioned` is no less than minus this, and no more than this."""
 
-    ``p`` is the preference, and ``l`` is `PULL`; at preference 1 it is ``R I``, as in `sptp`. For each
-    hidden unit there are its weights of ``x``, those of ``c``, ``g``, ``b``, ``v`` and ``w``; the
-    last weights are ``u`` and ``t``.
+
+@compiled(None, inline=True)
+def _product(queue: Queue, i: int, parameters: Floats, first: int) -> float:
+    """``G``; ``R I`` where no index follows the parameters and weights, as in rollouts."""
+    if parameters.size > first:
+        return index_of(queue, i, parameters, first)
+    return float(queue.remaining[i] * queue.isolated[i])
+
+
+@compiled(None, inline=True)
+def _doubt(queue: Queue, i: int, product: float) -> float:
+    """By how much ``G`` differs from ``R I``, as a feature."""
+    certain = queue.remaining[i] * queue.isolated[i]
+    if certain <= 0.0 or product <= 0.0:
+        return 0.0
+    return max(-DOUBT, min(DOUBT, 0.5 * math.log(product / certain)))
+
+
+def _conditioned(selection: Selection) -> Score:
+    """Least ``(1 - p) ((u + p t) x + (v + p w) f(A x + B c + p g + b)) + p l ln(G / unit^2)``.
+
+    ``p`` is the preference, and ``l`` is `PULL`; at preference 1 it is ``G``, as in `gittins`. For
+    each hidden unit there are its weights of ``x``, those of ``c``, ``g``, ``b``, ``v`` and ``w``;
+    the last weights are ``u`` and ``t``.
     """
-    describe, taken, dot = describer(selection), *_dot(len(selection.requests))
-    of_request, of_queue = len(selection.requests), len(selection.queue)
+    seen, of_queue = len(selection.requests), len(selection.queue)
+    of_request = seen + 1
+    describe, taken, dot = describer(selection), *_dot(of_request)
     hidden = hidden_weights("conditioned", selection)
 
     def conditioned(
@@ -178,20 +205,20 @@ def _conditioned(selection: Selection) -> Score:
     ) -> None:
         width, preference = int(parameters[WIDTH]), parameters[KNOB]
         other, unit = 1.0 - preference, parameters[UNIT]
+        last = FIRST + width * hidden
+        end = last + 2 * of_request
         if other == 0.0:
             for i in range(size):  # to the last bit: logarithms make ties
-                scores[i] = queue.remaining[i] * queue.isolated[i]
+                scores[i] = _product(queue, i, parameters, end)
             return
-        if preference > 0.0:
-            for i in range(size):
-                product = (queue.remaining[i] / unit) * (queue.isolated[i] / unit)
-                scores[i] = preference * PULL * math.log(max(product, 1e-300))
-        else:
-            for i in range(size):
-                scores[i] = 0.0
         x, c = np.empty(of_request * size), np.empty(of_queue)
         describe(queue, size, now, unit, x, c)
-        last = FIRST + width * hidden
+        for i in range(size):
+            product = _product(queue, i, parameters, end)
+            x[seen * size + i] = _doubt(queue, i, product)
+            scores[i] = 0.0
+            if preference > 0.0:
+                scores[i] = preference * PULL * math.log(max(product / unit / unit, 1e-300))
         mixed = np.empty(of_request)
         for f in range(of_request):
             turned = parameters[last + f] + preference * parameters[last + of_request + f]
@@ -269,9 +296,9 @@ def _pooled(selection: Selection) -> Score:
 def hidden_weights(kind: str, selection: Selection) -> int:
     """Weights of a hidden unit of ``tiny`` or ``conditioned``: what it reads, its bias, its gain.
 
-    Of ``conditioned``, the preference is among what it reads, and the gain has two.
+    Of ``conditioned``, the preference and `doubt` are among what it reads, and the gain has two.
     """
-    return len(selection.requests) + len(selection.queue) + {"tiny": 2, "conditioned": 4}[kind]
+    return len(selection.requests) + len(selection.queue) + {"tiny": 2, "conditioned": 5}[kind]
 
 
 def _tiny_weights(width: int, selection: Selection) -> int:
@@ -279,7 +306,7 @@ def _tiny_weights(width: int, selection: Selection) -> int:
 
 
 def _conditioned_weights(width: int, selection: Selection) -> int:
-    return width * hidden_weights("conditioned", selection) + 2 * len(selection.requests)
+    return width * hidden_weights("conditioned", selection) + 2 * (len(selection.requests) + 1)
 
 
 def _pooled_weights(width: int, selection: Selection) -> int:
@@ -294,11 +321,14 @@ class Network(NamedTuple):
         rule: Its scoring rule for some features.
         weights: How many weights it has at a width, for some features.
         parameters: What a user may set, beside the unit of time.
+        indexed: The `dysta_gym.Policy.index` that it reads, if any. It spares that: sizes then
+            count as certain.
     """
 
     rule: Callable[[Selection], Score]
     weights: Callable[[int, Selection], int]
     parameters: Mapping[str, Parameter]
+    indexed: Callable[[Any, str, str], Floats] | None = None
 
 
 _TILT = Parameter(
@@ -343,7 +373,10 @@ def kind_of(score: Score) -> tuple[str, Selection] | None:
 NETWORKS = {
     "tiny": Network(partial(rule_of, "tiny"), _tiny_weights, {"tilt": _TILT}),
     "conditioned": Network(
-        partial(rule_of, "conditioned"), _conditioned_weights, {"preference": PREFERENCE}
+        partial(rule_of, "conditioned"),
+        _conditioned_weights,
+        {"preference": PREFERENCE},
+        gittins_index,
     ),
     "pooled": Network(partial(rule_of, "pooled"), _pooled_weights, {"tilt": _TILT}),
 }

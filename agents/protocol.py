@@ -47,7 +47,7 @@ def conditions(workloads: Workloads, first: int = TRAINING) -> list[Scenario] | 
         first: First seed of those that are to run: it has random mixes of its own.
     """
     if workloads.distribution == "random":
-        return mixes(workloads.mixes, first)
+        return mixes(workloads.mixes, first, workloads.frames, workloads.uncertain)
     return [
         load_scenario(name).varied(
             load=load, slo_multiplier=workloads.slo_multiplier, requests=workloads.requests

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import pydantic
 from pydantic import BaseModel, Field, TypeAdapter
 
+from dysta_gym.agents.distribution import FRAMES
 from dysta_gym.agents.networks import NETWORKS, TILTED
 from dysta_gym.configs import Finite, NotNegative, Positive, Strict, content_of, told
 from dysta_gym.errors import DystaError, shown
@@ -27,7 +28,11 @@ Preference = Annotated[NotNegative, Field(le=1)]
 
 
 _IDLE = {
-    "scenarios": {"mixes": "there are no random mixes"},
+    "scenarios": {
+        "mixes": "there are no random mixes",
+        "frames": "scenarios have their own arrivals",
+        "uncertain": "there are no random mixes",
+    },
     "random": {
         "loads": "random scenarios have their own",
         "slo_multiplier": "random scenarios have their own",
@@ -47,7 +52,10 @@ class Workloads(Strict):
         loads: Offered work over capacity.
         slo_multiplier: Deadlines.
         requests: Requests a workload; None for each scenario's own number.
-        mixes: Random mixes of networks, as many in training as in validation; of ``random``.
+        mixes: Random mixes of networks, as many in training as in validation; of ``random``, as the
+            next two.
+        frames: Share of their workloads whose requests are frames; 0.55 at most.
+        uncertain: Share of the mixes whose inputs take times that nothing tells at arrival.
         validation: Validation workloads a condition.
     """
 
@@ -57,6 +65,8 @@ class Workloads(Strict):
     slo_multiplier: Positive = 10.0
     requests: Count | None = None
     mixes: int = Field(48, gt=0, le=1000, strict=True)
+    frames: NotNegative = Field(FRAMES, le=0.55)
+    uncertain: NotNegative = Field(0.0, le=1)
     validation: int = Field(20, gt=0, le=1000, strict=True)
 
     @pydantic.field_validator("scenarios")
@@ -163,7 +173,7 @@ class Evolving(_Recipe):
         batch: How many of these a generation is judged on ...
         sample: ... of how many conditions; None for all.
         start: Weights of the line that it starts from, by feature of a request; None for those of
-            least ``R I``, as far as it sees them.
+            least ``R I``, as far as it sees them. Doubt has that of ``work``.
         separable: Whether weights vary independently of each other: what is then learned of
             each is learned sooner (Ros and Hansen, A simple modification in CMA-ES, PPSN 2008).
     """
@@ -174,7 +184,7 @@ class Evolving(_Recipe):
     batch: Count = 3
     sample: Count | None = None
     start: dict[str, Finite] | None = None
-    separable: bool = False
+    separable: bool = Field(False, strict=True)
 
     evolves: ClassVar[str]
 
@@ -287,10 +297,21 @@ class Reinforcement(_Recipe):
 
     @pydantic.model_validator(mode="after")
     def _emphasises_its_own(self) -> Reinforcement:
+        if self.emphasis and self.workloads.distribution == "random":
+            raise ValueError("emphasis: random mixes have as many environments each: leave it out")
         for scenario in self.emphasis:
             if scenario not in self.workloads.scenarios:
                 choices = ", ".join(self.workloads.scenarios)
                 raise ValueError(f"emphasis: {scenario!r} is unknown; choose among: {choices}")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _is_certain(self) -> Reinforcement:
+        if self.workloads.uncertain:
+            raise ValueError(
+                f"workloads.uncertain: {self.workloads.uncertain:g} is not allowed; environments "
+                "have networks as they are: leave it out"
+            )
         return self
 
     @pydantic.model_validator(mode="after")

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from dysta_gym.agents.checkpoints import Checkpoint, load
 from dysta_gym.agents.judging import judge_of
 from dysta_gym.agents.protocol import REFERENCE, VALIDATION, bench, training_seed
-from dysta_gym.agents.recipes import Recipe, load_recipe, without_idle
+from dysta_gym.agents.recipes import Recipe, Workloads, load_recipe, without_idle
 from dysta_gym.archives import TEXT_LIMIT, arrays_in, read_arrays
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.files import check_folder, is_scratch, replacing, visible, write_text
@@ -480,11 +480,12 @@ def part_of(arrays: Arrays, name: str) -> dict[str, NDArray[Any]]:
 
 
 def _as_written_now(recipe: Any) -> Any:
-    """A recipe in a record; earlier versions wrote fields that do not count."""
+    """A recipe in a record; earlier versions had fewer fields, and wrote some that do not count."""
     workloads = recipe.get("workloads") if isinstance(recipe, Mapping) else None
     if not isinstance(workloads, Mapping):
         return recipe
-    return {**recipe, "workloads": without_idle(workloads)}
+    unsaid = {name: field.default for name, field in Workloads.model_fields.items()}
+    return {**recipe, "workloads": without_idle({**unsaid, **workloads})}
 
 
 def _difference(mine: Any, its: Any) -> str:

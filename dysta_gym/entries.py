@@ -144,7 +144,7 @@ class Entry(Strict):
             path = folder / ("rule.py" if self.rule is not None else "checkpoint.npz")
             path.write_bytes(self._content())
             policy = policies.find(str(path) + (f":{self.object}" if self.object else ""))
-            if policy.index is not None:
+            if self.rule is not None and policy.index is not None:
                 raise DystaError(
                     "rule: it has an index, which is given the whole store and so can see what its "
                     "level does not know; an entry may have none"

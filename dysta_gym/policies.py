@@ -84,6 +84,8 @@ class Policy:
             ``(cells,)``, for rules that rank by more of what their level knows than the queue
             shows. They read that of the layer which request ``i`` runs next by
             ``index_of(queue, i, parameters, first)`` (`dysta_gym.machine.rule`). None for none.
+        spares_index: A promise about a rule with an index: where nothing stands behind its
+            parameters and weights, it does without, as in rollouts, where sizes are certain.
         source: Where the rule was published.
     """
 
@@ -100,6 +102,7 @@ class Policy:
     effort: Callable[[NDArray[np.float64]], float] | None = None
     weights: tuple[float, ...] = ()
     index: Callable[[Any, str, str], NDArray[np.float64]] | None = None
+    spares_index: bool = False
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -299,15 +302,21 @@ def find(spec: str) -> Policy:
     policy = _named(name)
     if level is not None and level not in ALL_LEVELS:
         raise one_of(f"policy {spec!r}: level", level, ALL_LEVELS)
-    settings = dict(policy.settings)
+    own: dict[str, float] = {}
     for item in () if given is None else given.split(","):
         key, _, text = item.partition("=")
         try:
-            settings[key.strip()] = float(text)
+            if "_" in text:  # which Python takes within a number
+                raise ValueError
+            value = float(text)
         except ValueError:
             raise DystaError(
                 f"policy {spec!r}: {item!r} is not a parameter; write key=value with a number"
             ) from None
+        if key.strip() in own:
+            raise DystaError(f"policy {spec!r}: {key.strip()!r} is given twice; give it once")
+        own[key.strip()] = value
+    settings = {**policy.settings, **own}
     return replace(policy, level=level or policy.level, settings=settings)
 
 

@@ -627,15 +627,16 @@ def over(base: Policy, name: str | None = None, *, source: str = "") -> Policy:
     """The policy that tries the base's first choices in futures that are drawn at random.
 
     Args:
-        base: The policy that decides in them. It is asked at events, whatever it promises.
+        base: The policy that decides in them. It is asked at events, whatever it promises, and
+            without its index, if it spares that: in a future, nothing is uncertain.
         name: What to call it; ``rollout-BASE`` unless given.
         source: Where it was published.
 
     Raises:
         DystaError: If the base cannot be followed.
     """
-    if base.index is not None or base.interpreted:
-        what = "reads an index" if base.index else "is interpreted"
+    if (base.index is not None and not base.spares_index) or base.interpreted:
+        what = "is interpreted" if base.interpreted else "reads an index"
         raise DystaError(f"base: policy {base.name!r} {what}; it must rank by the queue alone")
     if common := PARAMETERS.keys() & base.parameters.keys():
         raise DystaError(
@@ -652,5 +653,6 @@ def over(base: Policy, name: str | None = None, *, source: str = "") -> Policy:
         events=True,
         effort=_effort,
         index=sizes,
+        spares_index=False,
         source=source,
     )

@@ -19,8 +19,8 @@ from dysta_gym import (
     simulate,
 )
 from dysta_gym.baselines.dysta_fp16 import rounded
-from dysta_gym.baselines.gittins import index
 from dysta_gym.compiled.records import blank
+from dysta_gym.uncertainty import gittins_index
 
 HALF, SINGLE = (11, 5), (24, 8)
 
@@ -268,7 +268,7 @@ def test_gittins_index_by_hand(make_trace):
     # over the mean of X.
     tried, whole = 0.5 * 0.5 / 2.0, (0.5 / 2 + 0.5 / 6) / 4.0
     assert tried > whole
-    assert index(store, "static", "all") == pytest.approx(np.full(16, 1 / tried))
+    assert gittins_index(store, "static", "all") == pytest.approx(np.full(16, 1 / tried))
 
 
 @pytest.mark.parametrize("scenario", ["multi-attnn", "multi-cnn", "datacenter-vision"])

@@ -82,6 +82,8 @@ def test_the_spec_of_a_policy_finds_it_again(beta, time_unit, seed, level):
         ("dysta:beta=", ["'beta='", "key=value"]),
         ("dysta:", ["key=value"]),
         ("dysta:beta=1,", ["key=value"]),
+        ("dysta:beta=1_0", ["'beta=1_0'", "key=value"]),
+        ("dysta:beta=1,beta=1", ["'beta'", "given twice"]),
         ("dysta:beta=big", ["'beta=big'", "number"]),
         ("dysta:beta=-1", ["'beta'", "-1", "at least 0"]),
         ("dysta:beta=nan", ["'beta'", "nan", "at least 0"]),

@@ -14,7 +14,7 @@ from dysta_gym.traces import Trace
 from dysta_gym.tracks import load_track
 from dysta_gym.workloads import load_scenario
 
-FIRST_SEED = 920_000
+FIRST_SEED = 930_000
 """Tracks begin at 5,000; training at 10,000 and, a run each, at every million after it."""
 
 SEEDS = 20

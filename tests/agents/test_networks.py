@@ -17,6 +17,7 @@ from dysta_gym.compiled.functions import compiled
 from dysta_gym.describing import describer
 from dysta_gym.features import DEFAULT, SCHEDULING, TABLE, select
 from dysta_gym.machine.queue import QUEUE_TYPE
+from dysta_gym.uncertainty import gittins_index
 
 with warnings.catch_warnings():  # what they warn of while they are imported is not ours
     warnings.simplefilter("ignore")
@@ -91,7 +92,7 @@ def tiny(x, c, width, weights, tilt):
 
 
 def conditioned(x, c, width, weights, preference):
-    f, k = SEEN_OF_A_REQUEST, SEEN_OF_THE_QUEUE + 1
+    f, k = SEEN_OF_A_REQUEST + 1, SEEN_OF_THE_QUEUE + 1  # doubt, and the preference
     hidden, line, turned = split(weights, (width, f + k + 3), (f,), (f,))
     of_x, of_c, rest = np.split(hidden, [f, f + k], axis=1)
     a = x @ of_x.T + of_c @ [*c, preference] + rest[:, 0]
@@ -109,14 +110,20 @@ def pooled(x, c, width, weights, tilt):
     return tilt * x[:, :2].sum(1) - (x @ skip + offset + hidden @ out)
 
 
-def products(machine):
-    """``R I`` of the requests that wait."""
-    return machine.queue.remaining[: machine.size] * machine.queue.isolated[: machine.size]
+def products(machine, level):
+    """``R I`` of the requests that wait, and ``G`` in its place where sizes are uncertain."""
+    certain = machine.queue.remaining[: machine.size] * machine.queue.isolated[: machine.size]
+    workload, waiting = machine.workload, machine.queue.request[: machine.size]
+    index = gittins_index(workload.store, level, workload.reference)
+    cells = machine.jobs.first_cell[waiting] + machine.queue.executed[: machine.size]
+    return certain, index[cells]
 
 
-def least_product(machine):
-    """What a preference below 1 for least ``R I`` adds to a score."""
-    return 3.5 * np.log(np.maximum(products(machine) / machine.mean_isolated_s**2, 1e-300))
+def doubt(certain, index):
+    """The last feature that a conditioned network sees."""
+    known = (certain > 0) & (index > 0)
+    ratio = np.divide(index, certain, out=np.ones_like(index), where=known)
+    return np.clip(np.log(ratio) / 2, -3.5, 3.5)
 
 
 PLAIN = {"tiny": tiny, "conditioned": conditioned, "pooled": pooled}
@@ -152,17 +159,23 @@ def test_scores_are_those_of_the_formulas(workloads, kind, width, data, seed, le
     machine = Machine(workload, level)
     values = policy.values(machine.mean_isolated_s)
     assert values.tolist() == [machine.mean_isolated_s, turned, width, *weights]
+    values = machine.values_for(policy)
     while not machine.done:
         scores = np.full(machine.size + 1, np.nan)
         policy.score(machine.queue, machine.size, machine.now, values, scores)
         assert np.isnan(scores[machine.size])
+        x, c = features(machine)
+        certain, index = products(machine, level)
+        if kind == "conditioned":
+            x = np.hstack([x, doubt(certain, index)[:, None]])
         if kind == "conditioned" and turned == 1:
-            expected = products(machine)  # those of `sptp`, to the last bit
+            expected = index  # that of `gittins`, to the last bit
             assert scores[:-1].tolist() == expected.tolist()
         else:
-            expected = PLAIN[kind](*features(machine), width, weights, turned)
-            if kind == "conditioned" and turned > 0:
-                expected = expected + turned * least_product(machine)
+            expected = PLAIN[kind](x, c, width, weights, turned)
+            if kind == "conditioned":
+                least = np.log(np.maximum(index / machine.mean_isolated_s**2, 1e-300))
+                expected = expected + turned * 3.5 * least
             np.testing.assert_allclose(scores[:-1], expected, rtol=1e-6, atol=1e-6)
         chosen = machine.choose(always)  # by the compiled rule
         assert expected[chosen] <= expected.min() + 1e-6 * (1 + abs(expected.min()))

@@ -67,7 +67,8 @@ def test_what_does_not_count_is_not_recorded():
     """Earlier versions did, so that their records, with what was nowhere given, are read."""
     random, named = (load_recipe(each).model_dump() for each in ("pareto", EVOLUTION))
     assert {*named["workloads"]} - {*random["workloads"]} == {"loads", "slo_multiplier", "requests"}
-    assert {*random["workloads"]} - {*named["workloads"]} == {"mixes"}
+    its_own = {"mixes", "frames", "uncertain"}
+    assert {*random["workloads"]} - {*named["workloads"]} == its_own
     earlier = changed(random, {"workloads.loads": (0.8, 0.95, 1.05), "workloads.requests": None})
     assert load_recipe(earlier) == load_recipe("pareto")
 
@@ -148,6 +149,14 @@ OF_EVOLUTION = {
 }
 
 OF_REINFORCEMENT = {
+    "emphasis": (
+        {"workloads": {"distribution": "random"}, "emphasis": {"multi-cnn": 2}},
+        ["emphasis", "random mixes", "leave it out"],
+    ),
+    "uncertain": (
+        {"workloads": {"distribution": "random", "uncertain": 0.2}},
+        ["workloads.uncertain", "0.2", "leave it out"],
+    ),
     "tiny": ({"network.kind": "tiny"}, ["network.kind", "'tiny'", "'pooled'"]),
     "slots": ({"slots": 0}, ["slots", "0"]),
     "environments": ({"environments": -1}, ["environments", "-1"]),
