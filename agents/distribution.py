@@ -204,8 +204,8 @@ def mixes(count: int, seed: int, frames: float = FRAMES, uncertain: float = 0.0)
         mix = _mix(np.random.default_rng([_MIX, seed, at]), f"random-{at:03}")
         own = (_SPREAD, seed, at)
         rng = np.random.default_rng(own)
-        # Evenly among all, so that a few have their share, too.
-        some = int((at + 1) * uncertain) > int(at * uncertain)
+        # Evenly among all; what is added is more than products may be short of a whole number.
+        some = int((at + 1) * uncertain + 1e-9) > int(at * uncertain + 1e-9)
         spread = between(rng, 0.25, 1.5) if some else 0.0
         found.append(replace(mix, frames=frames, spread=spread, seed=own if some else ()))
     return found

@@ -92,6 +92,11 @@ class Workloads(Strict):
             if (value := getattr(self, name)) != type(self).model_fields[name].default:
                 value = list(value) if isinstance(value, tuple) else value
                 raise ValueError(f"{name}: {shown(value)} is not allowed; {reason}: leave it out")
+        if 0 < self.uncertain * self.mixes < 1 - 1e-9:
+            raise ValueError(
+                f"uncertain: {self.uncertain:g} of {self.mixes} mixes is not one; give more of "
+                "either, or leave it out"
+            )
         return self
 
     @pydantic.model_serializer(mode="wrap")
@@ -197,19 +202,24 @@ class Evolving(_Recipe):
     def _fits(self) -> Self:
         if self.network.kind != self.evolves:
             raise ValueError(
-                f"network.kind: {self.network.kind!r} is not evolved; choose {self.evolves!r}"
+                f"network.kind: {self.network.kind!r} is not what this method evolves; choose "
+                f"{self.evolves!r}"
             )
         if self.batch > self.pool:
             raise ValueError(f"batch: {self.batch} is not allowed; pool has {self.pool}")
         if (self.sample or 0) > self.workloads.count:
             raise ValueError(
-                f"sample: {self.sample} is not allowed; there are {self.workloads.count} conditions"
+                f"sample: {self.sample} is not allowed; there are {self.workloads.count} "
+                + ("mixes" if self.workloads.distribution == "random" else "conditions")
             )
         known = [each.name for each in self.seen.requests]
         for name in self.start or ():
             if name not in known:
                 choices = ", ".join(map(repr, known))
-                raise ValueError(f"start: {name!r} is unknown; choose among: {choices}")
+                raise ValueError(
+                    f"start: {name!r} is no feature of a request that is seen; choose among: "
+                    + choices
+                )
         return self
 
 

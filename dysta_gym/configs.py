@@ -280,6 +280,8 @@ def told(
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "model_attributes_type":
         message = f"it must be a mapping, like {example}"
+    if fault["type"] in ("tuple_type", "list_type"):
+        message = "it must be a list, like [1, 2]"
     if fault["type"] == "value_error" and _NAMED.match(message):
         return f"{name}.{message}" if name else message
     return f"{name}: {shown(fault['input'])} is not allowed; {message[:1].lower()}{message[1:]}"

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dysta_gym.compiled.digest import names_of
+from dysta_gym.compiled.digest import attributes_of
 from dysta_gym.compiled.functions import compiled
 from dysta_gym.errors import DystaError
 from dysta_gym.machine.queue import Queue
@@ -106,7 +106,7 @@ class Feature:
 
     Raises:
         DystaError: If the name is none, the formula no function, the bounds are not numbers in
-            order, a promise is no bool, or the formula reads who can be on time unasked.
+            order, a promise is no bool, or the formula itself reads who can be on time unasked.
     """
 
     name: str
@@ -145,7 +145,7 @@ class Feature:
                 raise DystaError(
                     f"feature {name!r}: {promise} is {value!r}; it must be True or False"
                 )
-        if not self.planned and not {"kept", "room"}.isdisjoint(_attributes(self.formula)):
+        if not self.planned and not _PLAN.isdisjoint(_read_of_the_whole(self.formula)):
             raise DystaError(
                 f"feature {name!r}: planned is False; its formula reads whole.kept or whole.room, "
                 "which are empty without planned=True"
@@ -157,10 +157,16 @@ class Feature:
             )
 
 
-def _attributes(formula: Callable[..., float]) -> list[str]:
-    """The attributes that a formula reads of anything."""
+_PLAN = {"kept", "room"}
+"""What of `Whole` only features that are planned may read."""
+
+
+def _read_of_the_whole(formula: Callable[..., float]) -> set[str]:
+    """The attributes that a formula itself reads of its last argument, ``whole``."""
     code = getattr(formula, "__code__", None)
-    return names_of(code)[1] if isinstance(code, CodeType) else []
+    if not isinstance(code, CodeType):
+        return set()
+    return attributes_of(code, code.co_varnames[code.co_argcount - 1])
 
 
 TABLE = OpenTable("features", "dysta_gym.features", Feature)

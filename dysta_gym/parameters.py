@@ -41,4 +41,5 @@ class Parameter:
                 else f", at least {self.low:g}"
             ) + ("" if math.isinf(self.high) else f" and at most {self.high:g}")  # fmt: skip
             kind = "a whole number" if self.whole else "a finite number"
-            raise DystaError(f"{field_name}: {value:.16g} is not allowed; it must be {kind}{bound}")
+            given = repr(float(value)).removesuffix(".0")
+            raise DystaError(f"{field_name}: {given} is not allowed; it must be {kind}{bound}")

@@ -306,7 +306,7 @@ def find(spec: str) -> Policy:
     for item in () if given is None else given.split(","):
         key, _, text = item.partition("=")
         try:
-            if "_" in text:  # which Python takes within a number
+            if "_" in text or not text.isascii():  # which Python takes for numbers, too
                 raise ValueError
             value = float(text)
         except ValueError:

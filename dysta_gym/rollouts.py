@@ -637,7 +637,9 @@ def over(base: Policy, name: str | None = None, *, source: str = "") -> Policy:
     """
     if (base.index is not None and not base.spares_index) or base.interpreted:
         what = "is interpreted" if base.interpreted else "reads an index"
-        raise DystaError(f"base: policy {base.name!r} {what}; it must rank by the queue alone")
+        raise DystaError(
+            f"base: policy {base.name!r} {what}; it must be compiled, and rank by the queue alone"
+        )
     if common := PARAMETERS.keys() & base.parameters.keys():
         raise DystaError(
             f"base: policy {base.name!r} has a parameter {min(common)!r}, as rollouts have"

@@ -83,6 +83,7 @@ def test_the_spec_of_a_policy_finds_it_again(beta, time_unit, seed, level):
         ("dysta:", ["key=value"]),
         ("dysta:beta=1,", ["key=value"]),
         ("dysta:beta=1_0", ["'beta=1_0'", "key=value"]),
+        ("dysta:beta=\u0661", ["beta=", "key=value"]),
         ("dysta:beta=1,beta=1", ["'beta'", "given twice"]),
         ("dysta:beta=big", ["'beta=big'", "number"]),
         ("dysta:beta=-1", ["'beta'", "-1", "at least 0"]),

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, SimpleNamespace
 
 import gymnasium as gym
 import numba
@@ -293,6 +293,13 @@ def feature_reads_room(queue, i, whole):
     return 1.0 if whole.kept[i] and whole.room[i] > queue.remaining[i] else 0.0
 
 
+OFFICE = SimpleNamespace(room=1.0)
+
+
+def feature_reads_the_room_of_another(queue, i, whole):
+    return whole.length * OFFICE.room
+
+
 def feature_calls(queue, i, whole):
     return _of_next(queue.remaining, i + whole.length)
 
@@ -361,6 +368,7 @@ def test_who_can_be_on_time_is_to_be_read_and_asked_for(refused, workload, inter
     for formula, of_queue in ((feature_reads_room, False), (feature_writes_room, True)):
         with refused("feature 'reads'", "planned is False", "planned=True"):
             Feature("reads", "", formula, of_queue=of_queue)
+    assert not Feature("other", "", feature_reads_the_room_of_another).planned
     with refused("feature 'reads'", "planned is 'yes'", "True or False"):
         Feature("reads", "", feature_reads_room, planned="yes")
     asked = Feature("reads", "", feature_reads_room, planned=True)

@@ -86,7 +86,7 @@ def compare(
         typer.Option(
             metavar="POLICY",
             help="Policy to take differences to; of several, the best in each condition "
-            "[the forms of Dysta that are run, else the first].",
+            "[the forms of Dysta that are run at their own levels, else the first].",
         ),
     ] = None,
     statistic: Annotated[

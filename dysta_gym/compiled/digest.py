@@ -295,6 +295,18 @@ def names_of(code: CodeType) -> tuple[list[str], list[str]]:
     return sorted(loaded), sorted(attributes)
 
 
+def attributes_of(code: CodeType, name: str) -> set[str]:
+    """The attributes that a function, or one inside it, loads of a variable of this name."""
+    found, before = set(), None
+    for each in _codes(code):
+        for instruction in dis.get_instructions(each):
+            of_it = before == name or (isinstance(before, tuple) and before[-1] == name)
+            if of_it and instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+                found.add(instruction.argval)
+            before = instruction.argval
+    return found
+
+
 def _overloads(value: FunctionType) -> Iterator[Any]:
     """What stands for a plain function in compiled code (`numba.extending.overload`)."""
     known = cpu_target.typing_context._lookup_global(value)

@@ -88,6 +88,11 @@ def test_some_inputs_take_times_that_nothing_tells_at_arrival():
             assert (again.traces[0].latency_s == other.store.traces[0].latency_s).all()
 
 
+def test_as_many_mixes_are_uncertain_as_one_asks_for():
+    for count, share, some in ((100, 0.29, 29), (100, 0.57, 57), (60, 0.2, 12), (7, 1.0, 7)):
+        assert sum(mix.spread > 0 for mix in mixes(count, 77, uncertain=share)) == some
+
+
 def test_frames_are_as_many_as_one_asks_for():
     def streams(share):
         return sum(mix.workload(0).due is not None for mix in mixes(60, 76, frames=share))
@@ -157,7 +162,7 @@ def test_it_is_the_same_however_it_comes_about(tmp_path, monkeypatch):
     [
         ({"network": {"kind": "tiny", "width": 2}}, ["network.kind", "'tiny'", "'conditioned'"]),
         ({"preferences": [0, 2]}, ["preferences.1", "2"]),
-        ({"sample": 4}, ["sample", "4", "3 conditions"]),
+        ({"sample": 4}, ["sample", "4", "3 mixes"]),
         ({"workloads": {"distribution": "random", "scenarios": ["multi-cnn"]}}, ["scenarios"]),
         ({"workloads": {**RANDOM, "loads": [0.9]}}, ["workloads.loads", "[0.9]", "leave it out"]),
         ({"workloads": {**RANDOM, "slo_multiplier": 5}}, ["workloads.slo_multiplier", "5.0"]),
@@ -167,11 +172,17 @@ def test_it_is_the_same_however_it_comes_about(tmp_path, monkeypatch):
         ({"workloads": {"scenarios": ["multi-cnn"], "uncertain": 1}}, ["workloads.uncertain", "1"]),
         ({"workloads": {**RANDOM, "frames": 0.6}}, ["workloads.frames", "0.6", "0.55"]),
         ({"workloads": {**RANDOM, "uncertain": -1}}, ["workloads.uncertain", "-1", "equal to 0"]),
+        (
+            {"workloads": {**RANDOM, "uncertain": 0.2}},
+            ["workloads.uncertain", "0.2 of 3", "not one"],
+        ),
+        ({"preferences": 0.2}, ["preferences", "0.2", "a list"]),
         ({"workloads": {"distribution": "normal"}}, ["workloads.distribution", "'normal'"]),
     ],
     ids=[
         *("network", "preference", "sample", "scenarios", "loads", "slo_multiplier", "requests"),
-        *("mixes", "frames", "uncertain", "most frames", "least uncertain", "distribution"),
+        *("mixes", "frames", "uncertain", "most frames", "least uncertain", "none"),
+        *("a list", "distribution"),
     ],
 )
 def test_recipes_that_are_refused(refused, tmp_path, changes, words):
@@ -199,8 +210,9 @@ def test_a_preference_is_what_counts(refused):
     rates, antts = means(policies, workloads)
     assert rates.tolist() == sorted(rates, reverse=True) and antts[1:].tolist() == sorted(antts[1:])
     assert rates[3] < 0.9 * rates[0] and antts[1] < 1.001
-    with refused("'pareto'", "'preference'", "1.5", "at most 1"):
-        find("pareto:preference=1.5")
+    for beyond in ("1.5", "1.0000000000000002"):
+        with refused("'pareto'", "'preference'", f"{beyond} is", "at most 1"):
+            find(f"pareto:preference={beyond}")
 
 
 def test_at_preference_1_it_is_least_ri_to_the_last_bit():
