@@ -58,14 +58,24 @@ def rule_file(tmp_path):
 
 @pytest.mark.parametrize(
     "spec",
-    ["dysta", "dysta_oracle", "dysta-tuned@pattern:beta=0.02", "random", "checkpoint", "rule"],
+    [
+        "dysta",
+        "dysta_oracle",
+        "dysta-tuned@pattern:beta=0.02",
+        "random",
+        "checkpoint",
+        "curve",
+        "rule",
+    ],
 )
 def test_an_entry_is_verified_from_its_file_alone(spec, tmp_path, rule_file, run):
-    spec = {"checkpoint": f"{SHIPPED / 'evolved.npz'}@monitored", "rule": f"{rule_file}@sized"}.get(
-        spec, spec
-    )
+    spec = {
+        "checkpoint": f"{SHIPPED / 'evolved.npz'}@monitored",
+        "curve": f"{SHIPPED / 'pareto.npz'}:preference=0.5",  # which reads an index of ours
+        "rule": f"{rule_file}@sized",
+    }.get(spec, spec)
     out = tmp_path / "entry.yaml"
-    named = ["--name", "mine"] if "evolved" in spec else []
+    named = ["--name", "mine"] if ".npz" in spec else []
     status, output, _ = run("enter", spec, "--out", out, *named)
     assert status == 0 and "4 conditions of one, two" in output
     rule_file.unlink()
