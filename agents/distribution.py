@@ -48,8 +48,12 @@ PRIORITIES = ([1], [1, 3, 9], [1, 2], [1, 2, 4, 8])
 _CROWD = 60
 """Requests that overload may leave in a queue without a limit: longer ones only take time."""
 
-FRAMES = 0.15
-"""Share of the workloads whose requests are frames, unless more are asked for."""
+_BURSTS, _WARPED = 0.25, 0.2
+"""Shares of the workloads whose requests come in bursts, or in waves, on a ramp or in batches."""
+
+FRAMES, MOST_FRAMES = 0.15, 1 - _BURSTS - _WARPED
+"""Share of those whose requests are frames, unless another is asked for, and the most there can be;
+what is left is Poisson's."""
 
 _MIX, _DEMAND, _SPREAD = 17, 18, 19
 """What keeps these seeds apart from each other, and from all other seeds."""
@@ -203,11 +207,10 @@ def mixes(count: int, seed: int, frames: float = FRAMES, uncertain: float = 0.0)
     for at in range(count):
         mix = _mix(np.random.default_rng([_MIX, seed, at]), f"random-{at:03}")
         own = (_SPREAD, seed, at)
-        rng = np.random.default_rng(own)
         # Evenly among all; what is added is more than products may be short of a whole number.
         some = int((at + 1) * uncertain + 1e-9) > int(at * uncertain + 1e-9)
-        spread = between(rng, 0.25, 1.5) if some else 0.0
-        found.append(replace(mix, frames=frames, spread=spread, seed=own if some else ()))
+        spread = between(np.random.default_rng(own), 0.25, 1.5) if some else 0.0
+        found.append(replace(mix, frames=frames, spread=spread, seed=own))
     return found
 
 
@@ -250,15 +253,15 @@ def demand(rng: np.random.Generator, mix: Mix) -> tuple[dict[str, Any], Callable
     fields["queue_limit"] = limit
     kind = rng.random()
     warp: Callable[[Floats], Floats] = _as_it_is
-    if kind < 0.25:
+    if kind < _BURSTS:
         fields["arrivals"] = bursts(rng)
-    elif kind < 0.25 + mix.frames:
+    elif kind < _BURSTS + mix.frames:
         # Their deadlines are counted in periods, of which a stream has as many isolated latencies
         # as there are streams at the load.
         periods = fields["slo_multiplier"] * fields["load"] / len(mix.traces)
         fields["slo_multiplier"] = float(f"{max(0.5, periods):.3g}")
         fields["arrivals"] = {"process": "frames", "jitter": one_of(rng, [0.0, 0.1, 0.5])}
-    elif kind < 0.45 + mix.frames:
+    elif kind < _BURSTS + _WARPED + mix.frames:
         warp = one_of(rng, [_waves, _ramp, _batches])(rng)
     return fields, warp
 

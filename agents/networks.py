@@ -167,7 +167,7 @@ def _tiny(selection: Selection) -> Score:
     return tiny
 
 
-DOUBT = 3.5
+_DOUBT = 3.5
 """The feature `doubt` of `conditioned` is no less than minus this, and no more than this."""
 
 
@@ -185,7 +185,7 @@ def _doubt(queue: Queue, i: int, product: float) -> float:
     certain = queue.remaining[i] * queue.isolated[i]
     if certain <= 0.0 or product <= 0.0:
         return 0.0
-    return max(-DOUBT, min(DOUBT, 0.5 * math.log(product / certain)))
+    return max(-_DOUBT, min(_DOUBT, 0.5 * math.log(product / certain)))
 
 
 def _conditioned(selection: Selection) -> Score:

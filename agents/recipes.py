@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import pydantic
 from pydantic import BaseModel, Field, TypeAdapter
 
-from dysta_gym.agents.distribution import FRAMES
+from dysta_gym.agents.distribution import FRAMES, MOST_FRAMES
 from dysta_gym.agents.networks import NETWORKS, TILTED
 from dysta_gym.configs import Finite, NotNegative, Positive, Strict, content_of, told
 from dysta_gym.errors import DystaError, shown
@@ -65,7 +65,7 @@ class Workloads(Strict):
     slo_multiplier: Positive = 10.0
     requests: Count | None = None
     mixes: int = Field(48, gt=0, le=1000, strict=True)
-    frames: NotNegative = Field(FRAMES, le=0.55)
+    frames: NotNegative = Field(FRAMES, le=MOST_FRAMES)
     uncertain: NotNegative = Field(0.0, le=1)
     validation: int = Field(20, gt=0, le=1000, strict=True)
 

@@ -22,7 +22,6 @@ import keyword
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from types import CodeType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -145,7 +144,10 @@ class Feature:
                 raise DystaError(
                     f"feature {name!r}: {promise} is {value!r}; it must be True or False"
                 )
-        if not self.planned and not _PLAN.isdisjoint(_read_of_the_whole(self.formula)):
+        code, at = self.formula.__code__, len(takes) - 1
+        arguments = code.co_varnames[: code.co_argcount]  # which are fewer where it takes *args
+        read = {each for whole in arguments[at : at + 1] for each in attributes_of(code, whole)}
+        if not self.planned and not _PLAN.isdisjoint(read):
             raise DystaError(
                 f"feature {name!r}: planned is False; its formula reads whole.kept or whole.room, "
                 "which are empty without planned=True"
@@ -159,14 +161,6 @@ class Feature:
 
 _PLAN = {"kept", "room"}
 """What of `Whole` only features that are planned may read."""
-
-
-def _read_of_the_whole(formula: Callable[..., float]) -> set[str]:
-    """The attributes that a formula itself reads of its last argument, ``whole``."""
-    code = getattr(formula, "__code__", None)
-    if not isinstance(code, CodeType):
-        return set()
-    return attributes_of(code, code.co_varnames[code.co_argcount - 1])
 
 
 TABLE = OpenTable("features", "dysta_gym.features", Feature)

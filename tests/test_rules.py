@@ -300,6 +300,10 @@ def feature_reads_the_room_of_another(queue, i, whole):
     return whole.length * OFFICE.room
 
 
+def feature_reads_room_of_more(queue, i, whole, more=1.0):
+    return more if whole.room[i] > queue.remaining[i] else 0.0
+
+
 def feature_calls(queue, i, whole):
     return _of_next(queue.remaining, i + whole.length)
 
@@ -365,7 +369,8 @@ def test_who_can_be_on_time_is_to_be_read_and_asked_for(refused, workload, inter
         policy = seen_by_a_network(["given_up", SHOWN[case]], interpreted=interpreted)
         with refused("policy 'mine'", "rule", READ):
             simulate(workload, policy)
-    for formula, of_queue in ((feature_reads_room, False), (feature_writes_room, True)):
+    formulas = (feature_reads_room, False), (feature_reads_room_of_more, False)
+    for formula, of_queue in (*formulas, (feature_writes_room, True)):
         with refused("feature 'reads'", "planned is False", "planned=True"):
             Feature("reads", "", formula, of_queue=of_queue)
     assert not Feature("other", "", feature_reads_the_room_of_another).planned
