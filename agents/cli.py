@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dysta_gym.cli.interrupts import resumable
 from dysta_gym.cli.terminal import Trust, say
 from dysta_gym.errors import DystaError
 
@@ -37,17 +39,20 @@ def train(
     """Train a scheduler, and keep what validates best."""
     from dysta_gym.agents import training
     from dysta_gym.agents.recipes import load_recipe
-    from dysta_gym.agents.runs import CHECKPOINT
+    from dysta_gym.agents.runs import CHECKPOINT, Interrupted
 
     folder = out or Path("runs") / f"{load_recipe(recipe).name}-{seed}"
-    with _shown() as report:
-        checkpoint = training.train(
-            recipe, folder, steps=steps, seed=seed, resume=resume, report=report
-        )
-    if checkpoint is None:
-        words = ["dysta-gym", "train", recipe, "--seed", str(seed), "--out", str(folder)]
-        typer.echo(f"Stopped; {shlex.join(words)} --resume goes on.", err=True)
-        raise KeyboardInterrupt
+    words = ["dysta-gym", "train", recipe, "--seed", str(seed), "--out", str(folder)]
+    words += ["--steps", str(steps)] if steps else []
+    goes_on = f"interrupted; {shlex.join(words)} --resume goes on"
+    with resumable(lambda: goes_on), _shown() as report:
+        try:
+            checkpoint = training.trained(
+                recipe, folder, steps=steps, seed=seed, resume=resume, report=report
+            )
+        except Interrupted as asked:
+            signal.raise_signal(asked.number)  # it is the command's again
+            raise
     record = checkpoint.record
     typer.echo(
         f"{folder / CHECKPOINT}: best on validation at step {record['step']:,} of "

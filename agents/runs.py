@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import signal
+import sqlite3
 import stat
 import threading
 import time
@@ -31,7 +32,9 @@ from dysta_gym.errors import DystaError, shown
 from dysta_gym.files import check_folder, is_scratch, replacing, visible, write_text
 from dysta_gym.lazy import cached_property
 from dysta_gym.plugins import warn
+from dysta_gym.signals import ENDING
 from dysta_gym.workloads import Scenario
+from dysta_gym.writers import WRITER, only_writer
 
 CHECKPOINT, STATE, RECIPE = "checkpoint.npz", "state.npz", "recipe.yaml"
 """Files of a run: the best network so far, what resuming needs, and what is trained how."""
@@ -93,11 +96,19 @@ class Report(NamedTuple):
 
 
 class Interrupted(Exception):
-    """The run has been asked to stop, and has saved its state."""
+    """The run has been asked to stop, and has saved its state.
+
+    Attributes:
+        number: The signal that asked.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 class Run:
-    """A training run.
+    """A training run; a context, outside which others may write to its folder.
 
     Attributes:
         recipe: How it trains.
@@ -124,46 +135,71 @@ class Run:
         self._pending: dict[str, float] = {}
         self._best, self._validated, self._spent = np.inf, -1, 0.0
         self._history: list[dict[str, float]] = []
-        self._stopping = False
-        self._open(resume, steps)
-        self._began = time.monotonic() - self._spent
-        self.judge = judge_of(recipe)
-        validation = recipe.workloads.validation
-        self._bench = bench(recipe.workloads, VALIDATION, validation, self.judge.reference)
-        self._last = Report(max(0, self._validated), self.steps, reference=self.judge.reference)
-        self._report(self._last)
+        self._stopping: int | None = None
+        self._lock: sqlite3.Connection | None = None
+        try:
+            self._open(resume, steps)
+            self._began = time.monotonic() - self._spent
+            self.judge = judge_of(recipe)
+            validation = recipe.workloads.validation
+            self._bench = bench(recipe.workloads, VALIDATION, validation, self.judge.reference)
+            reference = self.judge.reference
+            self._last = Report(max(0, self._validated), self.steps, reference=reference)
+            self._report(self._last)
+        except BaseException:
+            self.__exit__()
+            raise
 
     def _open(self, resume: bool, steps: int | None) -> None:
         """Make the run's folder, or read the state in it."""
         check_folder(self.out)
+        self._check_folder(resume)
+        try:
+            self._lock = only_writer(self.out)
+        except sqlite3.OperationalError as error:  # some file systems of clusters have no locks
+            warn(f"out: {str(self.out)!r} cannot be locked ({error}); see that only this run is in")
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise DystaError(f"out: {str(self.out)!r} cannot be written ({reason})") from None
         state = self.out / STATE
         if resume and state.exists():
             self._read(state, steps)
             return
-        if resume and (self.out / _OLD_STATE).exists():
+        if resume and (self.out / CHECKPOINT).exists():  # kept before there was a state
+            record = load(self.out / CHECKPOINT).record
+            its = {key: record.get(key) for key in self._identity()}
+            self._check(self.out / CHECKPOINT, its)
+        # What stopped before there was anything to keep starts over.
+        self._write_recipe()
+
+    def _check_folder(self, resume: bool) -> None:
+        """Refuse a folder that holds what is not this run's, before anything is written to it."""
+        there = set[str]()
+        if self.out.exists():
+            there = {path.name for path in self.out.iterdir() if not is_scratch(path)}
+        if resume and STATE in there:
+            return
+        if resume and _OLD_STATE in there:
             raise DystaError(
                 f"resume: {str(self.out / _OLD_STATE)!r} is of format 1; this version reads "
                 f"{FORMAT}: start again in another folder, or install the version that wrote it"
             )
-        if self.out.exists() and not all(map(is_scratch, self.out.iterdir())):
-            if not resume:
-                raise DystaError(
-                    f"out: {str(self.out)!r} is not empty; resume the run in it with --resume, or "
-                    "choose another folder"
-                )
-            if not (self.out / RECIPE).exists():
-                raise DystaError(
-                    f"resume: there is no run in {str(self.out)!r}; choose the folder of one, or a "
-                    "new one"
-                )
-            if (self.out / CHECKPOINT).exists():  # kept before there was a state
-                record = load(self.out / CHECKPOINT).record
-                its = {key: record.get(key) for key in self._identity()}
-                self._check(self.out / CHECKPOINT, its)
-        elif resume:  # it may have been stopped before there was anything
+        if not resume and there and not (WRITER in there and there <= self._without_numbers()):
+            raise DystaError(
+                f"out: {str(self.out)!r} is not empty; resume the run in it with --resume, or "
+                "choose another folder"
+            )
+        if resume and there - {WRITER} and RECIPE not in there:
+            raise DystaError(
+                f"resume: there is no run in {str(self.out)!r}; choose the folder of one, or a "
+                "new one"
+            )
+        if resume and not there:  # it may have been stopped before there was anything
             warn(f"resume: nothing is in {str(self.out)!r} yet; the run begins there")
-        # What stopped before there was anything to keep starts over.
-        self._write_recipe()
+
+    def _without_numbers(self) -> set[str]:
+        """What is in the folder of a run that has kept no network yet."""
+        return {WRITER, RECIPE, *(path.name for path in self._log_files())}
 
     def _check(self, path: Path, its: Mapping[str, Any]) -> None:
         """Refuse to go on beside a file of the folder that is of another recipe or seed."""
@@ -289,13 +325,13 @@ class Run:
         if due and step > self._validated:
             self._validated = step
             self._validate(step, weights(), candidate or step >= self.steps)
-        stop = self._stopping and step < self.steps
+        stop = self._stopping is not None and step < self.steps
         if due or stop:
             self._save(state())
         self._last = self._last._replace(step=step)
         self._report(self._last)
-        if stop:
-            raise Interrupted
+        if stop and self._stopping is not None:
+            raise Interrupted(self._stopping)
 
     def _validate(self, step: int, weights: NDArray[np.float64], candidate: bool) -> None:
         policies = self.judge.policies(self.checkpoint(weights))
@@ -452,20 +488,40 @@ class Run:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Within this block, a first SIGINT asks the run to stop, and a second one stops it."""
+        """Within this block, a first interrupt asks the run to stop, and a second one stops it.
+
+        That is SIGINT, and what else somebody handles of what ends a process, as the command does.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        before: dict[int, Any] = {}
 
         def ask(number: int, frame: Any) -> None:
-            self._stopping = True
-            signal.signal(signal.SIGINT, before)
+            self._stopping = number
+            give_back()
 
-        before = signal.signal(signal.SIGINT, ask)
+        def give_back() -> None:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+        for number in ENDING:
+            if callable(handler := signal.getsignal(number)):
+                before[number] = handler
+        for number in before:
+            signal.signal(number, ask)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            give_back()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
 
 def under(name: str, arrays: Mapping[str, _T]) -> dict[str, _T]:

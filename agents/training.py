@@ -34,8 +34,9 @@ def train(
     """Train an agent.
 
     The folder holds ``recipe.yaml``, ``checkpoint.npz``, the network that did best on the
-    validation workloads, logs for TensorBoard, and ``state.npz``, which resuming reads. A run that
-    was interrupted or killed, at whatever moment, and is resumed gives what it would have given
+    validation workloads, logs for TensorBoard, ``state.npz``, which resuming reads, and
+    ``writer.sqlite``, which is locked as long as a process trains there. A run that was
+    interrupted or killed, at whatever moment, and is resumed gives what it would have given
     otherwise. The state is plain arrays: no code in it is run.
 
     Args:
@@ -48,11 +49,32 @@ def train(
 
     Returns:
         The network that did best on the validation workloads; None if the run was interrupted
-        (SIGINT), which saves its state.
+        (SIGINT, and SIGTERM or SIGHUP where the program handles them), which saves its state.
 
     Raises:
         DystaError: If an argument is not allowed, a package is missing, or what is in the folder is
-            no run, damaged, or of another recipe or seed.
+            no run, damaged, or of another recipe or seed, or another process trains there.
+    """
+    try:
+        return trained(recipe, out, steps=steps, seed=seed, resume=resume, report=report)
+    except Interrupted:
+        return None
+
+
+def trained(
+    recipe: str | Path | Mapping[str, Any],
+    out: str | Path,
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    report: Callable[[Report], None] = lambda report: None,
+) -> Checkpoint:
+    """What `train` returns.
+
+    Raises:
+        DystaError: As of `train`.
+        Interrupted: If the run was interrupted, and has saved its state.
     """
     chosen = load_recipe(recipe)
     for name, value, least in (("steps", steps, 1), ("seed", seed, 0)):
@@ -62,13 +84,10 @@ def train(
             )
     method = _method(chosen.method)
     _check_teacher(chosen)
-    run = Run(chosen, seed, Path(out), steps, resume=resume, report=report)
-    with run.interruptible():
-        try:
+    with Run(chosen, seed, Path(out), steps, resume=resume, report=report) as run:
+        with run.interruptible():
             method(run)
-        except Interrupted:
-            return None
-    return run.close()
+        return run.close()
 
 
 def _check_teacher(recipe: Recipe) -> None:

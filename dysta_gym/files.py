@@ -53,6 +53,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     Raises:
         DystaError: If the folder or the file cannot be made or written to.
+        BrokenPipeError: If nobody reads any more what is written to.
     """
     try:
         target = _target(Path(path))
@@ -73,6 +74,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
             _put(scratch, target)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         reason = error.strerror or str(error)
         raise DystaError(f"{str(path)!r} cannot be written ({reason})") from error

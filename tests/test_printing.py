@@ -56,6 +56,16 @@ def test_a_pipe_that_is_closed_ends_a_command_quietly(tmp_path, arguments, files
         assert (tmp_path / name).stat().st_size > 0
 
 
+def test_a_table_into_a_pipe_that_is_closed_is_no_error(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    arguments = ["replay", *REPLAY[1:-1], f"/dev/fd/{writing}"]
+    process = start(*arguments, pass_fds=[writing], cwd=tmp_path)
+    os.close(writing)
+    _, errors = process.communicate(timeout=300)
+    assert (process.returncode, errors) == (141, "")
+
+
 def test_a_pipe_that_is_closed_may_be_an_invalid_argument():
     """As Windows has it."""
     program = """

@@ -1,4 +1,4 @@
-"""What ends a command before it is done: Ctrl-C and, where it can go on later, SIGTERM.
+"""What ends a command before it is done: Ctrl-C and, where it can go on, SIGTERM and SIGHUP.
 
 Python raises an exception for it wherever the main thread is. Where that is called by code in C, as
 LLVM's callbacks and finalizers are, it goes nowhere; some libraries catch everything, and others
@@ -22,6 +22,7 @@ from typing import Any
 
 import typer
 
+from dysta_gym.signals import TOLD
 from dysta_gym.text import printable
 
 AGAIN_S = 0.02
@@ -35,7 +36,7 @@ LINE = "interrupted"
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, as schedulers of clusters send it; not `SystemExit`, which is a program's own."""
+    """What comes of `dysta_gym.signals.TOLD`; not `SystemExit`, which is a program's own."""
 
 
 class Interrupts:
@@ -105,12 +106,14 @@ class Interrupts:
         """As the function of this name."""
         before = self._line, self._abrupt
         self._line, self._abrupt = line, abrupt
-        self._take(signal.SIGTERM, signal.SIG_DFL)
+        for number in TOLD:
+            self._take(number, signal.SIG_DFL)
         try:
             yield
         finally:
             if self.number is None:  # else it is on its way, and may be raised again
-                self._give_back(signal.SIGTERM)
+                for number in TOLD:
+                    self._give_back(number)
                 self._line, self._abrupt = before
 
     def _take(self, number: int, default: Any) -> None:
@@ -147,7 +150,7 @@ class Interrupts:
             frame = frame.f_back
         if late:
             self._end_as_it_stands()
-        raise Terminated if self.number == signal.SIGTERM else KeyboardInterrupt
+        raise Terminated if self.number in TOLD else KeyboardInterrupt
 
     def _insist(self, number: int) -> None:
         """Send a signal to the main thread, which raises exceptions, until one has arrived."""
@@ -192,7 +195,7 @@ _command: Interrupts | None = None
 
 @contextmanager
 def resumable(line: Callable[[], str], *, abrupt: bool = False) -> Iterator[None]:
-    """Within the block, an interrupt, which SIGTERM is, too, ends the command with a line.
+    """Within the block, an interrupt, which SIGTERM and SIGHUP are, too, ends it with a line.
 
     Args:
         line: Gives the line.

@@ -21,7 +21,7 @@ from typing import Any
 from dysta_gym.errors import DystaError
 from dysta_gym.extras import extra
 from dysta_gym.files import temporary_folder
-from dysta_gym.sweeps.engines import interrupts_held
+from dysta_gym.signals import interrupts_held
 from dysta_gym.sweeps.work import Done, TaskQueue, Work, Worker
 
 AHEAD = 2

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from dysta_gym.errors import DystaError
 from dysta_gym.files import temporary_folder
+from dysta_gym.signals import interrupts_held
 from dysta_gym.sweeps.travelling import unpacked
 from dysta_gym.sweeps.work import Done, TaskQueue, Work, Worker
 
@@ -56,7 +54,8 @@ def in_processes(work: Work, numbers: Sequence[int], count: int) -> Iterator[Don
 def _in_processes(work: Work, numbers: Sequence[int], count: int, place: Path) -> Iterator[Done]:
     queue = TaskQueue(work, numbers)
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(work, place))
+    with interrupts_held():  # this starts one that minds what the others share
+        pool = ProcessPoolExecutor(count, context, initializer=_begin, initargs=(work, place))
     waiting: set[Future[tuple[Done, float]]] = set()
     try:
         while queue or waiting:
@@ -73,39 +72,11 @@ def _in_processes(work: Work, numbers: Sequence[int], count: int, place: Path) -
             "a process that worked on cells has been killed; give fewer --jobs if memory was short"
         ) from None
     finally:
-        for each in waiting:
-            each.cancel()
-        if waiting:  # nobody waits for what they are doing
+        with interrupts_held():
+            # Nobody waits for what they are doing, and taking Python down would take them a while.
             for child in [*(pool._processes or {}).values()]:
                 child.terminate()
-        pool.shutdown(cancel_futures=True)
-
-
-@contextlib.contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Have an interrupt wait for the block's end, and never reach processes that it starts.
-
-    A terminal sends it to all processes, and one that still starts would print what it was at.
-    """
-    came: list[int] = []
-    before: dict[int, Callable[[int, FrameType | None], Any]] = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            handler = signal.getsignal(number)
-            if callable(handler):
-                before[number] = handler
-                signal.signal(number, lambda number, frame: came.append(number))
-    masks = hasattr(signal, "pthread_sigmask")  # which what is started inherits
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if masks else set()
-    try:
-        yield
-    finally:
-        if masks:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for each, handler in before.items():
-            signal.signal(each, handler)
-        for each in came[:1]:
-            before[each](each, None)
+            pool.shutdown(cancel_futures=True)
 
 
 _worker: Worker | None = None

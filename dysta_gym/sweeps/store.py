@@ -12,10 +12,8 @@ import contextlib
 import heapq
 import itertools
 import json
-import os
 import re
 import sqlite3
-import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -30,10 +28,10 @@ from dysta_gym.files import is_file
 from dysta_gym.metrics import METRICS
 from dysta_gym.sweeps.grid import MOST_CELLS
 from dysta_gym.traces import SPLITS
+from dysta_gym.writers import WRITER, check_beside, only_writer
 
 FILE = "cells.sqlite"
-_WRITER = "writer.sqlite"
-FILES = (FILE, f"{FILE}-wal", f"{FILE}-shm", _WRITER)
+FILES = (FILE, f"{FILE}-wal", f"{FILE}-shm", WRITER)
 """What a store takes in its folder."""
 
 FORMAT = 1
@@ -301,8 +299,7 @@ def created(folder: Path, about: Mapping[str, Any]) -> Store:
     path = folder / FILE
     lock = None
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = _locked(folder)
+        lock = only_writer(folder)
         there = path.exists() and path.stat().st_size > 0
         without_cells = False
         grown: dict[str, Any] | None = None
@@ -314,7 +311,7 @@ def created(folder: Path, about: Mapping[str, Any]) -> Store:
                     fewer = len(old.seeds)
             except _Empty:  # who began it was killed, or found no room
                 there = False
-        _check_beside(path)
+        check_beside(path)
         database = sqlite3.connect(path, isolation_level="DEFERRED")
         _restrict(database)
         database.execute("PRAGMA journal_mode = WAL")
@@ -349,31 +346,6 @@ def created(folder: Path, about: Mapping[str, Any]) -> Store:
     return store
 
 
-def _locked(folder: Path) -> sqlite3.Connection:
-    """What keeps other writers out until it is closed, or the process ends, however that be."""
-    path = folder / _WRITER
-    _check_beside(path)
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise DystaError(f"out: {str(path)!r} is not a regular file; remove it")
-    lock = sqlite3.connect(path, timeout=0, isolation_level=None)
-    try:
-        lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        lock.close()
-        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-            raise DystaError(
-                f"out: another process writes to {str(folder)!r}; wait for its end, or give "
-                "another folder"
-            ) from None
-        raise
-    except sqlite3.DatabaseError as error:
-        lock.close()
-        raise DystaError(
-            f"out: {str(path)!r} is not a sweep's ({error}); remove it, or give another folder"
-        ) from None
-    return lock
-
-
 def opened(folder: str | Path) -> Store:
     """The store in a folder, to be read; somebody may write it meanwhile.
 
@@ -385,7 +357,7 @@ def opened(folder: str | Path) -> Store:
         raise DystaError(f"{str(folder)!r} holds no sweep: there is no {FILE}")
     store = None
     try:
-        _check_beside(path)
+        check_beside(path)
         database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
         _restrict(database)
         store = Store(path, database, {})
@@ -421,30 +393,6 @@ def _restrict(database: sqlite3.Connection) -> None:
     database.execute("PRAGMA trusted_schema = OFF")
     database.execute("PRAGMA cell_size_check = ON")
     database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_TEXT)
-
-
-_SUPER = bytes.fromhex("d9d505f920a163d7")
-"""Ends a journal that names another one, which SQLite removes once it has rolled back: whatever
-file that is. Journals of stores end otherwise (https://sqlite.org/fileformat.html)."""
-
-
-def _check_beside(path: Path) -> None:
-    """Look at what SQLite opens unasked beside a database.
-
-    Raises:
-        DystaError: If it is no regular file, or would have another file removed.
-        OSError: If it cannot be looked at.
-    """
-    for suffix in ("-wal", "-shm", "-journal"):
-        beside = Path(f"{path.resolve()}{suffix}")
-        with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISREG(beside.lstat().st_mode):
-                raise DystaError(f"{str(beside)!r} is not a regular file; remove it")
-            if suffix == "-journal":
-                with beside.open("rb") as stream:
-                    stream.seek(max(0, stream.seek(0, os.SEEK_END) - len(_SUPER)))
-                    if stream.read() == _SUPER:
-                        raise DystaError(f"{str(beside)!r} names other files; remove it")
 
 
 def _is_text(value: object) -> bool:

@@ -1,5 +1,6 @@
 """Training runs: that they can be repeated, interrupted and judged, and what they refuse."""
 
+import contextlib
 import io
 import json
 import os
@@ -33,6 +34,10 @@ from dysta_gym.agents import Checkpoint, load, load_recipe, train
 from dysta_gym.agents.judging import LEAST_RI
 from dysta_gym.agents.networks import NETWORKS
 from dysta_gym.features import SCHEDULING, select
+from dysta_gym.writers import only_writer
+
+FILES = {"recipe.yaml", "checkpoint.npz", "state.npz", "writer.sqlite", "events.out"}
+"""What is in the folder of a run, without what follows in the names of logs."""
 
 SHORT = {"scenarios": ["multi-attnn", "multi-cnn"], "loads": [1.05], "validation": 3}
 EVOLUTION = {
@@ -287,7 +292,7 @@ def test_what_is_kept_is_the_best(trained, method):
 def test_the_folder_of_a_run(trained, method):
     checkpoint, folder, reports, _, _ = trained(method)
     names = {path.name.split(".tfevents")[0] for path in folder.iterdir()}
-    assert names == {"recipe.yaml", "checkpoint.npz", "state.npz", "events.out"}
+    assert names == FILES
     recipe = load_recipe(RECIPES[method]).model_dump(mode="json")
     assert load_recipe(folder / "recipe.yaml").model_dump(mode="json") == recipe
     assert checkpoint.record["recipe"] == recipe
@@ -372,6 +377,29 @@ def test_what_stopped_before_there_was_anything_begins(trained, tmp_path, capsys
     said = capsys.readouterr().err.splitlines()
     assert len(said) == (left != "recipe.yaml")
     assert all("nothing is in" in line and repr(str(run)) in line for line in said)
+
+
+def test_only_one_process_trains_in_a_folder(refused, trained, tmp_path):
+    copy_of(trained("evolution"), tmp_path / "run")
+    told = refused("another process writes to", "run", "another folder")
+    with contextlib.closing(only_writer(tmp_path / "run")), told:
+        train(EVOLUTION, tmp_path / "run", resume=True)
+    assert same(train(EVOLUTION, tmp_path / "run", resume=True), trained("evolution").checkpoint)
+
+
+def test_what_ended_without_a_network_begins_again(refused, trained, tmp_path):
+    def fails(report):
+        raise DystaError("this recipe does not do")
+
+    with refused("does not do"):
+        train({**EVOLUTION, "sigma": 0.4}, tmp_path / "run", report=fails)
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"recipe.yaml", "writer.sqlite"}
+    assert same(train(EVOLUTION, tmp_path / "run"), trained("evolution").checkpoint)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "recipe.yaml").write_text("mine")
+    with refused("out", "not empty"):
+        train(EVOLUTION, tmp_path / "mine")
+    assert (tmp_path / "mine" / "recipe.yaml").read_text() == "mine"
 
 
 def test_the_recipe_in_the_folder_is_that_of_the_weights(trained, refused, tmp_path, capsys):
@@ -682,18 +710,23 @@ def test_the_command_shows_how_it_does_beside_the_reference(trained, tmp_path):
     ]
 
 
-def test_the_command_can_be_interrupted_and_goes_on(tmp_path):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_the_command_can_be_interrupted_and_goes_on(tmp_path, name):
+    if not hasattr(signal, name):
+        pytest.skip("this system has no such signal")
+    number = getattr(signal, name)
     recipe = {**EVOLUTION, "steps": 40}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(recipe))
     running = begin("small.yaml", "--out", "run", "--seed", 7, cwd=tmp_path)
     assert running.stderr.readline().startswith("step 1 of 40: violations")
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     output, errors = running.communicate(timeout=120)
-    assert running.returncode == 128 + signal.SIGINT and output == ""
-    *steps, told, last = errors.splitlines()
+    assert running.returncode == 128 + number and output == ""
+    *steps, told = errors.splitlines()
     assert all(line.startswith("step ") for line in steps)
-    assert "--resume" in told and "run" in told
-    assert last == "dysta-gym: interrupted"
+    goes_on = "dysta-gym train small.yaml --seed 7 --out run --resume goes on"
+    assert told == f"dysta-gym: interrupted; {goes_on}"
+    assert (tmp_path / "run" / "state.npz").exists()
     running = begin("small.yaml", "--out", "run", "--seed", 7, "--resume", cwd=tmp_path)
     output, errors = running.communicate(timeout=120)
     assert running.returncode == 0, errors
@@ -750,7 +783,7 @@ def test_the_command_can_be_killed_and_goes_on(trained, tmp_path):
         assert same(load(run / "checkpoint.npz"), trained(method).checkpoint), delay
         assert logged(run) == logged(trained(method).folder), delay
         names = {path.name.split(".tfevents")[0] for path in run.iterdir()}
-        assert names == {"recipe.yaml", "checkpoint.npz", "state.npz", "events.out"}
+        assert names == FILES
 
 
 def test_a_log_that_is_a_link_is_left_alone(tmp_path):

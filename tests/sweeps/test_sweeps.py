@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from dysta_gym import compare
+from dysta_gym.signals import ENDING
 from dysta_gym.sweeps import frames, load_sweep, opened, sweep
 from dysta_gym.sweeps.store import FILE
 from dysta_gym.sweeps.work import TASK_S, TaskQueue, Work
@@ -298,7 +299,7 @@ def test_only_one_writes(file, refused):
 def test_a_foreign_file_and_no_folder_are_named(file, refused, run):
     Path("out").mkdir()
     Path("out/writer.sqlite").write_text("mine" * 100)
-    with refused("out: 'out/writer.sqlite' is not a sweep's", "remove it"):
+    with refused("out: 'out/writer.sqlite' is not one of ours", "remove it"):
         sweep(file(), "out", jobs=1)
     with refused("out: '' is not allowed; it must be a folder"):
         sweep(file(), "", jobs=1)
@@ -403,7 +404,7 @@ def test_what_was_killed_before_its_store_was_made_begins(file, refused, whole):
         sweep(file(), "out", jobs=1)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", ENDING)
 def test_interrupted_it_says_how_to_go_on(file, command, ended, number):
     path = file(seeds={"count": 5000}, requests=200)
     process = command("sweep", path, "--out", "out", "--jobs", 2)
