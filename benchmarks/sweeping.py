@@ -8,20 +8,22 @@ Every sweep's table is compared, byte for byte, with that of one that nobody has
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
 
 from benchmarks.readme import between
+from dysta_gym.cores import cores
 from dysta_gym.errors import DystaError
 from dysta_gym.sweeps import frames, load_sweep, opened
 from dysta_gym.sweeps.engines import in_this_process
@@ -37,6 +39,11 @@ PAGE = Path(__file__).parents[1] / "docs" / "sweeps.md"
 
 WORKERS = (1, 2, 4, 16, 64, 256)
 """Workers that are modelled."""
+
+LONGER = 5
+"""How many times as many cells a sweep has that tells, beside the other, how long a cell takes."""
+
+RAY = "Ray on this machine"
 
 
 def grid(cells: int, requests: int, bounds: bool = False) -> dict[str, Any]:
@@ -55,7 +62,10 @@ class Sweeping:
     """Sweeps of one file in folders of one place."""
 
     def __init__(self, place: Path, content: dict[str, Any]) -> None:
-        self.place, self.file = place, place / f"{content['requests']}.yaml"
+        self.place, self.file = (
+            place,
+            place / f"{content['seeds']['count']}-{content['requests']}.yaml",
+        )
         self.file.write_text(yaml.safe_dump(content), encoding="utf-8")
         self._n = 0
 
@@ -126,8 +136,8 @@ def starved(sweeping: Sweeping) -> tuple[Path, str]:
     return out, said.strip().splitlines()[-1]
 
 
-def store_share(content: dict[str, Any], place: Path) -> tuple[float, float]:
-    """The share of a sweep's time that keeping its cells takes, and the seconds of a cell."""
+def store_share(content: dict[str, Any], place: Path) -> float:
+    """The share of a sweep's time that keeping its cells takes."""
     sweep, folder = load_sweep(content)
     work = Work(sweep.grid(folder), tuple(carried(sweep.specs(folder))), sweep.bounds)
     began, keeping, last = time.perf_counter(), 0.0, time.perf_counter()
@@ -143,18 +153,38 @@ def store_share(content: dict[str, Any], place: Path) -> tuple[float, float]:
         now = time.perf_counter()
         store.add(came)
         keeping += time.perf_counter() - now
-    whole = time.perf_counter() - began
-    return keeping / whole, whole / len(work.grid)
+    return keeping / (time.perf_counter() - began)
+
+
+class Look(NamedTuple):
+    """How a command does.
+
+    Attributes:
+        at_s: When that was.
+        memory_mib: What it and its workers hold, pages that they share counted once.
+        used_s: Processor time that it has used, without its workers.
+    """
+
+    at_s: float
+    memory_mib: float
+    used_s: float
 
 
 @contextmanager
-def watched(process: subprocess.Popen[str]) -> Iterator[list[float]]:
-    """MiB that a process and its workers hold, pages that they share once, while it runs."""
-    seen: list[float] = []
+def watched(process: subprocess.Popen[str]) -> Iterator[list[Look]]:
+    """Looks at a command, one a second, as long as it runs."""
+    seen: list[Look] = []
     yield seen
     while process.poll() is None:
-        seen.append(resident(process.pid))
+        with suppress(OSError):  # it may just have ended
+            seen.append(Look(time.perf_counter(), resident(process.pid), used(process.pid)))
         time.sleep(1.0)
+
+
+def used(pid: int) -> float:
+    """Seconds of processor time that a process has used, without those that it started."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(pid: int) -> float:
@@ -179,13 +209,18 @@ def children(pid: int) -> list[int]:
     return [*found, *(each for child in found for each in children(child))]
 
 
-def modelled(cell_s: float, handing_s: float) -> str:
+def modelled(rates: Mapping[int, float], handing_s: float) -> str:
     """Cells a second by workers: as many as they do, or as the one that hands out can keep."""
     rows = [
-        [str(count), f"{count / cell_s:,.0f}", f"{min(count / cell_s, 1 / handing_s):,.0f}"]
+        [
+            str(count),
+            f"{rates[count]:,.0f}" if count in rates else "",
+            f"{count * rates[1]:,.0f}",
+            f"{min(count * rates[1], 1 / handing_s):,.0f}",
+        ]
         for count in WORKERS
     ]
-    return markdown(["workers", "without loss", "modelled"], rows)
+    return markdown(["workers", "measured", "without loss", "modelled"], rows)
 
 
 def main() -> None:
@@ -199,35 +234,41 @@ def main() -> None:
     given = parser.parse_args()
     rng = np.random.default_rng(given.seed)
     ways = {"1 process": ["--jobs", "1"], "2 processes": ["--jobs", "2"]}
+    rates: dict[int, float] = {}
     if given.ray:
-        ways["Ray on this machine"] = ["--ray", "local"]
+        ways[RAY] = ["--ray", "local"]
     text = []
     with tempfile.TemporaryDirectory() as name:
         sweeping = Sweeping(Path(name), grid(given.cells, 1_000))
         sweeping.run(sweeping.folder(), "--jobs", "1")  # compiles what is to be compiled
+        longer = Sweeping(Path(name), grid(LONGER * given.cells, 1_000))
         rows, truth = [], b""
         for way, options in ways.items():
             out = sweeping.folder()
             seconds = sweeping.run(out, *options)
+            rate = (LONGER - 1) * given.cells / (longer.run(longer.folder(), *options) - seconds)
+            if way != RAY:
+                rates[int(options[-1])] = rate
             truth = truth or bytes_of(out)
             same = [bytes_of(out) == truth]
             out = killed(sweeping, given.kills, options, rng, seconds)
             same.append(bytes_of(out) == truth)
             said = ["yes" if each else "**no**" for each in same]
-            rows.append([way, f"{seconds:.1f}", f"{given.cells / seconds:.0f}", *said])
+            rows.append([way, f"{seconds:.1f}", f"{rate:.0f}", *said])
             print(*rows[-1], sep=" | ", file=sys.stderr)
         out, said = starved(sweeping)
         full = "the same" if bytes_of(out) == truth else "**another one**"
-        head = ["", "seconds", "cells/s", "same table", f"same, killed {given.kills} times"]
+        head = ["", "seconds", "cells/s, then", "same table", f"same, killed {given.kills} times"]
         text += [
             f"A sweep of {given.cells:,} cells of 1,000 requests under five policies, with all "
-            "that starting takes; killed (SIGKILL) at moments drawn over that time, then run to "
-            "its end:",
+            f"that starting takes; how many cells a second {LONGER} times as many take beside it, "
+            "without that; and the table of the first, and of one that was killed (SIGKILL) at "
+            "moments drawn over its time, then run to its end, beside that of 1 process:",
             markdown(head, rows),
             f"Without room on the disk it ended with one line and status 2; with room again the "
             f"table was {full}.",
         ]
-        share, cell_s = store_share(grid(given.cells, 1_000), Path(name))
+        share = store_share(grid(given.cells, 1_000), Path(name))
         many = Sweeping(Path(name), grid(given.many, 10))
         out = many.folder()
         began = time.perf_counter()
@@ -237,19 +278,23 @@ def main() -> None:
         process.communicate()
         seconds = time.perf_counter() - began
         tenth = seen[len(seen) // 10 : 2 * len(seen) // 10 + 1]
-        small_s = seconds / given.many
+        last = seen[-(len(seen) // 10) - 1 :]
+        memory = [max(look.memory_mib for look in looks) for looks in (tenth, last)]
+        pace = given.many / (seen[-1].at_s - seen[0].at_s)
+        handing_s = (last[0].used_s - tenth[0].used_s) / (last[0].at_s - tenth[0].at_s) / pace
         text += [
             f"Keeping cells takes {share:.1%} of the time of these cells. {given.many:,} cells "
-            f"of 10 requests, on two processes: {seconds:.0f} s, {1 / small_s:,.0f} cells a "
-            f"second; the command and its workers held {max(tenth):.0f} MiB in the second tenth "
-            f"of the time and {max(seen[-len(seen) // 10 :]):.0f} MiB in the last, and the store "
+            f"of 10 requests, on two processes: {seconds:.0f} s, {given.many / seconds:,.0f} cells "
+            f"a second; the command and its workers held {memory[0]:.0f} MiB in the second tenth "
+            f"of the time and {memory[1]:.0f} MiB in the last, and the store "
             f"{(out / 'cells.sqlite').stat().st_size / 2**20:.0f} MiB.",
-            "How it grows with workers, as a model: each does a cell of 1,000 requests in "
-            f"{1e3 * cell_s:.1f} ms, and the one that hands out keeps up until it has no time "
-            f"left for more. That it takes no longer a cell than {1e3 * small_s:.2f} ms, all of "
-            "what the small cells took here, workers included, is the assumption: an upper bound. "
+            "How it grows with workers: measured as above, on a machine with "
+            f"{cores()} cores; and as a model, in which each worker does what one alone does, and "
+            f"the process that hands out and keeps cells needs {1e3 * handing_s:.2f} ms a cell, "
+            "what it used of a processor in the sweep of small cells. That it needs no more "
+            "than that with more workers, whose network and disk keep up, is the assumption. "
             f"Tasks take about {TASK_S:g} s, so that handing over does not count.",
-            modelled(cell_s, small_s),
+            modelled(rates, handing_s),
         ]
     between(PAGE, START, END, "\n\n".join(text))
 
