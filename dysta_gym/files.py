@@ -333,7 +333,7 @@ def flaw_of_way(path: Path) -> str | None:
     Raises:
         OSError: If it cannot be looked at.
     """
-    if not hasattr(os, "geteuid"):
+    if sys.platform == "win32":
         return None
     parts, way, links = list(reversed(path.absolute().parts)), Path(), 0
     while parts:

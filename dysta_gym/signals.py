@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -33,12 +34,12 @@ def interrupts_held() -> Iterator[None]:
             if callable(handler):
                 before[number] = handler
                 signal.signal(number, lambda number, frame: came.append(number))
-    masks = hasattr(signal, "pthread_sigmask")  # which what is started inherits
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINALS) if masks else set()
+    if sys.platform != "win32":  # what is started inherits it
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINALS)
     try:
         yield
     finally:
-        if masks:
+        if sys.platform != "win32":
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for each, handler in before.items():
             signal.signal(each, handler)

@@ -161,7 +161,7 @@ class Interrupts:
                     return
                 self._again = True
                 if sys.platform == "win32":
-                    _thread.interrupt_main(number)
+                    _thread.interrupt_main(signal.Signals(number))
                 else:
                     signal.pthread_kill(threading.main_thread().ident or 0, number)
 
