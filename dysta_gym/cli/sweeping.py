@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,7 +36,7 @@ def sweep(
         int | None, typer.Option(metavar="INTEGER", help="Processes to work in [one a core].")
     ] = None,
     shard: Annotated[
-        str | None, typer.Option(metavar="K/N", help="Only every Nth cell, from the Kth on.")
+        str | None, typer.Option(metavar="K/N", help="Only the Kth of N parts.")
     ] = None,
     ray: Annotated[
         str | None,
@@ -159,19 +159,24 @@ def results(
 def _comparable(rows: pd.DataFrame, seeds: Sequence[int]) -> tuple[pd.DataFrame, str]:
     """What can be compared of a part of a sweep: conditions with the same seeds, and in words.
 
-    These are the conditions that are whole, or, if none is, those that there are with the seeds
-    that they have in common.
+    These are the conditions that are whole, or, if none is, those that have the same seeds: of such
+    groups the one with most cells.
     """
     from dysta_gym.comparison import CELL
 
-    conditions = rows.groupby(list(CELL), sort=False)["seed"]
-    whole = conditions.transform("nunique") == len(seeds)
-    if whole.any():
-        count = rows[whole].groupby(list(CELL), sort=False).ngroups
-        return rows[whole], f"; shown are the {count} conditions that are whole"
-    common = set.intersection(*(set(each) for _, each in conditions))
-    if not common:
-        return rows[:0], "; no condition is whole, and no seed is in all"
-    return rows[rows["seed"].isin(common)], (
-        f"; shown are the {len(common)} of {len(seeds)} seeds that all conditions have"
+    seen = {
+        where: frozenset(group) for where, group in rows.groupby(list(CELL), sort=False)["seed"]
+    }
+    alike: dict[frozenset[int], list[Any]] = {}
+    for where, own in seen.items():
+        alike.setdefault(own, []).append(where)
+    best = max(alike, key=lambda own: (len(own) == len(seeds), len(own) * len(alike[own])))
+    chosen = rows.set_index(list(CELL)).index.isin(alike[best])
+    count, total = len(alike[best]), len(seen)
+    if len(best) == len(seeds):
+        return rows[chosen], f"; shown are the {count} conditions that are whole"
+    of = "that there are" if count == total else f"of {total} that have the same seeds"
+    return rows[chosen], (
+        f"; none of the conditions is whole; shown are the {count} {of}, with {len(best)} of "
+        f"{len(seeds)} seeds"
     )

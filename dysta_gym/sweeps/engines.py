@@ -36,6 +36,7 @@ def in_threads(work: Work, numbers: Sequence[int], count: int | None) -> Iterato
     cells = [work.grid.cell(at) for at in numbers]
     parts = unpacked(work.policies).play(cells, jobs=count, bounds=work.bounds)
     for at, rows in zip(numbers, parts, strict=True):
+        work.check([at])
         yield [(at, rows)]
 
 
@@ -69,7 +70,8 @@ def _in_processes(work: Work, numbers: Sequence[int], count: int, place: Path) -
                 yield done
     except BrokenProcessPool:
         raise DystaError(
-            "a process that worked on cells has been killed; give fewer --jobs if memory was short"
+            "a process that worked on cells has ended; give fewer --jobs if memory was short, and "
+            'in a script of your own call this below: if __name__ == "__main__":'
         ) from None
     finally:
         with interrupts_held():

@@ -170,6 +170,15 @@ class Grid:
         """Requests of a workload."""
         return self.conditions[at // len(self.seeds)].scenario.requests
 
+    def part(self, which: int, of: int) -> list[int]:
+        """Numbers of the cells of a part, ``which`` from 1 on, of ``of`` parts.
+
+        Each condition's seeds go round the parts, beginning with another one for the next
+        condition. So a cell stays in its part when there are more seeds, and parts take as long.
+        """
+        count = len(self.seeds)
+        return [at for at in range(len(self)) if (at // count + at % count) % of == which - 1]
+
     @classmethod
     def of(cls, cells: Sequence[Cell]) -> Grid:
         """Of workloads that are all seeds of each condition, one after the other."""

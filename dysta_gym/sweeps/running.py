@@ -29,6 +29,9 @@ none, and of one."""
 KEPT_S = 0.5
 """How long finished cells wait for others to be kept together with them."""
 
+_BY = "by"
+"""Where a store says that `compare_into` began it."""
+
 Engine = Callable[[Work, Sequence[int]], Iterator[Done]]
 """Does cells of some work, given by their numbers, in any order."""
 
@@ -50,7 +53,8 @@ def sweep(
         out: The folder; `dysta_gym.sweeps.frames` reads what is in it, at any time.
         jobs: Processes to work in, None for one a core; 1 for this process. The result does not
             depend on it.
-        shard: ``"K/N"`` or ``(K, N)``: do only every Nth cell, from the Kth on, counted from 1.
+        shard: ``"K/N"`` or ``(K, N)``: do only every Nth cell, the Kth of N parts, counted from 1.
+            Which part a cell is of does not depend on how many seeds there are.
         ray: Address of a Ray cluster to work on instead, ``"auto"`` for the one that is found,
             ``"local"`` for one that is started.
         trust: As of `dysta_gym.compare`.
@@ -103,15 +107,16 @@ def compare_into(
     workers(jobs)  # before anything is written
     specs = [(name, name) for name in policies]
     work = Work(Grid.of(cells), tuple(carried(specs, trust=trust)), bounds)
-    with created(folder, about(work)) as store:
+    with created(folder, {**about(work), _BY: "compare"}) as store:
         run_left(store, work, lambda work, left: in_threads(work, left, jobs), progress=progress)
         return pd.concat(list(frames([store])), ignore_index=True)
 
 
 def done_with(folder: Path) -> None:
-    """Remove what `compare_into` has kept in a folder."""
+    """Remove what `compare_into` has kept in a folder, unless it is a sweep's."""
     with opened(folder) as store:
-        store.remove()
+        if store.about.get(_BY) == "compare":
+            store.remove()
 
 
 def _engine(jobs: int | None, ray: str | None) -> Engine:
@@ -201,15 +206,14 @@ def run_left(
         store: Where they are kept.
         work: What they are of.
         engine: Who does them.
-        part: ``(K, N)``, every Nth cell from the Kth on.
+        part: ``(K, N)``, as of `Grid.part`.
         progress: As of `sweep`.
 
     Raises:
         DystaError: If a policy does what it may not do, or cells cannot be kept.
     """
-    first, of = part
     there = store.done()
-    mine = range(first - 1, len(work.grid), of)
+    mine = work.grid.part(*part)
     left = [at for at in mine if not there[at]]
     done = len(mine) - len(left)
     if progress:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
 from dysta_gym.comparison import Rows
 from dysta_gym.errors import DystaError
+from dysta_gym.provenance import scenario_digest
 from dysta_gym.sweeps.grid import Grid
 from dysta_gym.sweeps.travelling import Carried, unpacked
 
@@ -27,11 +28,32 @@ class Work:
         grid: The workloads.
         policies: What is run on them.
         bounds: Whether to compute bounds, too.
+        origins: By the number of a condition, the digest of what its requests are drawn from.
     """
 
     grid: Grid
     policies: tuple[Carried, ...]
     bounds: bool
+    origins: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        origins = tuple(scenario_digest(each.scenario) for each in self.grid.conditions)
+        object.__setattr__(self, "origins", origins)
+
+    def check(self, numbers: Iterable[int]) -> None:
+        """See that cells which have just been done are of the traces that the work began with.
+
+        Raises:
+            DystaError: If files have changed meanwhile.
+        """
+        for place in dict.fromkeys(at // len(self.grid.seeds) for at in numbers):
+            scenario = self.grid.conditions[place].scenario
+            if scenario_digest(scenario) != self.origins[place]:
+                raise DystaError(
+                    f"scenario {scenario.name!r}: the traces or the recorded requests that it "
+                    "draws from have changed since this began; put them back, or begin anew in "
+                    "another folder"
+                )
 
 
 class Worker:
@@ -49,7 +71,8 @@ class Worker:
         """Some cells, and the seconds that they took.
 
         Raises:
-            DystaError: If a policy does what it may not do, or its rule raises an error.
+            DystaError: If a policy does what it may not do, or its rule raises an error, or traces
+                have changed.
         """
         began = perf_counter()
         cells = [self._work.grid.cell(at) for at in numbers]
@@ -62,6 +85,7 @@ class Worker:
             # Of a user's own code, whose errors need not travel.
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise DystaError(f"{notes[0]} ({reason})") from None
+        self._work.check(numbers)
         return list(zip(numbers, rows, strict=True)), perf_counter() - began
 
 

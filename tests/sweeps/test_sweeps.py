@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from dysta_gym import compare
+from dysta_gym.files import packaged
 from dysta_gym.signals import ENDING
 from dysta_gym.sweeps import frames, load_sweep, opened, sweep
 from dysta_gym.sweeps.store import FILE
@@ -271,7 +272,7 @@ def test_shards_of_a_sweep_that_grows_are_merged_once_all_have_grown(file, refus
     for part in ("1/2", "2/2"):
         sweep(file(**few), part[0], jobs=1, shard=part)
     sweep(file(), "1", jobs=1, shard="1/2", progress=lambda done, _: seen.append(done))
-    assert 0 < seen[0] < seen[-1] == 16  # what it had done counts
+    assert (seen[0], seen[-1], kept("1")) == (8, 16, 16)  # all that it had done counts
     for folders in (("1", "2"), ("2", "1")):
         with refused("of another sweep: seeds: they are 3 to", "give the sweep of '2' the same"):
             read(*folders)
@@ -491,6 +492,37 @@ def test_compare_keeps_its_cells_until_its_results_are_written(tmp_path, monkeyp
     (tmp_path / "out" / "results.md").rmdir()
     status, _, _ = run(*few)
     assert status == 0 and not (tmp_path / "out" / FILE).exists()
+    grid = {"scenarios": ["multi-attnn"], "policies": ["fcfs"], "requests": 20}
+    sweep({**grid, "seeds": {"count": 2}}, "kept", jobs=1)
+    assert run(*few[:-1], "kept")[0] == 0 and kept("kept") == 2  # what a sweep has kept stays
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_traces_that_change_meanwhile_end_it(file, refused, tmp_path, jobs):
+    (tmp_path / "traces").mkdir()
+    own, other = Path("traces/mpnet.npz"), Path("other.npz")
+    own.write_bytes(packaged("traces", "mpnet.npz").read_bytes())
+    with np.load(own) as arrays:
+        np.savez(other, **{**arrays, "latency_s": 2 * arrays["latency_s"]})
+    scenario = {"name": "mine", "accelerator": "sanger", "traces": {"mpnet": 1}, "load": 0.9}
+    grid = file(scenarios=[{**scenario, "trace_dir": str(tmp_path / "traces")}], loads=[0.9], slos=[5.0],
+                policies=["fcfs"], seeds={"count": 400}, requests=200)  # fmt: skip
+
+    def changing(done, total):
+        if done and other.exists():
+            other.replace(own)
+
+    with refused("scenario 'mine", "traces", "have changed", "put them back"):
+        sweep(grid, "out", jobs=jobs, progress=changing)
+    there = read("out")
+    own.write_bytes(packaged("traces", "mpnet.npz").read_bytes())
+    sweep(grid, "out", jobs=jobs)
+    sweep(grid, "whole", jobs=1)
+    whole = read("whole")
+    pd.testing.assert_frame_equal(read("out"), whole, check_exact=True)
+    pd.testing.assert_frame_equal(
+        there, whole[whole["seed"].isin(there["seed"])].reset_index(drop=True), check_exact=True
+    )
 
 
 def test_a_task_is_as_long_as_its_requests(file):
@@ -537,7 +569,11 @@ def test_results_are_shown_and_exported(file, run, whole):
     sweep(file(), "a", jobs=1, shard="1/2")
     status, text, said = run("results", "a")
     assert status == 0 and "arvr-hands" in text
-    assert "16 of 32 cells are there; shown are the " in said and " seeds that all " in said
+    assert (
+        "16 of 32 cells are there; none of the conditions is whole; shown are the 4 of 8 that "
+        in said
+    )
+    assert said.endswith("have the same seeds, with 2 of 4 seeds\n")
     sweep(file(), "b", jobs=1, shard="2/2")
     status, text, _ = run(
         "results", "b", "a", "--csv", "all.csv", "--parquet", "all.parquet", "--json"
@@ -573,8 +609,10 @@ def test_results_of_a_part_are_of_what_can_be_compared(file, run, store_of):
     assert status == 0 and len(pd.read_csv("some.csv")) == 10
     assert "5 of 32 cells are there; shown are the 1 conditions that are whole" in said
     assert "load 0.8" in text and "1.05" not in text
-    status, text, said = run("results", store_of("apart", [0, 5]))
-    assert (status, text) == (0, "") and "no seed is in all" in said
+    status, text, said = run("results", store_of("apart", [0, 5, 6, 9, 10]))
+    assert status == 0 and "multi-attnn" in text
+    assert "none of the conditions is whole; shown are the 2 of 3 that have the same seeds" in said
+    assert "with 2 of 4 seeds" in said
     status, _, said = run("results", store_of("none", []), "--csv", "none.csv")
     assert status == 2 and "there is no cell yet" in said and not Path("none.csv").exists()
 
