@@ -26,14 +26,15 @@ from numpy.typing import NDArray
 from dysta_gym.agents.checkpoints import Checkpoint, load
 from dysta_gym.agents.judging import judge_of
 from dysta_gym.agents.protocol import REFERENCE, VALIDATION, bench, training_seed
-from dysta_gym.agents.recipes import Recipe, Workloads, load_recipe, without_idle
+from dysta_gym.agents.recipes import Recipe, Reinforcement, Workloads, load_recipe, without_idle
 from dysta_gym.archives import TEXT_LIMIT, arrays_in, read_arrays
 from dysta_gym.errors import DystaError, shown
-from dysta_gym.files import check_folder, is_scratch, replacing, visible, write_text
+from dysta_gym.files import check_folder, is_file, is_scratch, replacing, visible, write_text
 from dysta_gym.lazy import cached_property
 from dysta_gym.plugins import warn
+from dysta_gym.provenance import file_digest, scenario_digest
 from dysta_gym.signals import ENDING
-from dysta_gym.workloads import Scenario
+from dysta_gym.workloads import Scenario, load_scenario
 from dysta_gym.writers import WRITER, only_writer
 
 CHECKPOINT, STATE, RECIPE = "checkpoint.npz", "state.npz", "recipe.yaml"
@@ -138,6 +139,7 @@ class Run:
         self._stopping: int | None = None
         self._lock: sqlite3.Connection | None = None
         try:
+            self._origin = _origin(recipe)
             self._open(resume, steps)
             self._began = time.monotonic() - self._spent
             self.judge = judge_of(recipe)
@@ -213,6 +215,15 @@ class Run:
                     f"{its['seed']}, or choose another folder"
                 )
 
+    def _check_origin(self, its: Mapping[str, str]) -> None:
+        """Refuse to go on with files that the recipe names, and that have changed."""
+        for name, digest in self._origin.items():
+            if its.get(name, digest) != digest:
+                raise DystaError(
+                    f"resume: {name} is not what it was when the run in {str(self.out)!r} began; "
+                    "put it back, or choose another folder"
+                )
+
     def _recipe_there(self) -> Any:
         """What stands in the folder's recipe, as far as it can be read."""
         try:
@@ -240,7 +251,14 @@ class Run:
                 )
             record = json.loads(str(texts["record"]))
             self._check(state, record)
+            self._check_origin(record.get("origin", {}))
             self.steps = steps or int(record["steps"])
+            done = min(int(record["validated"]), int(record["steps"]))
+            if self.steps < done:
+                raise DystaError(
+                    f"steps: {self.steps} is not allowed, for the run in {str(self.out)!r} has "
+                    f"done {done}; give more, or leave it out"
+                )
             self._best, self._spent = float(record["best"]), float(record["spent"])
             self._validated, self._history = int(record["validated"]), list(record["history"])
             self._logs = {str(name): int(size) for name, size in record["logs"].items()}
@@ -426,7 +444,8 @@ class Run:
     def close(self) -> Checkpoint:
         """Add to the best checkpoint's record what came after it; the checkpoint."""
         best = load(self.out / CHECKPOINT)
-        record = {**best.record, "seconds": round(self.seconds, 1), "history": self._history}
+        last = {"steps": self.steps, "seconds": round(self.seconds, 1), "history": self._history}
+        record = {**best.record, **last}
         best = replace(best, record=record)
         best.save(self.out / CHECKPOINT)
         return best
@@ -473,6 +492,7 @@ class Run:
     def _save(self, method: Arrays) -> None:
         record = {
             **self._identity(),
+            "origin": self._origin,
             "steps": self.steps,
             "best": self._best,
             "validated": self._validated,
@@ -533,6 +553,21 @@ def part_of(arrays: Arrays, name: str) -> dict[str, NDArray[Any]]:
     """Those that `under` has named so, by their own names."""
     first = f"{name}."
     return {own.removeprefix(first): a for own, a in arrays.items() if own.startswith(first)}
+
+
+def _origin(recipe: Recipe) -> dict[str, str]:
+    """Digests of what a recipe names, by what an error calls it."""
+    found = {
+        f"scenario {name!r} (its file, traces or recorded requests)": scenario_digest(
+            load_scenario(name)
+        )
+        for name in recipe.workloads.scenarios
+    }
+    if isinstance(recipe, Reinforcement) and recipe.imitate:
+        teacher = recipe.imitate.teacher
+        if is_file(teacher):
+            found[f"teacher {teacher!r}"] = file_digest(Path(teacher))
+    return found
 
 
 def _as_written_now(recipe: Any) -> Any:

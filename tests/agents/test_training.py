@@ -12,6 +12,7 @@ import sysconfig
 import time
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -377,6 +378,30 @@ def test_what_stopped_before_there_was_anything_begins(trained, tmp_path, capsys
     said = capsys.readouterr().err.splitlines()
     assert len(said) == (left != "recipe.yaml")
     assert all("nothing is in" in line and repr(str(run)) in line for line in said)
+
+
+def test_files_that_a_recipe_names_are_those_that_the_run_began_with(refused, trained, tmp_path):
+    scenario, teacher = tmp_path / "mine.yaml", tmp_path / "teacher.npz"
+    scenario.write_text(
+        "{name: mine, accelerator: sanger, traces: {mpnet: 1, whisper: 1}, load: 1}"
+    )
+    trained("evolution").checkpoint.save(teacher)
+    workloads = {**PPO["workloads"], "scenarios": [str(scenario)]}
+    recipe = {**PPO, "workloads": workloads, "imitate": {**PPO["imitate"], "teacher": str(teacher)}}
+    usual = {"recipe": recipe, "out": tmp_path / "run"}
+    assert train(**usual, report=interrupting(600)) is None
+    for path, told in ((scenario, "scenario"), (teacher, "teacher")):
+        before = path.read_bytes()
+        if path is scenario:
+            path.write_bytes(before.replace(b"mpnet: 1", b"mpnet: 2"))
+        else:
+            replace(load(path), weights=-load(path).weights).save(path)
+        with refused("resume", told, repr(str(path)), "is not what it was", "put it back"):
+            train(**usual, resume=True)
+        path.write_bytes(before)
+    with refused("steps", "5 is not allowed", "has done 512", "leave it out"):
+        train(**usual, resume=True, steps=5)
+    assert train(**usual, resume=True) is not None
 
 
 def test_only_one_process_trains_in_a_folder(refused, trained, tmp_path):

@@ -505,8 +505,9 @@ def test_traces_that_change_meanwhile_end_it(file, refused, tmp_path, jobs):
     with np.load(own) as arrays:
         np.savez(other, **{**arrays, "latency_s": 2 * arrays["latency_s"]})
     scenario = {"name": "mine", "accelerator": "sanger", "traces": {"mpnet": 1}, "load": 0.9}
-    grid = file(scenarios=[{**scenario, "trace_dir": str(tmp_path / "traces")}], loads=[0.9], slos=[5.0],
-                policies=["fcfs"], seeds={"count": 400}, requests=200)  # fmt: skip
+    scenario["trace_dir"] = str(tmp_path / "traces")
+    grid = file(scenarios=[scenario], loads=[0.9], slos=[5.0], policies=["fcfs"],
+                seeds={"count": 400}, requests=200)  # fmt: skip
 
     def changing(done, total):
         if done and other.exists():
