@@ -16,8 +16,7 @@ from pydantic import Field
 from dysta_gym.comparison import Cell, Condition, cells_of
 from dysta_gym.configs import Positive, Strict, content_of, place_of, plain, told
 from dysta_gym.errors import DystaError, shown
-from dysta_gym.files import is_file
-from dysta_gym.policies import expand, in_file, split
+from dysta_gym.policies import expand, from_folder
 from dysta_gym.tracks import Seeds
 from dysta_gym.workloads import Scenario, load_scenario
 
@@ -138,11 +137,8 @@ class Sweep(Strict):
         Args:
             folder: Where the paths in it start; None for the current folder.
         """
-        return [
-            (spec, spec if folder is None else _policy_beside(folder, spec))
-            for each in self.policies
-            for spec in expand(each)
-        ]
+        start = (folder or Path()).absolute()
+        return [(spec, from_folder(spec, start)) for each in self.policies for spec in expand(each)]
 
 
 @dataclass(frozen=True)
@@ -237,12 +233,6 @@ def _changed(scenario: Scenario, settings: Mapping[str, tuple[str, Any]]) -> Sce
 def _beside(folder: Path | None, name: str) -> str:
     """A file that a sweep names, from its own folder."""
     return str(folder / name) if folder and name.endswith((".yaml", ".yml")) else name
-
-
-def _policy_beside(folder: Path, spec: str) -> str:
-    """A policy that a sweep names: its file, if it is one, from the sweep's own folder."""
-    path, _ = in_file(split(str(folder / spec))[0])
-    return str(folder / spec) if is_file(path) else spec
 
 
 def load_sweep(source: str | Path | Mapping[str, Any] | Sweep) -> tuple[Sweep, Path | None]:

@@ -1,5 +1,6 @@
 """Sweeps: what is kept is what `compare` gives, however it was interrupted, spread and merged."""
 
+import hashlib
 import json
 import os
 import random
@@ -7,6 +8,7 @@ import signal
 import sqlite3
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 import yaml
 
 from dysta_gym import compare
+from dysta_gym.agents.checkpoints import shipped
 from dysta_gym.signals import ENDING
 from dysta_gym.sweeps import frames, load_sweep, opened, sweep
 from dysta_gym.sweeps.store import FILE
@@ -40,6 +43,10 @@ def score(queue, size, now, parameters, scores):
 def read(*folders):
     stores = [opened(folder) for folder in folders]
     return pd.concat(list(frames(stores)), ignore_index=True)
+
+
+def digest_of(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 @pytest.fixture
@@ -146,6 +153,72 @@ def test_what_a_rule_has_beside_it_travels_and_is_compared(file, refused, tmp_pa
         sweep(path, "one", jobs=1)
     sweep(path, "three", jobs=1)
     assert (read("three").query("policy != 'sjf@static'")["antt"].to_numpy() != mine).any()
+
+
+def test_files_under_what_wraps_them_travel_and_are_compared(file, refused, tmp_path, monkeypatch):
+    """They start from the sweep's folder, and a policy's name is that one, whatever lies there."""
+    monkeypatch.chdir(tmp_path)
+    trained, few = shipped("evolved"), ":candidates=2,futures=2,horizon=3"
+    scaled = replace(trained, weights=-trained.weights)
+    wrapping = "from dysta_gym import find\nPOLICY = find({!r})\n"
+    folder = tmp_path / "own"
+    folder.mkdir()
+    files = [folder / name for name in ("c.npz", "mine.py", "over.py")]
+    c, mine, over = files
+    policies = [f"rollout-c.npz{few}", "over.py", "fcfs"]
+    grid = GRID | {"scenarios": ["multi-attnn"], "slos": [5.0], "seeds": {"count": 2}}
+    (folder / "grid.yaml").write_text(yaml.safe_dump(grid | {"policies": policies}))
+    for each in ("fcfs", "own/fcfs"):
+        (tmp_path / each).write_text("no policy")
+    (tmp_path / "mine.py").write_text(RULE.format("-"))  # which nobody means
+    scaled.save("c.npz")
+
+    def write():
+        trained.save(c)
+        mine.write_text(RULE.format(""))
+        over.write_text(wrapping.format(str(c)))
+
+    def gone(*_):
+        for each in files:
+            each.unlink(missing_ok=True)
+
+    write()
+    sweep("own/grid.yaml", "out", progress=gone, jobs=1)
+    write()
+    monkeypatch.chdir(folder)
+    sweep("grid.yaml", "../out", jobs=1)  # which is the same
+    monkeypatch.chdir(tmp_path)
+    named = [f"rollout{few}", "evolved", "fcfs"]  # which they are copies of
+    whole = compare(
+        ["multi-attnn"], named, loads=GRID["loads"], slos=[5.0], seeds=range(2), requests=20,
+        bounds=False,
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(
+        read("out").drop(columns="policy"), whole.drop(columns="policy"), check_exact=True
+    )
+    with opened("out") as store:
+        assert list(store.about["files"]["over.py"]) == ["over.py", "c.npz"]
+        assert str(tmp_path) not in json.dumps(store.about)
+    scaled.save(c)
+    with refused(f"policies: '{policies[0]}', its file or its parameters, is not what it was"):
+        sweep("own/grid.yaml", "out", jobs=1)
+    asked = grid | {"policies": ["rollout-mine.py"]}  # which takes long to compile
+    (folder / "grid.yaml").write_text(yaml.safe_dump(asked))
+    with pytest.raises(ZeroDivisionError):
+        sweep("own/grid.yaml", "rules", jobs=1, progress=lambda *_: 1 / 0)
+    with opened("rules") as store:
+        assert store.about["files"]["rollout-mine.py"] == {"mine.py": digest_of(mine)}
+    mine.unlink()  # and that of another folder is not meant
+    with refused("mine.py': the file cannot be read (No such file or directory)"):
+        sweep("own/grid.yaml", "rules", jobs=1)
+
+
+def test_comparing_takes_a_policy_by_its_name(file, run):
+    for name in ("fcfs", "ppo", "rollout-sptp"):
+        Path(name).write_text("no policy")
+    asked = ["compare", "--policy", "fcfs", "--policy", "ppo", "--seeds", "1", "--requests", "9"]
+    asked += ["--policy", "rollout-sptp", "--scenario", "multi-attnn", "--no-bounds"]
+    assert run(*asked, "--out", "out")[0] == 0
 
 
 def test_a_folder_without_a_cell_takes_what_is_new(file, run, tmp_path):
