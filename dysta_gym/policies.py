@@ -25,10 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dysta_gym.errors import DystaError, one_of, shown
+from dysta_gym.files import is_file
 from dysta_gym.information import ALL_LEVELS, LEVELS
 from dysta_gym.parameters import Parameter as Parameter
 from dysta_gym.plugins import described, entries, load
-from dysta_gym.sources import given, is_there, note_file, scratch_folder
+from dysta_gym.sources import given, note, note_file, scratch_folder
 
 ENTRY_POINTS = "dysta_gym.policies"
 """Entry-point group in which policies register: ``name = "module:OBJECT"``."""
@@ -249,7 +250,7 @@ def split(spec: str) -> tuple[str, str | None, str | None]:
 def in_file(name: str) -> tuple[str, str | None]:
     """The file that a policy's name names, and which of its policies: ``FILE.py:NAME``."""
     path, colon, wanted = name.rpartition(":")
-    if colon and path.lower().endswith(".py") and wanted.isidentifier() and not is_there(name):
+    if colon and path.lower().endswith(".py") and wanted.isidentifier() and not _is_there(name):
         return path, wanted
     return name, None
 
@@ -258,13 +259,18 @@ def agent_reader(name: str) -> EntryPoint | None:
     """What reads this file, if it is one of an agent."""
     reader = _reader(name)
     ours = reader is not None and reader.group == AGENT_ENTRY_POINTS
-    return reader if ours and (is_there(name) or name not in entries(ENTRY_POINTS)) else None
+    return reader if ours and (_is_there(name) or name not in entries(ENTRY_POINTS)) else None
+
+
+def _is_there(name: str) -> bool:
+    """Whether there is such a file, or what was in it is given."""
+    return given(name) is not None or is_file(name)
 
 
 def _leads_to_file(name: str) -> bool:
     """Whether there is a file of this name, or of what another policy is made of."""
     first, _, base = name.partition("-")
-    return is_there(name) or (first in entries(OVER_ENTRY_POINTS) and _leads_to_file(base))
+    return _is_there(name) or (first in entries(OVER_ENTRY_POINTS) and _leads_to_file(base))
 
 
 def from_folder(spec: str, folder: Path) -> str:
@@ -275,7 +281,7 @@ def from_folder(spec: str, folder: Path) -> str:
     path = in_file(split(str(folder / spec))[0])[0]
     name = in_file(split(spec)[0])[0]
     first, _, base = spec.partition("-")
-    if _reader(path) and is_there(path):
+    if _reader(path) and _is_there(path):
         return str(folder / spec)
     if name in entries(ENTRY_POINTS):
         return spec
@@ -349,7 +355,7 @@ def _named(name: str) -> Policy:
     reader, entry = _reader(name), registered.get(name)
     first, _, base = name.partition("-")
     maker = entries(OVER_ENTRY_POINTS).get(first)
-    there = reader is not None and is_there(name)
+    there = reader is not None and _is_there(name)
     if maker and not entry and not there and (base in registered or _reader(base)):
         made: Policy = load(maker)(_named(base))
         return made
@@ -381,7 +387,7 @@ def _read(reader: EntryPoint, name: str) -> Any:
         policy = read(name)
         note_file(name)
         return policy
-    note_file(name)
+    note(source)
     with scratch_folder() as own:
         path = Path(own, Path(source.path).name)
         path.write_bytes(source.content)

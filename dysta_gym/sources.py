@@ -74,8 +74,8 @@ def note_file(name: str) -> None:
     Raises:
         DystaError: If it cannot be read, or is too large.
     """
-    if _noted.get() is not None:
-        note(given(name) or Source(name, str(Path(name).absolute()), content_of(Path(name))))
+    if _noted.get() is not None and is_file(name):  # a reader may need no file
+        note(Source(name, str(Path(name).absolute()), content_of(Path(name))))
 
 
 def content_of(path: Path) -> bytes:
@@ -112,11 +112,6 @@ def as_they_were(sources: Sequence[Source], place: Path | None = None) -> Iterat
 def given(name: str) -> Source | None:
     """What a file held, where that is given."""
     return _given.get().sources.get(name)
-
-
-def is_there(name: str) -> bool:
-    """Whether there is such a file, or what was in it is given."""
-    return name in _given.get().sources or is_file(name)
 
 
 def scratch_folder(place: Path | None = None) -> AbstractContextManager[str | Path]:

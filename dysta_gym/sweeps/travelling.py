@@ -16,6 +16,7 @@ from dysta_gym.comparison import Lineup
 from dysta_gym.errors import DystaError
 from dysta_gym.policies import Policy, find, split
 from dysta_gym.sources import Source, as_they_were, content_of, noting, scratch_folder
+from dysta_gym.sweeps.made_of import made_of
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Carried:
     Attributes:
         name: What a table calls it.
         spec: How it is found.
-        said: What is said of it beside its name: its level and its parameters.
+        said: Its name, level and parameters; of one in a file, what stands behind its path.
+        made: A digest of what it is made of; of an agent, nobody knows.
         sources: The files that are read for it, its own first.
         agent: Whether it is an agent, whose file is the only one.
     """
@@ -33,6 +35,7 @@ class Carried:
     name: str
     spec: str
     said: str
+    made: str = ""
     sources: tuple[Source, ...] = ()
     agent: bool = False
 
@@ -47,10 +50,8 @@ class Carried:
 
     @property
     def digest(self) -> str:
-        """What says whether it is still the same: its parameters, and what its files hold."""
-        if not self.sources:
-            return self.said
-        made = hashlib.sha256()
+        """What says whether it is still the same: what it is made of, and what its files hold."""
+        made = hashlib.sha256(self.made.encode())
         for each in self.sources:
             made.update(each.content)
             for name, content in each.beside:
@@ -82,7 +83,7 @@ def _carried(name: str, spec: str, trust: bool) -> Carried:
         with noting() as sources:
             policy = find(spec)
         said = policy.spec.removeprefix(policy.name) if sources else policy.spec
-        return Carried(name, spec, said, tuple(sources))
+        return Carried(name, spec, said, made_of(policy), tuple(sources))
     path = split(spec)[0]
     level = spec.removeprefix(path)
     if not name.endswith(f"@{agent.level}"):  # a table calls it by its level, too
@@ -94,7 +95,7 @@ def _carried(name: str, spec: str, trust: bool) -> Carried:
         content_of(Path(path)),
         tuple((each.name, content_of(each)) for each in beside),
     )
-    return Carried(name, spec, level, (source,), agent=True)
+    return Carried(name, spec, level, sources=(source,), agent=True)
 
 
 def unpacked(policies: Sequence[Carried], place: Path | None = None) -> Lineup:
