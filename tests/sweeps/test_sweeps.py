@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import sys
@@ -16,7 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from dysta_gym import compare, find
+from dysta_gym import compare, find, load_scenario, shipped_trace, shipped_traces
 from dysta_gym.agents.checkpoints import shipped
 from dysta_gym.plugins import entries, load
 from dysta_gym.signals import ENDING
@@ -110,6 +111,33 @@ def test_any_field_of_a_scenario_varies(file):
     own = load_sweep(path)[0].grid().cell(4 * 7).scenario
     assert own.name == "multi-attnn:queue_limit=2,decision_cost.fixed_s=0.01,arrivals=bursts"
     assert (own.queue_limit, own.decision_cost.fixed_s) == (2, 0.01)
+
+
+def test_parts_of_a_field_are_those_of_what_it_became(file, refused):
+    wide, whole = {"accelerator.bandwidth": [1e10, 8e10]}, {"accelerator": ["ideal"]}
+    few = {"scenarios": ["multi-attnn"], "loads": [], "slos": []}
+    for vary in ({**wide, **whole}, {**whole, **wide}):
+        grid = load_sweep(file(**few, vary=vary))[0].grid()
+        made = [each.scenario.accelerator for each in grid.conditions]
+        assert made == [{"model": "ideal", "bandwidth": each} for each in (1e10, 8e10)]
+    burst = {"arrivals.burst": [2], "arrivals": {"bursts": {"process": "mmpp"}}}
+    with refused("scenario 'multi-attnn:arrivals.burst=2,arrivals=bursts': key 'arrivals.burst'"):
+        sweep(file(**few, vary=burst), "out", jobs=1)
+    with refused("vary.arrivals.burst: arrivals of scenario 'multi-attnn' is None", "no fields"):
+        sweep(file(**few, vary={**burst, "arrivals": [None]}), "out", jobs=1)
+
+
+def test_seeds_that_all_give_the_same_are_refused(file, refused, run):
+    trace = next(iter(load_scenario("multi-attnn").traces))
+    chosen = shipped_trace(trace)
+    sample = chosen.sample_ids[chosen.rows("test")[0]]
+    rows = "".join(f"{n},{trace},{sample},1\n" for n in range(9))
+    Path("rec.csv").write_text("arrival_s,model,sample,priority\n" + rows)
+    few = {"scenarios": ["multi-attnn"], "loads": [], "slos": [], "requests": None}
+    vary = {"arrivals": {"rec": {"process": "replay", "file": "rec.csv"}}}
+    with refused("seeds: 4 workloads of scenario 'multi-attnn:arrivals=rec' would be the same"):
+        sweep(file(**few, vary=vary), "out", jobs=1)
+    sweep(file(**few, vary=vary, seeds={"count": 1}), "out", jobs=1)
 
 
 def test_rules_in_files_travel(file, tmp_path):
@@ -212,6 +240,49 @@ def test_files_under_what_wraps_them_travel_and_are_compared(file, refused, tmp_
     mine.unlink()  # and that of another folder is not meant
     with refused("mine.py': the file cannot be read (No such file or directory)"):
         sweep("own/grid.yaml", "rules", jobs=1)
+
+
+def test_all_paths_of_a_sweep_start_from_its_folder(file, refused, tmp_path, monkeypatch):
+    """Wherever it is called from, and whatever lies there."""
+    monkeypatch.chdir(tmp_path)
+    own, other = tmp_path / "own", tmp_path / "other"
+    for place, gap, name in ((own, 2, "minilm"), (other, 3, "mpnet")):
+        (place / "tr").mkdir(parents=True)
+        shutil.copy(shipped_traces()[name], place / "tr" / "mine.npz")
+        (place / "rec.csv").write_text("arrival_s\n" + "".join(f"{gap * n}\n" for n in range(20)))
+    fields = {"name": "inline", "accelerator": "sanger", "traces": {"mine": 1}, "requests": 20}
+    recorded = {"process": "replay", "file": "rec.csv"}
+    grid = {
+        "scenarios": [
+            {**fields, "trace_dir": "tr", "arrivals": recorded},
+            {**fields, "name": "other", "trace_dir": "no", "load": 0.8, "priorities": [1.0]},
+        ],
+        "policies": ["fcfs"],
+        "vary": {"trace_dir": {"own": "tr"}, "arrivals": {"rec": recorded}},
+        "seeds": {"count": 2},
+    }
+    inline = {**grid, "scenarios": grid["scenarios"][:1], "vary": {"arrivals.file": ["rec.csv"]}}
+    for name, each in (("varied", grid), ("inline", inline)):
+        (own / f"{name}.yaml").write_text(yaml.safe_dump(each, sort_keys=False))
+        told = []
+        for place, out in ((other, "a"), (own, "b")):
+            monkeypatch.chdir(place)
+            sweep(os.path.relpath(own / f"{name}.yaml"), tmp_path / out, jobs=1)
+        for out in "ab":
+            with opened(tmp_path / out) as store:
+                about = dict(store.about)
+                about["origin"].pop("date")
+                told.append(about)
+        assert told[0] == told[1]
+        pd.testing.assert_frame_equal(read(tmp_path / "a"), read(tmp_path / "b"), check_exact=True)
+        monkeypatch.chdir(own)
+        sweep(each, tmp_path / "a", jobs=1)  # in Python, from the folder that one is in
+        shutil.rmtree(tmp_path / "a")
+        shutil.rmtree(tmp_path / "b")
+    monkeypatch.chdir(other)
+    (own / "rec.csv").unlink()
+    with refused("request file", "own/rec.csv' does not exist"):
+        sweep("../own/inline.yaml", "new", jobs=1)
 
 
 def test_comparing_takes_a_policy_by_its_name(file, run):
