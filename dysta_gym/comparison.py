@@ -306,11 +306,7 @@ def cells_of(
     for name, values in (("load", loads), ("rate", rates), ("slo", slos), ("seed", seeds)):
         _unique(name, values)
     for scenario in chosen:
-        if len(seeds) > 1 and draws_nothing(scenario):
-            raise DystaError(
-                f"seeds: {len(seeds)} workloads of scenario {scenario.name!r} would be the same, "
-                "for its requests are recorded; give 1"
-            )
+        check_seeds(scenario, len(seeds))
     if any(isinstance(seed, bool) or not isinstance(seed, int | np.integer) for seed in seeds):
         raise DystaError(f"seeds: {seeds} is not allowed; they must be whole numbers")
     offered: list[dict[str, Any]] = [{"load": load} for load in loads]
@@ -328,6 +324,15 @@ def cells_of(
             f"more than once, for that is {rate:g} requests a second; give it once"
         )
     return [Cell(condition, seed) for condition, seed in product(conditions, seeds)]
+
+
+def check_seeds(scenario: Scenario, count: int) -> None:
+    """Raise a `DystaError` if so many seeds all give the same workload."""
+    if count > 1 and draws_nothing(scenario):
+        raise DystaError(
+            f"seeds: {count} workloads of scenario {scenario.name!r} would be the same, "
+            "for its requests are recorded; give 1"
+        )
 
 
 @takes(cells_of)

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from dysta_gym.files import is_file
 from dysta_gym.information import ALL_LEVELS, LEVELS
 from dysta_gym.parameters import Parameter as Parameter
 from dysta_gym.plugins import described, entries, load
+from dysta_gym.sources import given, note, note_file, scratch_folder
 
 ENTRY_POINTS = "dysta_gym.policies"
 """Entry-point group in which policies register: ``name = "module:OBJECT"``."""
@@ -235,7 +236,7 @@ def split(spec: str) -> tuple[str, str | None, str | None]:
         ) from None
     ends = [at for at, letter in enumerate(spec) if letter in "@:"] + [len(spec)]
     files = [at for at in ends if _reader(spec[:at])]
-    end = next((at for at in reversed(files) if is_file(spec[:at])), None)
+    end = next((at for at in reversed(files) if _leads_to_file(spec[:at])), None)
     if end is None:
         name = spec[: ends[0]]
         end = files[0] if files and name not in entries(ENTRY_POINTS) else ends[0]
@@ -249,7 +250,7 @@ def split(spec: str) -> tuple[str, str | None, str | None]:
 def in_file(name: str) -> tuple[str, str | None]:
     """The file that a policy's name names, and which of its policies: ``FILE.py:NAME``."""
     path, colon, wanted = name.rpartition(":")
-    if colon and path.lower().endswith(".py") and wanted.isidentifier() and not is_file(name):
+    if colon and path.lower().endswith(".py") and wanted.isidentifier() and not _is_there(name):
         return path, wanted
     return name, None
 
@@ -258,7 +259,35 @@ def agent_reader(name: str) -> EntryPoint | None:
     """What reads this file, if it is one of an agent."""
     reader = _reader(name)
     ours = reader is not None and reader.group == AGENT_ENTRY_POINTS
-    return reader if ours and (is_file(name) or name not in entries(ENTRY_POINTS)) else None
+    return reader if ours and (_is_there(name) or name not in entries(ENTRY_POINTS)) else None
+
+
+def _is_there(name: str) -> bool:
+    """Whether there is such a file, or what was in it is given."""
+    return given(name) is not None or is_file(name)
+
+
+def _leads_to_file(name: str) -> bool:
+    """Whether there is a file of this name, or of what another policy is made of."""
+    first, _, base = name.partition("-")
+    return _is_there(name) or (first in entries(OVER_ENTRY_POINTS) and _leads_to_file(base))
+
+
+def from_folder(spec: str, folder: Path) -> str:
+    """The policy that is called so where paths start from a folder.
+
+    What a policy in a file is wrapped in stays; names of installed policies stand for themselves.
+    """
+    path = in_file(split(str(folder / spec))[0])[0]
+    name = in_file(split(spec)[0])[0]
+    first, _, base = spec.partition("-")
+    if _reader(path) and _is_there(path):
+        return str(folder / spec)
+    if name in entries(ENTRY_POINTS):
+        return spec
+    if base and first in entries(OVER_ENTRY_POINTS):
+        return f"{first}-{from_folder(base, folder)}"
+    return str(folder / spec) if _reader(name) else spec
 
 
 def _reader(name: str) -> EntryPoint | None:
@@ -326,7 +355,8 @@ def _named(name: str) -> Policy:
     reader, entry = _reader(name), registered.get(name)
     first, _, base = name.partition("-")
     maker = entries(OVER_ENTRY_POINTS).get(first)
-    if maker and not entry and not is_file(name) and (base in registered or _reader(base)):
+    there = reader is not None and _is_there(name)
+    if maker and not entry and not there and (base in registered or _reader(base)):
         made: Policy = load(maker)(_named(base))
         return made
     if agent_reader(name):
@@ -334,8 +364,8 @@ def _named(name: str) -> Policy:
             f"policy {name!r}: an agent in a file is no scoring rule; only dysta_gym.compare and "
             "the command compare can run it"
         )
-    if reader is not None and (entry is None or is_file(name)):
-        policy, origin = load(reader)(name), reader
+    if reader is not None and (entry is None or there):
+        policy, origin = _read(reader, name), reader
     elif entry is not None:
         policy, origin = load(entry), entry
     else:
@@ -346,3 +376,21 @@ def _named(name: str) -> Policy:
             "it must be a dysta_gym.policies.Policy"
         )
     return policy
+
+
+def _read(reader: EntryPoint, name: str) -> Any:
+    """What a package reads from a file, or from what was in it."""
+    read, source = load(reader), given(name)
+    if in_file(name)[0].lower().endswith(".py"):
+        return read(name)  # which knows what is given, and notes more than this file
+    if source is None:
+        policy = read(name)
+        note_file(name)
+        return policy
+    note(source)
+    with scratch_folder() as own:
+        path = Path(own, Path(source.path).name)
+        path.write_bytes(source.content)
+        policy = read(str(path))
+    ours = isinstance(policy, Policy) and policy.name == str(path)
+    return replace(policy, name=name) if ours else policy

@@ -12,10 +12,9 @@ import hashlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -27,54 +26,10 @@ from dysta_gym.errors import DystaError, shown
 from dysta_gym.files import is_file, open_regular
 from dysta_gym.plugins import check_formula
 from dysta_gym.policies import Policy, in_file
+from dysta_gym.sources import Source, given, note, noting
 
 ARGUMENTS = ("queue", "size", "now", "parameters", "scores")
 """What a rule takes."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file as it was read, with the modules beside it that it imports.
-
-    Attributes:
-        name: What it was found as.
-        path: Where it lies, in full.
-        content: What is in it.
-        beside: The modules' files and what is in them; the files by their paths from its folder.
-    """
-
-    name: str
-    path: str
-    content: bytes
-    beside: tuple[tuple[str, bytes], ...] = ()
-
-
-_sources: ContextVar[Mapping[str, Source] | None] = ContextVar("_sources", default=None)
-"""Files that are not to be read, by name, and what was in them."""
-
-_read: ContextVar[list[Source] | None] = ContextVar("_read", default=None)
-"""Takes note of files that are read."""
-
-
-@contextmanager
-def noting() -> Iterator[list[Source]]:
-    """Files of rules that are read in this context."""
-    found: list[Source] = []
-    token = _read.set(found)
-    try:
-        yield found
-    finally:
-        _read.reset(token)
-
-
-@contextmanager
-def as_they_were(sources: Sequence[Source]) -> Iterator[None]:
-    """A context in which files of rules hold what they held, also where there are no such files."""
-    token = _sources.set({each.name: each for each in sources})
-    try:
-        yield
-    finally:
-        _sources.reset(token)
 
 
 def policy_of_file(name: str) -> Policy:
@@ -89,7 +44,7 @@ def policy_of_file(name: str) -> Policy:
     """
     path, wanted = in_file(name)
     where = f"policy {name!r}"
-    source = (_sources.get() or {}).get(path)
+    source = given(path)
     try:
         if source is None:
             with open_regular(path, f"{where}: the file") as file:
@@ -98,17 +53,21 @@ def policy_of_file(name: str) -> Policy:
             source = Source(path, full, content, tuple(_modules(full, content).items()))
     except OSError as error:
         raise DystaError(f"{where}: the file cannot be read ({error.strerror})") from None
-    noted = _read.get()
-    if noted is not None and source not in noted:
-        noted.append(source)
-    return replace(_chosen(_module(source, where), wanted, where), name=name)
+    module, read = _module(source, where)
+    if any(map(_differs, read)):
+        _module.cache_clear()
+        module, read = _module(source, where)
+    for each in (source, *read):
+        note(each)
+    return replace(_chosen(module, wanted, where), name=name)
 
 
 @lru_cache(maxsize=64)
-def _module(source: Source, where: str) -> ModuleType:
-    """A file as a module, run once as long as it says the same.
+def _module(source: Source, where: str) -> tuple[ModuleType, list[Source]]:
+    """A file as a module, run once as long as it says the same, and the files that it reads itself.
 
-    What Python keeps of a file's code is not asked: it goes by the second of its last change.
+    The latter are those of policies that it finds, which may change while it says the same. What
+    Python keeps of a file's code is not asked: it goes by the second of its last change.
     """
     path = source.path
     made = hashlib.sha256(path.encode() + b"\0" + source.content)
@@ -119,7 +78,7 @@ def _module(source: Source, where: str) -> ModuleType:
     module.__file__ = path
     sys.modules[called] = module  # where dataclasses and pickle look
     try:
-        with _importing(source):
+        with _importing(source), noting() as read:
             exec(compile(source.content, path, "exec"), vars(module))
     except KeyboardInterrupt:
         raise
@@ -129,7 +88,17 @@ def _module(source: Source, where: str) -> ModuleType:
         raise DystaError(
             f"{where}: the file cannot be run{_line(error, path)} ({reason})"
         ) from None
-    return module
+    return module, read
+
+
+def _differs(source: Source) -> bool:
+    """Whether a file that a rule has read is not what it was."""
+    now = given(source.name)
+    try:
+        content = now.content if now else Path(source.name).read_bytes()
+    except OSError:
+        return True
+    return content != source.content
 
 
 # --- modules beside a file -----------------------------------------------------------------------

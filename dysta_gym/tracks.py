@@ -185,6 +185,7 @@ def digest(condition: Condition, seeds: Seeds) -> str:
     """
     told_of = ("name", "description", "sources", "trace_dir", "traces", "accelerator", "speed")
     scenario = condition.scenario.model_dump(mode="json", exclude=set(told_of))
+    scenario["arrivals"].pop("file", None)  # it is on another path elsewhere
     seen = [scenario, list(condition.scenario.traces.values()), condition.split]
     made = hashlib.sha256(json.dumps([*seen, seeds.model_dump()], sort_keys=True).encode())
     made.update(store_digest(condition.scenario.store()))

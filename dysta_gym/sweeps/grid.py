@@ -13,11 +13,10 @@ from typing import Any, Literal
 import pydantic
 from pydantic import Field
 
-from dysta_gym.comparison import Cell, Condition, cells_of
+from dysta_gym.comparison import Cell, Condition, cells_of, check_seeds
 from dysta_gym.configs import Positive, Strict, content_of, place_of, plain, told
 from dysta_gym.errors import DystaError, shown
-from dysta_gym.files import is_file
-from dysta_gym.policies import expand, in_file, split
+from dysta_gym.policies import expand, from_folder
 from dysta_gym.tracks import Seeds
 from dysta_gym.workloads import Scenario, load_scenario
 
@@ -101,8 +100,9 @@ class Sweep(Strict):
         Raises:
             DystaError: If something in it is not usable.
         """
+        start = (folder or Path()).resolve()
         chosen = [
-            load_scenario(_beside(folder, each) if isinstance(each, str) else each)
+            load_scenario(_beside(start, each) if isinstance(each, str) else _placed(start, each))
             for each in self.scenarios
         ]
         seeds = range(self.seeds.first, self.seeds.first + self.seeds.count)
@@ -115,7 +115,8 @@ class Sweep(Strict):
             )
         scenarios, where = [], {}
         for scenario, settings in product(chosen, self._settings()):
-            changed = _changed(scenario, settings)
+            changed = _changed(scenario, settings, start)
+            check_seeds(changed, len(seeds))
             scenarios.append(changed)
             where[changed.name] = {field: label for field, (label, _) in settings.items()}
         cells = cells_of(
@@ -138,11 +139,8 @@ class Sweep(Strict):
         Args:
             folder: Where the paths in it start; None for the current folder.
         """
-        return [
-            (spec, spec if folder is None else _policy_beside(folder, spec))
-            for each in self.policies
-            for spec in expand(each)
-        ]
+        start = (folder or Path()).resolve()
+        return [(spec, from_folder(spec, start)) for each in self.policies for spec in expand(each)]
 
 
 @dataclass(frozen=True)
@@ -173,11 +171,17 @@ class Grid:
     def part(self, which: int, of: int) -> list[int]:
         """Numbers of the cells of a part, ``which`` from 1 on, of ``of`` parts.
 
-        Each condition's seeds go round the parts, beginning with another one for the next
-        condition. So a cell stays in its part when there are more seeds, and parts take as long.
+        The cells of one seed after the other are dealt out in turn, beginning with another
+        condition for the next seed: a cell stays in its part when there are more seeds, and the
+        parts take about as long.
         """
-        count = len(self.seeds)
-        return [at for at in range(len(self)) if (at // count + at % count) % of == which - 1]
+        seeds, total = len(self.seeds), len(self.conditions)
+
+        def turn(at: int) -> int:
+            condition, seed = divmod(at, seeds)
+            return seed * total + (condition + seed) % total
+
+        return [at for at in range(len(self)) if turn(at) % of == which - 1]
 
     @classmethod
     def of(cls, cells: Sequence[Cell]) -> Grid:
@@ -209,13 +213,16 @@ def _label(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _changed(scenario: Scenario, settings: Mapping[str, tuple[str, Any]]) -> Scenario:
-    """The scenario with other fields, which its name says."""
+def _changed(scenario: Scenario, settings: Mapping[str, tuple[str, Any]], start: Path) -> Scenario:
+    """The scenario with other fields, which its name says; their paths start from a folder.
+
+    What is a field of a field is one of what that has become.
+    """
     if not settings:
         return scenario
     content = scenario.model_dump()
     fields: dict[str, Any] = {}
-    for path, (_, value) in settings.items():
+    for path, (_, value) in sorted(settings.items(), key=lambda each: each[0].count(".")):
         field, *below = path.split(".")
         if not below:
             fields[field] = value
@@ -240,18 +247,23 @@ def _changed(scenario: Scenario, settings: Mapping[str, tuple[str, Any]]) -> Sce
         part[last] = value
         fields[field] = whole
     said = ",".join(f"{field}={label}" for field, (label, _) in settings.items())
-    return scenario.replaced(**fields, name=f"{scenario.name}:{said}")
+    return scenario.replaced(**_placed(start, fields), name=f"{scenario.name}:{said}")
 
 
-def _beside(folder: Path | None, name: str) -> str:
+def _beside(folder: Path, name: str) -> str:
     """A file that a sweep names, from its own folder."""
-    return str(folder / name) if folder and name.endswith((".yaml", ".yml")) else name
+    return str(folder / name) if name.endswith((".yaml", ".yml")) else name
 
 
-def _policy_beside(folder: Path, spec: str) -> str:
-    """A policy that a sweep names: its file, if it is one, from the sweep's own folder."""
-    path, _ = in_file(split(str(folder / spec))[0])
-    return str(folder / spec) if is_file(path) else spec
+def _placed(folder: Path, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a scenario, of which the paths start from a folder."""
+    found = dict(fields)
+    if isinstance(found.get("trace_dir"), str):
+        found["trace_dir"] = str(folder / found["trace_dir"])
+    arrivals = found.get("arrivals")
+    if isinstance(arrivals, Mapping) and isinstance(arrivals.get("file"), str):
+        found["arrivals"] = {**arrivals, "file": str(folder / arrivals["file"])}
+    return found
 
 
 def load_sweep(source: str | Path | Mapping[str, Any] | Sweep) -> tuple[Sweep, Path | None]:

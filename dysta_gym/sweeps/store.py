@@ -500,8 +500,8 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
             if told := _file_difference(name, was, now):
                 return f"policies: {told}"
             return (
-                f"policies: {name!r}, its file or its parameters, is not what it was, "
-                f"{new[name]} instead of {old[name]}"
+                f"policies: {name!r}, its {'file' if now else 'rule'} or its parameters, is not "
+                f"what it was, {new[name]} instead of {old[name]}{_pythons(there, here)}"
             )
         if old == new:
             continue
@@ -525,6 +525,17 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
                 f"were, {now['workloads']} instead of {was['workloads']}"
             )
     return None
+
+
+def _pythons(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
+    """Which Pythons have made of rules what two stores compare, where that may be all."""
+    found = []
+    for about in (there, here):
+        packages = about["origin"]["packages"]
+        of = str(packages.get("Python", "")) if isinstance(packages, dict) else ""
+        found.append(of.rpartition(".")[0])
+    old, new = found
+    return f"; Python {new}, which compiles rules otherwise, instead of {old}" * (old != new)
 
 
 def _file_difference(policy: str, there: Mapping[str, str], here: Mapping[str, str]) -> str | None:

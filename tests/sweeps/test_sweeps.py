@@ -1,12 +1,15 @@
 """Sweeps: what is kept is what `compare` gives, however it was interrupted, spread and merged."""
 
+import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +17,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from dysta_gym import compare
+from dysta_gym import compare, find, load_scenario, shipped_trace, shipped_traces
+from dysta_gym.agents.checkpoints import shipped
 from dysta_gym.files import packaged
+from dysta_gym.plugins import entries, load
 from dysta_gym.signals import ENDING
 from dysta_gym.sweeps import frames, load_sweep, opened, sweep
 from dysta_gym.sweeps.store import FILE
@@ -41,6 +46,10 @@ def score(queue, size, now, parameters, scores):
 def read(*folders):
     stores = [opened(folder) for folder in folders]
     return pd.concat(list(frames(stores)), ignore_index=True)
+
+
+def digest_of(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 @pytest.fixture
@@ -105,6 +114,33 @@ def test_any_field_of_a_scenario_varies(file):
     assert (own.queue_limit, own.decision_cost.fixed_s) == (2, 0.01)
 
 
+def test_parts_of_a_field_are_those_of_what_it_became(file, refused):
+    wide, whole = {"accelerator.bandwidth": [1e10, 8e10]}, {"accelerator": ["ideal"]}
+    few = {"scenarios": ["multi-attnn"], "loads": [], "slos": []}
+    for vary in ({**wide, **whole}, {**whole, **wide}):
+        grid = load_sweep(file(**few, vary=vary))[0].grid()
+        made = [each.scenario.accelerator for each in grid.conditions]
+        assert made == [{"model": "ideal", "bandwidth": each} for each in (1e10, 8e10)]
+    burst = {"arrivals.burst": [2], "arrivals": {"bursts": {"process": "mmpp"}}}
+    with refused("scenario 'multi-attnn:arrivals.burst=2,arrivals=bursts': key 'arrivals.burst'"):
+        sweep(file(**few, vary=burst), "out", jobs=1)
+    with refused("vary.arrivals.burst: arrivals of scenario 'multi-attnn' is None", "no fields"):
+        sweep(file(**few, vary={**burst, "arrivals": [None]}), "out", jobs=1)
+
+
+def test_seeds_that_all_give_the_same_are_refused(file, refused, run):
+    trace = next(iter(load_scenario("multi-attnn").traces))
+    chosen = shipped_trace(trace)
+    sample = chosen.sample_ids[chosen.rows("test")[0]]
+    rows = "".join(f"{n},{trace},{sample},1\n" for n in range(9))
+    Path("rec.csv").write_text("arrival_s,model,sample,priority\n" + rows)
+    few = {"scenarios": ["multi-attnn"], "loads": [], "slos": [], "requests": None}
+    vary = {"arrivals": {"rec": {"process": "replay", "file": "rec.csv"}}}
+    with refused("seeds: 4 workloads of scenario 'multi-attnn:arrivals=rec' would be the same"):
+        sweep(file(**few, vary=vary), "out", jobs=1)
+    sweep(file(**few, vary=vary, seeds={"count": 1}), "out", jobs=1)
+
+
 def test_rules_in_files_travel(file, tmp_path):
     (tmp_path / "mine.py").write_text(RULE.format(""))
     path = file(policies=["mine.py", "sjf@static", "mine.py@clairvoyant"])
@@ -147,6 +183,235 @@ def test_what_a_rule_has_beside_it_travels_and_is_compared(file, refused, tmp_pa
         sweep(path, "one", jobs=1)
     sweep(path, "three", jobs=1)
     assert (read("three").query("policy != 'sjf@static'")["antt"].to_numpy() != mine).any()
+
+
+def test_files_under_what_wraps_them_travel_and_are_compared(file, refused, tmp_path, monkeypatch):
+    """They start from the sweep's folder, and a policy's name is that one, whatever lies there."""
+    monkeypatch.chdir(tmp_path)
+    trained, few = shipped("evolved"), ":candidates=2,futures=2,horizon=3"
+    scaled = replace(trained, weights=-trained.weights)
+    wrapping = "from dysta_gym import find\nPOLICY = find({!r})\n"
+    folder = tmp_path / "own"
+    folder.mkdir()
+    files = [folder / name for name in ("c.npz", "mine.py", "over.py")]
+    c, mine, over = files
+    policies = [f"rollout-c.npz{few}", "over.py", "fcfs"]
+    grid = GRID | {"scenarios": ["multi-attnn"], "slos": [5.0], "seeds": {"count": 2}}
+    (folder / "grid.yaml").write_text(yaml.safe_dump(grid | {"policies": policies}))
+    for each in ("fcfs", "own/fcfs"):
+        (tmp_path / each).write_text("no policy")
+    (tmp_path / "mine.py").write_text(RULE.format("-"))  # which nobody means
+    scaled.save("c.npz")
+
+    def write():
+        trained.save(c)
+        mine.write_text(RULE.format(""))
+        over.write_text(wrapping.format(str(c)))
+
+    def gone(*_):
+        for each in files:
+            each.unlink(missing_ok=True)
+
+    write()
+    sweep("own/grid.yaml", "out", progress=gone, jobs=1)
+    write()
+    monkeypatch.chdir(folder)
+    sweep("grid.yaml", "../out", jobs=1)  # which is the same
+    monkeypatch.chdir(tmp_path)
+    named = [f"rollout{few}", "evolved", "fcfs"]  # which they are copies of
+    whole = compare(
+        ["multi-attnn"], named, loads=GRID["loads"], slos=[5.0], seeds=range(2), requests=20,
+        bounds=False,
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(
+        read("out").drop(columns="policy"), whole.drop(columns="policy"), check_exact=True
+    )
+    with opened("out") as store:
+        assert list(store.about["files"]["over.py"]) == ["over.py", "c.npz"]
+        assert str(tmp_path) not in json.dumps(store.about)
+    scaled.save(c)
+    with refused(f"policies: '{policies[0]}', its file or its parameters, is not what it was"):
+        sweep("own/grid.yaml", "out", jobs=1)
+    asked = grid | {"policies": ["rollout-mine.py"]}  # which takes long to compile
+    (folder / "grid.yaml").write_text(yaml.safe_dump(asked))
+    with pytest.raises(ZeroDivisionError):
+        sweep("own/grid.yaml", "rules", jobs=1, progress=lambda *_: 1 / 0)
+    with opened("rules") as store:
+        assert store.about["files"]["rollout-mine.py"] == {"mine.py": digest_of(mine)}
+    mine.unlink()  # and that of another folder is not meant
+    with refused("mine.py': the file cannot be read (No such file or directory)"):
+        sweep("own/grid.yaml", "rules", jobs=1)
+
+
+def test_all_paths_of_a_sweep_start_from_its_folder(file, refused, tmp_path, monkeypatch):
+    """Wherever it is called from, and whatever lies there."""
+    monkeypatch.chdir(tmp_path)
+    own, other = tmp_path / "own", tmp_path / "other"
+    for place, gap, name in ((own, 2, "minilm"), (other, 3, "mpnet")):
+        (place / "tr").mkdir(parents=True)
+        shutil.copy(shipped_traces()[name], place / "tr" / "mine.npz")
+        (place / "rec.csv").write_text("arrival_s\n" + "".join(f"{gap * n}\n" for n in range(20)))
+    fields = {"name": "inline", "accelerator": "sanger", "traces": {"mine": 1}, "requests": 20}
+    recorded = {"process": "replay", "file": "rec.csv"}
+    grid = {
+        "scenarios": [
+            {**fields, "trace_dir": "tr", "arrivals": recorded},
+            {**fields, "name": "other", "trace_dir": "no", "load": 0.8, "priorities": [1.0]},
+        ],
+        "policies": ["fcfs"],
+        "vary": {"trace_dir": {"own": "tr"}, "arrivals": {"rec": recorded}},
+        "seeds": {"count": 2},
+    }
+    inline = {**grid, "scenarios": grid["scenarios"][:1], "vary": {"arrivals.file": ["rec.csv"]}}
+    for name, each in (("varied", grid), ("inline", inline)):
+        (own / f"{name}.yaml").write_text(yaml.safe_dump(each, sort_keys=False))
+        told = []
+        for place, out in ((other, "a"), (own, "b")):
+            monkeypatch.chdir(place)
+            sweep(os.path.relpath(own / f"{name}.yaml"), tmp_path / out, jobs=1)
+        for out in "ab":
+            with opened(tmp_path / out) as store:
+                about = dict(store.about)
+                about["origin"].pop("date")
+                told.append(about)
+        assert told[0] == told[1]
+        pd.testing.assert_frame_equal(read(tmp_path / "a"), read(tmp_path / "b"), check_exact=True)
+        monkeypatch.chdir(own)
+        sweep(each, tmp_path / "a", jobs=1)  # in Python, from the folder that one is in
+        shutil.rmtree(tmp_path / "a")
+        shutil.rmtree(tmp_path / "b")
+    monkeypatch.chdir(other)
+    (own / "rec.csv").unlink()
+    with refused("request file", "own/rec.csv' does not exist"):
+        sweep("../own/inline.yaml", "new", jobs=1)
+
+
+def test_comparing_takes_a_policy_by_its_name(file, run):
+    for name in ("fcfs", "ppo", "rollout-sptp"):
+        Path(name).write_text("no policy")
+    asked = ["compare", "--policy", "fcfs", "--policy", "ppo", "--seeds", "1", "--requests", "9"]
+    asked += ["--policy", "rollout-sptp", "--scenario", "multi-attnn", "--no-bounds"]
+    assert run(*asked, "--out", "out")[0] == 0
+
+
+PLUGGED = """
+from pathlib import Path
+import numba
+import numpy as np
+from dysta_gym import Parameter, Policy
+from dysta_gym.machine.rule import index_of
+import plugged_beside
+
+HERE = Path(__file__).parent
+SCALE = 2.0
+TABLE = {"least": 1.0, "most": [3.0]}
+
+@numba.njit(fastmath={"nsz", "arcp", "contract"})
+def helped(left):
+    return left * 3.0
+
+def score(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = SCALE * helped(queue.remaining[i]) * parameters[0] * plugged_beside.FACTOR
+
+class Scale:
+    def __init__(self, by):
+        self.by = by
+    def __call__(self, left):
+        return left * self.by
+
+scale = Scale(4.0)
+
+def plain(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = scale(queue.remaining[i]) * TABLE["most"][0] * len(HERE.name) ** 0
+
+def weight(cells):
+    return cells * 5.0
+
+def index(store, level, reference):
+    return weight(np.ones(sum(each.latency_s.size for each in store.traces)))
+
+def indexed(queue, size, now, parameters, scores):
+    for i in range(size):
+        scores[i] = queue.remaining[i] * parameters[0] + 0.0 * index_of(queue, i, parameters, 2)
+
+SHARE = {"share": Parameter(6.0, "a share", 0, 10)}
+MINE = Policy("mine", score, parameters=SHARE)
+PLAIN = Policy("plain", plain, interpreted=True)
+WEIGHED = Policy("weighed", indexed, parameters=SHARE, weights=(7.0,), index=index)
+"""
+
+EDITS = {
+    "mine": {
+        "SCALE = 2.0": "SCALE = 2.5",
+        "left * 3.0": "left * 3.5",
+        '"arcp", ': "",
+        "FACTOR = 1.0": "FACTOR = 1.5",
+        "Parameter(6.0": "Parameter(6.5",
+        "SCALE * helped": "-SCALE * helped",
+    },
+    "plain": {"[3.0]": "[3.5]", "Scale(4.0)": "Scale(4.5)", "left * self.by": "left + self.by"},
+    "weighed": {
+        "cells * 5.0": "cells * 5.5",
+        "each.latency_s": "each.sparsity",
+        "(7.0,)": "(7.5,)",
+        "0.0 * index": "0.5 * index",
+    },
+}
+"""What is edited, of which policy."""
+
+
+@pytest.fixture
+def plugged(tmp_path, monkeypatch):
+    """``plugged(old, new)``: a package of policies, in which something is edited."""
+    folder = tmp_path / "package"
+    found = [f"{name.lower()} = plugged:{name}" for name in ("MINE", "PLAIN", "WEIGHED")]
+
+    def write(old="", new="", folder=folder):
+        info = folder / "plugged-1.0.dist-info"  # as an installer makes it
+        info.mkdir(parents=True, exist_ok=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("\n".join(["[dysta_gym.policies]", *found]))
+        (folder / "plugged.py").write_text(PLUGGED.replace(old, new))
+        (folder / "plugged_beside.py").write_text("FACTOR = 1.0".replace(old, new))
+        for name in ("plugged", "plugged_beside"):
+            sys.modules.pop(name, None)
+
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(folder)
+    write()
+    entries.cache_clear()
+    yield write
+    entries.cache_clear()
+    for name in ("plugged", "plugged_beside"):
+        sys.modules.pop(name, None)
+
+
+def test_a_policy_of_a_package_is_compared_by_what_it_is_made_of(
+    file, refused, plugged, command, tmp_path, monkeypatch
+):
+    path = file(policies=[*EDITS, "fcfs"])
+    sweep(path, "out", jobs=1, shard="1/32")
+    plugged("HERE =", "# said in more\n# lines\nHERE =")
+    sweep(path, "out", jobs=1, shard="1/32")
+    for name, edits in EDITS.items():
+        for old, new in edits.items():
+            plugged(old, new)
+            with refused(f"policies: '{name}', its rule or its parameters, is not what it was"):
+                sweep(path, "out", jobs=1, shard="1/32")
+    plugged()
+    fcfs = load(entries("dysta_gym.policies")["fcfs"])
+    with monkeypatch.context() as edited:
+        edited.setattr("dysta_gym.baselines.fcfs.FCFS", replace(fcfs, score=find("sjf").score))
+        with refused("policies: 'fcfs', its rule"):
+            sweep(path, "out", jobs=1, shard="1/32")
+    plugged(folder=tmp_path / "elsewhere")
+    asked = ("sweep", path, "--out", "../out", "--jobs", "2", "--shard", "2/32")
+    where = {"PYTHONPATH": str(tmp_path / "elsewhere"), "PYTHONHASHSEED": "5"}
+    process = command(*asked, cwd=tmp_path / "elsewhere", env={**os.environ, **where})
+    _, said = process.communicate()
+    assert process.returncode == 0 and kept("out") == 2, said
 
 
 def test_a_folder_without_a_cell_takes_what_is_new(file, run, tmp_path):
