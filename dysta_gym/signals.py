@@ -19,6 +19,10 @@ ENDING = (signal.SIGINT, *TOLD)
 _OF_TERMINALS = {*ENDING} - {signal.SIGTERM}
 
 
+class Leaving(KeyboardInterrupt):
+    """An interrupt after which the process ends at once, whatever is not in order then."""
+
+
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[None]:
     """Have an interrupt wait for the block's end, and never reach processes that it starts.

@@ -22,7 +22,7 @@ from typing import Any
 
 import typer
 
-from dysta_gym.signals import TOLD
+from dysta_gym.signals import TOLD, Leaving
 from dysta_gym.text import printable
 
 AGAIN_S = 0.02
@@ -150,6 +150,8 @@ class Interrupts:
             frame = frame.f_back
         if late:
             self._end_as_it_stands()
+        if self._abrupt and self._end:
+            raise Leaving
         raise Terminated if self.number in TOLD else KeyboardInterrupt
 
     def _insist(self, number: int) -> None:

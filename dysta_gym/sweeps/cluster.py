@@ -8,20 +8,27 @@ that plug in have to be installed there.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
+import importlib
 import logging
 import shutil
+import socket
+import sys
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from importlib import metadata, resources
 from pathlib import Path
+from time import monotonic
+from types import TracebackType
 from typing import Any
 
 from dysta_gym.errors import DystaError
 from dysta_gym.extras import extra
 from dysta_gym.files import temporary_folder
-from dysta_gym.signals import interrupts_held
+from dysta_gym.signals import Leaving, interrupts_held
 from dysta_gym.sweeps.work import Done, TaskQueue, Work, Worker
 
 AHEAD = 2
@@ -30,8 +37,12 @@ AHEAD = 2
 LOOK_S = 0.2
 """How long it is waited before Python looks whether it has been interrupted, and then for Ray."""
 
+REACHED_S, ANSWERED_S = 10.0, 45.0
+"""How long a machine has to take a connection, and its cluster to answer; Ray itself asks for
+many minutes."""
 
-def on_ray(work: Work, numbers: Sequence[int], address: str) -> Iterator[Done]:
+
+def on_ray(work: Work, numbers: Sequence[int], address: str) -> Generator[Done, None, None]:
     """Do cells on a cluster; those of a node that dies are done again.
 
     Args:
@@ -48,22 +59,31 @@ def on_ray(work: Work, numbers: Sequence[int], address: str) -> Iterator[Done]:
         import ray
     # An interrupt amid Ray's own code may be lost there, or become another error.
     with _connected(ray, address):
-        with interrupts_held():
-            shared, token = ray.put(work), uuid.uuid4().hex
-            # Ray does a task again whose process or node is lost, as often as that happens.
-            remote = ray.remote(num_cpus=1, max_retries=-1)(_do)
-        queue = TaskQueue(work, numbers)
+        shared = None
         waiting: list[Any] = []
-        while queue or waiting:
+        finished: list[Any] = []
+        try:
             with interrupts_held():
-                most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
-                while queue and len(waiting) < most:
-                    waiting.append(remote.remote(shared, token, queue.take()))
-                finished, waiting = ray.wait(waiting, num_returns=1, timeout=LOOK_S)
-                found = _got(ray, finished)
-            for done, seconds in found:
-                queue.saw(done, seconds)
-                yield done
+                shared, token = ray.put(work), uuid.uuid4().hex
+                # Ray does a task again whose process or node is lost, as often as that happens.
+                remote = ray.remote(num_cpus=1, max_retries=-1)(_do)
+            queue = TaskQueue(work, numbers)
+            while queue or waiting:
+                with interrupts_held():
+                    most = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+                    while queue and len(waiting) < most:
+                        waiting.append(remote.remote(shared, token, queue.take()))
+                    finished, waiting = ray.wait(waiting, num_returns=1, timeout=LOOK_S)
+                    found = _got(ray, finished)
+                for done, seconds in found:
+                    queue.saw(done, seconds)
+                    yield done
+        finally:
+            # One that is let go of while the connection is being closed ends the process, and an
+            # exception holds this frame for as long as it likes.
+            shared = None
+            waiting.clear()
+            finished.clear()
 
 
 def _got(ray: Any, finished: list[Any]) -> list[tuple[Done, float]]:
@@ -95,28 +115,30 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
 class _Link(threading.Thread):
     """A connection with a cluster, as long as the thread lives.
 
-    That takes seconds to make and to close, which an interrupt does not wait for. What Ray starts
-    on this machine ends with the thread that has started it.
+    That takes seconds to make and to close. What Ray starts on this machine ends with the thread
+    that has started it.
     """
 
     def __init__(self, ray: Any, address: str, package: Path) -> None:
         super().__init__(daemon=True)
         self._ray, self._address, self._package = ray, address, package
         self._tried, self._over = threading.Event(), threading.Event()
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
     def run(self) -> None:
         """Connect, and close the connection once that is asked for."""
         ray_says = logging.getLogger("ray._private.worker")
         ray_says.addFilter(_is_news)
         try:
-            self._ray.init(
-                address=None if self._address == "local" else self._address,
-                runtime_env={"working_dir": str(self._package)},
-                log_to_driver=False,
-                configure_logging=False,
-                include_dashboard=False if self._address == "local" else None,
-            )
+            _reach(self._address)
+            with _apart(self._ray):
+                self._ray.init(
+                    address=self._address,
+                    runtime_env={"working_dir": str(self._package)},
+                    log_to_driver=False,
+                    configure_logging=False,
+                    include_dashboard=False if self._address == "local" else None,
+                )
         except Exception as error:  # Ray raises anything
             self._error = error
         finally:
@@ -131,8 +153,11 @@ class _Link(threading.Thread):
         Raises:
             DystaError: If there is none.
         """
+        began = monotonic()
         while not self._tried.wait(LOOK_S):
-            pass
+            if self._address != "local" and monotonic() - began > ANSWERED_S:
+                self._error = TimeoutError(f"no answer in {ANSWERED_S:.0f} s")
+                break
         if self._error is not None:
             raise DystaError(
                 f"ray: {self._address!r} is no cluster that can be worked on "
@@ -140,10 +165,69 @@ class _Link(threading.Thread):
                 "or local"
             ) from None
 
-    def closed(self, kind: type[BaseException] | None, *error: object) -> None:
-        """Close it, and wait for that, when interrupted for a moment at most."""
+    def closed(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it, unless the process ends anyway, or Ray still asks for its cluster."""
+        # An error of one who is given the cells comes with the closing of what gives them.
+        told = error.__context__ if isinstance(error, GeneratorExit) else error
+        if isinstance(told, Leaving):
+            self._error = error  # whose frames may hold memory of Ray's, and would give it back
+            self._leave()
+            return
         self._over.set()
-        self.join(LOOK_S if kind and issubclass(kind, KeyboardInterrupt) else None)
+        if self._tried.is_set() or self._address == "local":
+            self.join()
+        else:  # when the process ends, Ray would wait for it
+            atexit.unregister(self._ray.shutdown)
+
+    def _leave(self) -> None:
+        """Leave nothing behind when this process ends, as it now does.
+
+        What Ray has started here ends with it, on Linux, but for what that has started, some of
+        which would stay for a minute. Nobody is to see these end, or Ray ends this process, too.
+        """
+        if self._address == "local" and sys.platform == "linux":
+            with contextlib.suppress(Exception):
+                process = importlib.import_module("psutil").Process()  # Ray brings it along
+                own = process.children()
+                for child in own:
+                    child.suspend()
+                for child in process.children(recursive=True):
+                    if child not in own:
+                        child.kill()
+
+
+@contextlib.contextmanager
+def _apart(ray: Any) -> Iterator[None]:
+    """Have processes that Ray starts be a group of their own.
+
+    A signal to all of this one's would end them first, and then Ray ends this one, too.
+    """
+    services = ray._private.services
+    start = getattr(services, "ConsolePopen", None)
+    if start is None or sys.platform == "win32":
+        yield
+        return
+    services.ConsolePopen = functools.partial(start, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = start
+
+
+def _reach(address: str) -> None:
+    """Connect with the machine of an address, if that names one.
+
+    Raises:
+        OSError: If nobody is there.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), REACHED_S).close()
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -151,7 +235,7 @@ def _is_news(record: logging.LogRecord) -> bool:
     return "SIGTERM" not in record.getMessage()
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return " ".join(lines[0].split())
 

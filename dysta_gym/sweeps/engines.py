@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
@@ -22,7 +22,7 @@ AHEAD = 2
 """Tasks a worker that are handed over at a time: one that is done, and one that waits."""
 
 
-def in_this_process(work: Work, numbers: Sequence[int]) -> Iterator[Done]:
+def in_this_process(work: Work, numbers: Sequence[int]) -> Generator[Done, None, None]:
     """Do cells here, one task after the other."""
     queue, worker = TaskQueue(work, numbers), Worker(work)
     while queue:
@@ -31,7 +31,9 @@ def in_this_process(work: Work, numbers: Sequence[int]) -> Iterator[Done]:
         yield done
 
 
-def in_threads(work: Work, numbers: Sequence[int], count: int | None) -> Iterator[Done]:
+def in_threads(
+    work: Work, numbers: Sequence[int], count: int | None
+) -> Generator[Done, None, None]:
     """Do cells here, some at a time; ``count`` is as ``jobs`` of `dysta_gym.compare`."""
     cells = [work.grid.cell(at) for at in numbers]
     parts = unpacked(work.policies).play(cells, jobs=count, bounds=work.bounds)
@@ -40,7 +42,7 @@ def in_threads(work: Work, numbers: Sequence[int], count: int | None) -> Iterato
         yield [(at, rows)]
 
 
-def in_processes(work: Work, numbers: Sequence[int], count: int) -> Iterator[Done]:
+def in_processes(work: Work, numbers: Sequence[int], count: int) -> Generator[Done, None, None]:
     """Do cells in some processes of their own.
 
     They are started anew, not forked from this one, whose threads would be missing there.
@@ -52,7 +54,9 @@ def in_processes(work: Work, numbers: Sequence[int], count: int) -> Iterator[Don
         yield from _in_processes(work, numbers, count, place)
 
 
-def _in_processes(work: Work, numbers: Sequence[int], count: int, place: Path) -> Iterator[Done]:
+def _in_processes(
+    work: Work, numbers: Sequence[int], count: int, place: Path
+) -> Generator[Done, None, None]:
     queue = TaskQueue(work, numbers)
     context = multiprocessing.get_context("spawn")
     with interrupts_held():  # this starts one that minds what the others share

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -32,7 +33,7 @@ KEPT_S = 0.5
 _BY = "by"
 """Where a store says that `compare_into` began it."""
 
-Engine = Callable[[Work, Sequence[int]], Iterator[Done]]
+Engine = Callable[[Work, Sequence[int]], Generator[Done, None, None]]
 """Does cells of some work, given by their numbers, in any order."""
 
 
@@ -222,8 +223,9 @@ def run_left(
         return
     came: Done = []
     kept = monotonic()
+    cells = engine(work, left)
     try:
-        for some in engine(work, left):
+        for some in cells:
             came += some
             done += len(some)
             if monotonic() - kept > KEPT_S:
@@ -232,5 +234,6 @@ def run_left(
             if progress:
                 progress(done, len(mine))
     finally:
-        if came:
-            store.add(came)
+        with closing(cells):  # an exception would hold it, and with it processes
+            if came:
+                store.add(came)

@@ -1,8 +1,10 @@
 """Sweeps and training on a Ray cluster of three nodes, of which one is killed amid the work."""
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from dysta_gym import DystaError
 from dysta_gym.sweeps import frames, opened, sweep
 
 pytest.importorskip("ray")
@@ -74,22 +77,68 @@ def test_a_sweep_whose_node_dies_keeps_what_one_process_keeps(parts, tmp_path, m
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
-def test_interrupted_a_sweep_on_ray_ends_at_once(tmp_path, command, ended, ray_place):
-    """Also while Ray starts, whose own code loses interrupts, and which takes seconds to end."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_a_sweep_on_ray_ends_at_once(tmp_path, command, ended, ray_place, number):
+    """While Ray starts, whose own code loses interrupts (SIGINT), and while cells come (SIGTERM).
+
+    They are sent to the whole group, to which processes of Ray's would belong.
+    """
     (tmp_path / "grid.yaml").write_text(
-        "{scenarios: [multi-attnn], policies: [fcfs], requests: 50, seeds: {count: 99}}"
+        "{scenarios: [multi-attnn], policies: [fcfs], requests: 500, seeds: {count: 9999}}"
     )
     (tmp_path / "temporary").mkdir()
     ray_place["TMPDIR"] = str(tmp_path / "temporary")
     process = command(
         "sweep", "grid.yaml", "--out", "out", "--ray", "local", cwd=tmp_path, env=ray_place
     )
-    while not list(Path(ray_place["RAY_TMPDIR"]).glob("ray/session_2*/sockets")):
+    place = Path(ray_place["RAY_TMPDIR"])
+    while not list(place.glob("ray/session_2*/sockets")) or (
+        number == signal.SIGTERM and not kept(tmp_path / "out")
+    ):
         assert process.poll() is None
         time.sleep(0.02)
-    said = [line for line in ended(process, signal.SIGINT) if line.startswith("dysta-gym: ")]
-    assert len(said) == 1 and "99 cells are in out; the same command goes on" in said[0]
+    said = [line for line in ended(process, number) if line.startswith("dysta-gym: ")]
+    assert len(said) == 1 and "9999 cells are in out; the same command goes on" in said[0]
     assert not list((tmp_path / "temporary").glob("dysta-gym-*"))
+    until = time.monotonic() + 5  # Ray's agents would stay for a minute
+    while left := processes(place):
+        assert time.monotonic() < until, left
+        time.sleep(0.1)
+
+
+def kept(folder):
+    with contextlib.suppress(DystaError), opened(folder) as store:
+        return store.count()
+
+
+def processes(place):
+    """Processes that know a folder by their environment."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if int(each.name) != os.getpid() and str(place).encode() in (
+                (each / "environ").read_bytes()
+            ):
+                found.append((each / "cmdline").read_bytes())
+    return [each for each in found if each]
+
+
+def test_an_address_where_no_cluster_is_is_an_error(tmp_path, command, refused, ray_place):
+    grid = {"scenarios": ["multi-attnn"], "policies": ["fcfs"], "requests": 50}
+    for address in ("127.0.0.1:1", "nowhere.invalid:1234"):
+        with refused("ray", repr(address), "give the address that `ray start` printed"):
+            sweep(grid, tmp_path / "out", ray=address)
+    (tmp_path / "grid.yaml").write_text(json.dumps(grid))
+    start = "from dysta_gym.sweeps import cluster; cluster.ANSWERED_S = 2; "
+    with socket.create_server(("127.0.0.1", 0)) as server:  # which says nothing
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        process = command(
+            "sweep", "grid.yaml", "--out", "out", "--ray", address,
+            start=start + "from dysta_gym_start import main; main()", cwd=tmp_path, env=ray_place,
+        )  # fmt: skip
+        _, said = process.communicate(timeout=40)
+    assert process.returncode == 2
+    assert f"ray: '{address}' is no cluster that can be worked on (no answer in 2 s)" in said
 
 
 @LONG
