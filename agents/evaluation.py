@@ -16,6 +16,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from dysta_gym.agents.spaces import TOLD, common, differs, settings_of
+from dysta_gym.agents.threads import one_thread
 from dysta_gym.comparison import DEFAULT_SCENARIOS, Cell, Rows, cells_of, table
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.features import Feature
@@ -56,7 +57,7 @@ def evaluate(
     ``slots``, of which ``features`` and for which ``decisions``. What differs from that is refused.
     Where a wrapper has put another space in its place, all four are to be given, and so are
     features of one's own. A function is shown what it is told, and otherwise what the environment
-    shows by default.
+    shows by default. While a model chooses, torch takes one thread; a function says how many.
 
     Args:
         agent: A model of Stable-Baselines3, or anything whose ``predict(observations,
@@ -277,5 +278,7 @@ class _Model:
         if self._state is not None:
             more |= {"state": self._state, "episode_start": np.zeros(len(masks), np.bool_)}
         actions: NDArray[np.int64]
-        actions, self._state = self._predict(self._seen(observations), **more)
+        # Not around all of the workloads: between them, others may have torch do something.
+        with one_thread():
+            actions, self._state = self._predict(self._seen(observations), **more)
         return actions

@@ -6,6 +6,7 @@ import base64
 import inspect
 import json
 import pickle
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,11 +16,12 @@ import numpy as np
 
 from dysta_gym.agents.evaluation import batches, environments, play, settings
 from dysta_gym.agents.pickles import strange
+from dysta_gym.agents.threads import one_thread
 from dysta_gym.archives import TEXT_LIMIT, opened_archive, read_member
 from dysta_gym.comparison import Cell, Rows
 from dysta_gym.errors import DystaError
 from dysta_gym.extras import extra
-from dysta_gym.files import NotOwn, open_own, open_regular
+from dysta_gym.files import NotOwn, flaw_of_way, open_own, open_regular
 
 STATISTICS = "vecnormalize.pkl"
 """The file beside a model with what its observations are normalised by, as RL-Zoo calls it."""
@@ -118,7 +120,11 @@ def _opened(path: Path, trust: bool, called: str) -> IO[bytes]:
             raise DystaError(f"{called} is no regular file")
         if trust:
             return open_regular(path, called)
-        return open_own(path)
+        file = open_own(path)
+        if why := flaw_of_way(path):
+            file.close()
+            raise NotOwn(why)
+        return file
     except NotOwn as error:
         raise DystaError(
             f"{called} {error.strerror}, and runs code when it is read; give --trust (in "
@@ -170,13 +176,28 @@ def _loaded(file: IO[bytes], trust: bool) -> Any:
     kind = _algorithm(policy, data)
     try:
         file.seek(0)
-        return kind.load(file, device="cpu", custom_objects=_UNUSED)
+        with one_thread():  # in which a network begins with weights that are then replaced
+            return kind.load(file, device="cpu", custom_objects=_UNUSED)
     except Exception as error:
         raise _damaged(error) from None
 
 
+_ADVICE = "Weights only load failed"
+"""How torch begins when it does not read weights; it goes on with how to run what is in them."""
+
+_UNKNOWN = re.compile(r"\bGLOBAL ([\w.]+)")
+"""What it says there of a name that it does not look up, which are all but those of tensors."""
+
+
 def _damaged(error: Exception) -> DystaError:
     told = " ".join(f"{type(error).__name__}: {error}".split())
+    if _ADVICE in told:
+        if name := _UNKNOWN.search(told):
+            return DystaError(
+                f"it runs code of its own when it is read ({name[1]}), among its weights, where "
+                "--trust allows none either"
+            )
+        told = "weights that torch does not read"
     return DystaError(
         f"it is damaged, no model of Stable-Baselines3, or of code that is missing here ({told})"
     )

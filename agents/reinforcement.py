@@ -22,6 +22,7 @@ from dysta_gym.agents.recording import RecordedEnvs, RecordedVecEnv
 from dysta_gym.agents.runs import Arrays, Run, part_of, under
 from dysta_gym.agents.scoring import Scorer, ScoringPolicy, ScoringQPolicy
 from dysta_gym.agents.tensors import moments_of, set_moments, set_weights, weights_of
+from dysta_gym.agents.threads import one_thread
 
 TRAINING_FEATURES = ("behind", "finished")
 """What environments show beside what the network sees, to judge what a queue is worth: only they
@@ -130,17 +131,9 @@ def _scorer(model: Any) -> Scorer:
 
 
 def _learn(run: Run, recipe: Recipe, begin: Callable[[Scaled], Any]) -> None:
-    """Train a model of Stable-Baselines3 from its beginning, or from where the run goes on.
-
-    With one thread: more gain little with nets this small, and how sums are split among them would
-    show in the result.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    """Train a model of Stable-Baselines3 from its beginning, or from where the run goes on."""
+    with one_thread():
         _learn_alone(run, recipe, begin)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _learn_alone(run: Run, recipe: Recipe, begin: Callable[[Scaled], Any]) -> None:

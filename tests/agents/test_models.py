@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import io
 import json
 import os
 import pickle
@@ -16,9 +17,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dysta_gym import compare, compare_on, find, load_scenario
-from dysta_gym.agents import evaluate
+from dysta_gym import DystaError, compare, compare_on, find, load_scenario
+from dysta_gym.agents import evaluate, export
 from dysta_gym.entries import entered
+from dysta_gym.sweeps import frames, opened, sweep
 
 with warnings.catch_warnings():  # what they warn of while they are imported is not ours
     warnings.simplefilter("ignore")
@@ -27,7 +29,8 @@ with warnings.catch_warnings():  # what they warn of while they are imported is 
     contrib = pytest.importorskip("sb3_contrib")
     from stable_baselines3.common.vec_env import VecFrameStack, VecNormalize
 
-    from dysta_gym.agents import ScoringPolicy, SparseMultiDNNVecEnv
+    from dysta_gym.agents import ScoringPolicy, SparseMultiDNNVecEnv, ValidationCallback
+    from dysta_gym.agents.models import _statistics
 
 TOLD = {"slots": 4, "requests": 5, "decisions": "events", "level": "sized"}
 WORKLOADS = {"scenarios": ["multi-attnn", "multi-cnn"], "requests": 6, "seeds": range(3)}
@@ -140,6 +143,40 @@ def test_a_model_that_runs_code_of_its_own_is_asked_for(folder, refused, key):
     assert Path("ran").exists()
 
 
+def with_weights(content):
+    """A model of which the weights are replaced."""
+    small().save("model.zip")
+    with zipfile.ZipFile("model.zip") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile("model.zip", "w") as archive:
+        for name, each in (members | {"policy.pth": content}).items():
+            archive.writestr(name, each)
+
+
+class Makes:
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_weights_run_no_code(folder, refused, zipped):
+    file = io.BytesIO()
+    torch.save(
+        {"weight": torch.zeros(3), "more": Makes()}, file, _use_new_zipfile_serialization=zipped
+    )
+    with_weights(file.getvalue())
+    for trust in (False, True):
+        with pytest.raises(
+            DystaError, match=r"runs code of its own .* \((posix|nt)\.mkdir\)"
+        ) as why:
+            compare(policies=["model.zip"], **WORKLOADS, trust=trust)
+        assert "damaged" not in str(why.value) and "weights_only" not in str(why.value)
+    assert not Path("ran").exists()
+    with_weights(pickle.dumps({"weight": 0}, protocol=4))
+    with refused("'model.zip'", "damaged", "(weights that torch does not read)"):
+        compare(policies=["model.zip"], **WORKLOADS)
+
+
 def test_what_a_pickle_names_is_found_without_running_it(folder):
     from dysta_gym.agents.pickles import named, strange
 
@@ -245,6 +282,62 @@ def test_only_ones_own_file_is_read(folder, refused):
         warnings.simplefilter("ignore", ResourceWarning)
         compare(policies=["model.zip", "link.zip"], **WORKLOADS, trust=True)
     assert Path("touched").exists()
+
+
+def test_a_folder_of_others_holds_no_model_of_ones_own(folder, refused):
+    env = VecNormalize(SparseMultiDNNVecEnv(2, **TOLD))
+    Path("shared").mkdir()
+    trained(*KINDS[0], env).save("shared/model.zip")
+    env.save("shared/vecnormalize.pkl")
+    for mode in (0o777, 0o1777, 0o755):  # the second one as of /tmp
+        Path("shared").chmod(mode)
+        if mode == 0o777:
+            for use in (export, lambda path: compare(policies=[path], **WORKLOADS)):
+                with refused("'shared/model.zip'", "in which others may replace it", "--trust"):
+                    use("shared/model.zip")
+            with refused("vecnormalize.pkl'", "in which others may replace it", "--trust"):
+                _statistics(Path("shared/vecnormalize.pkl"), False)
+            compare(policies=["shared/model.zip"], **WORKLOADS, trust=True)
+        else:
+            compare(policies=["shared/model.zip"], **WORKLOADS)
+
+
+# --- threads -------------------------------------------------------------------------------------
+
+
+def test_a_model_plays_on_one_thread_and_leaves_the_others_to_whoever_has_them(folder, monkeypatch):
+    model, seen = small(), []
+    model.save("model.zip")
+    real = contrib.MaskablePPO.predict
+
+    def predict(*arguments, **more):
+        seen.append(torch.get_num_threads())
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(contrib.MaskablePPO, "predict", predict)
+    alone = compare(policies=["model.zip"], **WORKLOADS, jobs=1)
+    torch.set_num_threads(2)
+    tables = [compare(policies=["model.zip"], **WORKLOADS, jobs=2)]
+    tables.append(evaluate(model, **WORKLOADS, name="model.zip", batch=1))
+    grid = WORKLOADS | {"policies": ["model.zip"], "seeds": {"count": 3}}
+    for jobs in (1, 2):  # in this process, and in two that have as many threads as there are cores
+        sweep(grid, f"jobs{jobs}", jobs=jobs)
+        with opened(f"jobs{jobs}") as store:
+            tables.append(pd.concat(frames([store]), ignore_index=True))
+    for table in tables:
+        pd.testing.assert_frame_equal(table, alone, check_exact=True)
+    played = len(seen)
+    callback = ValidationCallback(workloads=1, requests=5, every=16, share=1, verbose=0)
+    model.learn(16, callback=callback)
+    assert len(seen) > played > 0 and set(seen) == {1}
+    assert torch.get_num_threads() == 2
+
+    def first(observations, masks):  # which says itself how many it takes
+        seen.append(torch.get_num_threads())
+        return masks.argmax(1)
+
+    evaluate(first, ["multi-attnn"], requests=5, seeds=[0])
+    assert seen[-1] == 2
 
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "dysta-gym"
