@@ -28,7 +28,7 @@ from dysta_gym.machine.machine import Machine, Schedule
 from dysta_gym.metrics import METRICS, measured, names, occurring
 from dysta_gym.policies import Policy, find, split
 from dysta_gym.policies import names as installed
-from dysta_gym.provenance import KEY, provenance
+from dysta_gym.provenance import KEY, Origin, provenance
 from dysta_gym.signatures import takes
 from dysta_gym.traces import reference_split
 from dysta_gym.workloads import (
@@ -265,7 +265,7 @@ def tabled(
     metrics = pd.DataFrame(values.reshape(len(where), len(columns)), columns=columns)
     whole = pd.concat([where, metrics], axis=1)
     whole = whole[[*FIRST, *(name for name in whole if name not in {*FIRST, *LAST}), *LAST]]
-    whole.attrs[KEY] = dict(origin)
+    whole.attrs[KEY] = Origin(origin)
     return whole
 
 

@@ -33,6 +33,20 @@ IN_ROWS = ("load", "rate", "slo_multiplier")
 _WORDS = ("name", "description", "sources", "trace_dir")
 
 
+class Origin(dict[str, Any]):
+    """What results were made with and of, in the ``attrs`` of their data frames; not to be changed.
+
+    Each step of pandas copies ``attrs`` deeply: copies are this very one, for it has a digest a
+    scenario, of which a sweep has many. Pickled it is a `dict`.
+    """
+
+    def __deepcopy__(self, memo: object) -> Origin:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(self),)
+
+
 def provenance(
     scenarios: Iterable[Scenario], **files: Iterable[tuple[str, Path]]
 ) -> dict[str, Any]:

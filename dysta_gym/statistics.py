@@ -117,19 +117,74 @@ def summarise(
     _check(results, metrics)
     origin, results = results.attrs, _bare(results)
     parts = []
-    for condition, group in results.groupby(CELL, sort=False):
-        policies, scores = _scores(group, [group[metric] for metric in metrics])
+    for rows in _alike(results):
+        policies, where, shape = _placed(results.iloc[rows[0]])
         base = _positions(policies, reference)
-        columns = {**dict(zip(CELL, condition, strict=True)), "policy": policies}
-        for metric, values in zip(metrics, map(_complete, scores), strict=True):
-            chosen = _best_of(values, metric, base, cut)
-            columns |= _described(values, metric, chosen, cut)
-            if chosen is not None:
-                columns[f"{metric}_reference"] = policies[chosen[0]]
-        parts.append(pd.DataFrame(columns))
-    summary = pd.concat(parts, ignore_index=True)
+        first = np.repeat(rows[:, 0], len(policies))
+        cells = results[CELL].iloc[first].set_axis(first)
+        columns: dict[str, Any] = {"policy": np.tile(np.array(policies, object), len(rows))}
+        for metric in metrics:
+            scores = np.empty((len(rows), len(where)))
+            scores[:, where] = results[metric].to_numpy()[rows]
+            told = _of_conditions(scores.reshape(-1, shape[0], shape[2]), metric, base, cut)
+            best = told.pop("reference", None)
+            columns |= {name: values.ravel() for name, values in told.items()}
+            if best is not None:
+                names = np.array(policies, object)[best[:, 0]]
+                columns[f"{metric}_reference"] = np.repeat(names, len(policies))
+        parts.append(pd.concat([cells, pd.DataFrame(columns, index=first)], axis=1))
+    # In the order of the conditions, each by its first row.
+    summary = pd.concat(parts)
+    if len(parts) > 1:
+        summary = summary.sort_index(kind="stable")
+    summary = summary.reset_index(drop=True)
     summary.attrs = dict(origin)
     return summary
+
+
+def _alike(results: pd.DataFrame) -> list[NDArray[np.intp]]:
+    """Rows of conditions by their numbers, shape ``(conditions, rows)``.
+
+    Together are those that have the same policies and seeds in the same order.
+    """
+    condition = results.groupby(CELL, sort=False).ngroup().to_numpy()
+    policy, seed = (pd.factorize(results[name])[0] for name in ("policy", "seed"))
+    order = np.argsort(condition, kind="stable")
+    order = order[np.searchsorted(condition[order], 0) :]  # what is of no condition has -1
+    found: dict[tuple[bytes, bytes], list[NDArray[np.intp]]] = {}
+    for rows in np.split(order, np.flatnonzero(np.diff(condition[order])) + 1):
+        found.setdefault((policy[rows].tobytes(), seed[rows].tobytes()), []).append(rows)
+    return [np.array(each) for each in found.values()]
+
+
+def _of_conditions(
+    scores: Floats, metric: str, policies: list[int], cut: float
+) -> dict[str, NDArray[Any]]:
+    """Columns of one metric, each of shape ``(conditions, policies)``, condition by condition.
+
+    Args:
+        scores: Shape ``(conditions, policies, seeds)``.
+        metric: The metric.
+        policies: Those that others are compared with; ``reference`` says which is, if there are.
+        cut: As of `_averages`.
+    """
+    complete = np.logical_not(np.isnan(scores).any(axis=1))
+    there = complete.sum(axis=1)
+    columns: dict[str, NDArray[Any]] = {}
+    for count in np.unique(there):  # as many seeds at a time
+        chosen = np.flatnonzero(there == count)
+        # A seed after another in memory, as `_complete` has them: sums are those to the last bit.
+        kept = scores[chosen].transpose(0, 2, 1)[complete[chosen]]
+        group = kept.reshape(len(chosen), count, scores.shape[1]).transpose(0, 2, 1)[:, :, None]
+        best = _best_of(group, metric, policies, cut)
+        told: dict[str, Any] = _described(group, metric, best, cut)
+        if best is not None:
+            told["reference"] = best
+        for name, values in told.items():
+            if name not in columns:
+                columns[name] = np.empty((len(scores), *values.shape[1:]), values.dtype)
+            columns[name][chosen] = values
+    return columns
 
 
 def aggregate(
@@ -171,10 +226,11 @@ def aggregate(
     base = _positions(policies, reference)
     columns: dict[str, Any] = {"policy": policies}
     for metric, values in zip(metrics, map(_complete, scores), strict=True):
-        chosen = _best_of(values, metric, base, cut)
-        columns |= _described(values, metric, chosen, cut, pooled=True)
+        chosen = _best_of(values[None], metric, base, cut)
+        told = _described(values[None], metric, chosen, cut, pooled=True)
+        columns |= {name: each[0] for name, each in told.items()}
         if chosen is not None:
-            columns |= _wins(values, metric, chosen)
+            columns |= _wins(values, metric, chosen[0])
     summary = pd.DataFrame(columns)
     summary.attrs = dict(origin)
     return summary
@@ -202,6 +258,18 @@ def _check(results: pd.DataFrame, metrics: Sequence[str]) -> None:
 
 def _scores(results: pd.DataFrame, metrics: Sequence[pd.Series[float]]) -> tuple[list[str], Floats]:
     """Policies, and each metric of each, shape ``(metrics, policies, conditions, seeds)``."""
+    policies, where, shape = _placed(results)
+    scores = np.empty((len(metrics), len(where)))
+    scores[:, where] = [metric.to_numpy() for metric in metrics]
+    return policies, scores.reshape(len(metrics), *shape)
+
+
+def _placed(results: pd.DataFrame) -> tuple[list[str], NDArray[np.intp], tuple[int, int, int]]:
+    """Policies, and the place of each row in an array ``(policies, conditions, seeds)``, its shape.
+
+    Raises:
+        DystaError: If there is not one row in each place.
+    """
     policy, policies = pd.factorize(results["policy"])
     seed, seeds = pd.factorize(results["seed"])
     condition = results.groupby(CELL, sort=False).ngroup().to_numpy()
@@ -218,9 +286,7 @@ def _scores(results: pd.DataFrame, metrics: Sequence[pd.Series[float]]) -> tuple
             + ", ".join(f"{name} {first[name]}" for name in CELL)
             + "; it must have 1, as must every policy with every seed"
         )
-    scores = np.empty((len(metrics), rows.size))
-    scores[:, where] = [metric.to_numpy() for metric in metrics]
-    return list(policies), scores.reshape(len(metrics), *shape)
+    return list(policies), where, shape
 
 
 def _complete(scores: Floats) -> Floats:
@@ -249,20 +315,22 @@ def _best_of(
     """Which of some policies has the best average in each condition, None if there are none.
 
     Args:
-        scores: Shape ``(policies, conditions, seeds)``.
+        scores: Shape ``(groups, policies, conditions, seeds)``.
         metric: The metric.
         policies: Indices of those to choose from; of equals, the first is taken.
         cut: As of `_averages`.
+
+    Returns:
+        Shape ``(groups, conditions)``.
     """
     if not policies:
         return None
-    seeds = scores.shape[-1]
-    averages = [
-        _averages(scores[policies, at : at + 1], np.ones((seeds, 1)), cut)[:, 0]
-        for at in range(scores.shape[1])
-    ]
-    best: NDArray[np.intp] = np.array(policies)[np.argmin(_sign(metric) * np.array(averages), 1)]
-    return best
+    groups, _, conditions, seeds = scores.shape
+    each = np.ascontiguousarray(scores[:, policies].transpose(0, 2, 1, 3))
+    each = each.reshape(groups * conditions, len(policies), 1, seeds)
+    averages = _averages(each, np.ones((seeds, 1)), cut)[..., 0]
+    best: NDArray[np.intp] = np.array(policies)[np.argmin(_sign(metric) * averages, axis=-1)]
+    return best.reshape(groups, conditions)
 
 
 def _described(
@@ -272,35 +340,35 @@ def _described(
     cut: float,
     *,
     pooled: bool = False,
-) -> dict[str, Any]:
-    """Columns of one metric.
+) -> dict[str, NDArray[Any]]:
+    """Columns of one metric, each of shape ``(groups, policies)``.
 
     Args:
-        scores: Shape ``(policies, conditions, seeds)``.
+        scores: Shape ``(groups, policies, conditions, seeds)``.
         metric: The metric.
-        base: The reference in each condition, shape ``(conditions,)``; None for none.
+        base: The reference in each condition, shape ``(groups, conditions)``; None for none.
         cut: As of `_averages`.
-        pooled: Whether conditions are taken together.
+        pooled: Whether there are several conditions, which are taken together.
     """
     seeds = scores.shape[-1]
 
     def averages(scores: Floats) -> tuple[Floats, Floats]:
         """Averages of all seeds, and of all but each."""
         average = _geometric_averages if pooled and not cut and metric in RATIOS else _averages
-        whole = average(scores, np.ones((seeds, 1)), cut)[:, 0]
+        whole = average(scores, np.ones((seeds, 1)), cut)[..., 0]
         if seeds < 2:
-            return whole, np.empty((len(scores), 0))
+            return whole, np.empty((*whole.shape, 0))
         return whole, np.concatenate(
             [
                 average(scores, 1 - np.eye(seeds, some, -first), cut)
                 for first, some in _batches(seeds)
             ],
-            axis=1,
+            axis=-1,
         )
 
     average, without_one = averages(scores)
     p = _p_values(without_one, metric, average)
-    columns = {
+    columns: dict[str, NDArray[Any]] = {
         **_with_interval(metric, average, without_one, _limits(metric, scores)),
         f"{metric}_p": p,
         f"{metric}_best": (p >= ALPHA) & (seeds >= FEWEST_MARKED),
@@ -312,13 +380,14 @@ def _described(
 
 
 def _reference_scores(scores: Floats, base: NDArray[np.intp]) -> Floats:
-    """Scores of the reference of each condition, shape ``(1, conditions, seeds)``."""
-    return scores[base, np.arange(len(base))][None]
+    """Scores of the reference of each condition, shape ``(groups, 1, conditions, seeds)``."""
+    groups, conditions = base.shape
+    return scores[np.arange(groups)[:, None], base, np.arange(conditions)][:, None]
 
 
 def _wins(scores: Floats, metric: str, base: NDArray[np.intp]) -> dict[str, Any]:
     """Share of workloads on which each policy is better than ``base``, half of the ties."""
-    ahead = _sign(metric) * np.sign(_reference_scores(scores, base) - scores)
+    ahead = _sign(metric) * np.sign(_reference_scores(scores[None], base[None])[0] - scores)
     won = ((1 + ahead) / 2).mean(axis=1)
     low, high = share_interval(won)
     name = f"{metric}_wins"
@@ -386,55 +455,77 @@ def _over(numerator: Floats, denominator: Floats, where: NDArray[np.bool_]) -> F
     return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=where)
 
 
-def _limits(metric: str, scores: Floats) -> tuple[float, float]:
-    """What an average of the metric cannot lie below or above."""
-    low, high = (float(scores.min()), float(scores.max())) if scores.size else (0.0, 0.0)
-    share = metric.startswith(SHARES) and high <= 1
-    turnaround = metric.startswith(("antt", "ntt")) and low >= 1
-    return 1.0 if turnaround else 0.0 if low >= 0 else -np.inf, 1.0 if share else np.inf
+def _limits(metric: str, scores: Floats) -> tuple[Floats, Floats]:
+    """What an average of the metric cannot lie below or above, shapes ``(groups, 1)``."""
+    values = scores.reshape(len(scores), -1)
+    low, high = (values.min(axis=1), values.max(axis=1)) if values.size else (0.0, 0.0)
+    share = metric.startswith(SHARES) & np.less_equal(high, 1)
+    turnaround = metric.startswith(("antt", "ntt")) & np.greater_equal(low, 1)
+    least = np.where(turnaround, 1.0, np.where(np.greater_equal(low, 0), 0.0, -np.inf))
+    return least.reshape(-1, 1), np.where(share, 1.0, np.inf).reshape(-1, 1)
 
 
 def _with_interval(
     name: str,
     average: Floats,
     without_one: Floats,
-    limits: tuple[float, float] = (-np.inf, np.inf),
+    limits: tuple[Floats | float, Floats | float] = (-np.inf, np.inf),
 ) -> dict[str, Floats]:
-    """An average and its interval, from what it is without each seed, shape ``(rows, seeds)``."""
-    seeds = without_one.shape[1]
+    """An average and its interval, from what it is without each seed.
+
+    Args:
+        name: The metric.
+        average: Shape ``(groups, policies)``.
+        without_one: Shape ``(groups, policies, seeds)``.
+        limits: What the ends of the interval cannot lie below or above.
+    """
+    seeds = without_one.shape[-1]
     # The jackknife's pseudo-values, about the average.
-    centre = without_one.sum(axis=1, keepdims=True) / max(seeds, 1)
-    low, high = mean_interval((seeds - 1) * (centre - without_one))
-    low, high = (np.clip(average + end, *limits) for end in (low, high))
+    centre = without_one.sum(axis=-1, keepdims=True) / max(seeds, 1)
+    values = (seeds - 1) * (centre - without_one)
+    ends = mean_interval(values.reshape(average.size, seeds))
+    low, high = (np.clip(average + end.reshape(average.shape), *limits) for end in ends)
     return {name: average, f"{name}_low": low, f"{name}_high": high}
 
 
 def _p_values(without_one: Floats, metric: str, average: Floats) -> Floats:
-    """P-values against the policy with the best average, shape ``(policies,)``; 1 for itself."""
-    seeds = without_one.shape[1]
+    """P-values against the policy with the best average, 1 for itself.
+
+    Args:
+        without_one: Averages without each seed, shape ``(groups, policies, seeds)``.
+        metric: The metric.
+        average: Averages of all seeds, shape ``(groups, policies)``.
+
+    Returns:
+        Shape ``(groups, policies)``.
+    """
+    policies, seeds = without_one.shape[1:]
     if seeds < 2:
-        return np.full(len(average), np.nan)
-    best = int(np.argmin(_sign(metric) * average))
+        return np.full(average.shape, np.nan)
+    best = np.argmin(_sign(metric) * average, axis=-1)[:, None]
+    least = np.take_along_axis(average, best, -1)
     # What differs by rounding alone is the same.
-    same = np.abs(average - average[best]) <= 1e-9 * np.abs(average[best])
+    same = np.abs(average - least) <= 1e-9 * np.abs(least)
     if metric in RATIOS:
         average, without_one = np.log(average), np.log(without_one)
-    difference = average - average[best]
-    error = np.sqrt((seeds - 1) * (without_one - without_one[best]).var(axis=1))
+    difference = average - np.take_along_axis(average, best, -1)
+    beside = without_one - np.take_along_axis(without_one, best[..., None], 1)
+    error = np.sqrt((seeds - 1) * beside.var(axis=-1))
     # A difference without spread is certain.
-    t = np.divide(difference, error, out=np.full(len(average), np.inf), where=error > 0)
+    t = np.divide(difference, error, out=np.full(average.shape, np.inf), where=error > 0)
     p = np.where(same, 1.0, 2 * stdtr(seeds - 1, -np.abs(t)))
-    others = np.arange(len(p)) != best
-    p[others] = _holm(p[others])
+    others = np.arange(policies - 1) + (np.arange(policies - 1) >= best)
+    np.put_along_axis(p, others, _holm(np.take_along_axis(p, others, -1)), -1)
     return p
 
 
 def _holm(p_values: Floats) -> Floats:
-    """Holm's adjusted p-values: the i-th least of m, times m - i + 1, and never decreasing."""
-    order = np.argsort(p_values)
-    scaled = p_values[order] * np.arange(len(p_values), 0, -1)
-    adjusted = np.empty(len(p_values))
-    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1)
+    """Holm's adjusted p-values: the i-th least of a row of m, times m - i + 1, not decreasing."""
+    order = np.argsort(p_values, axis=-1)
+    scaled = np.take_along_axis(p_values, order, -1) * np.arange(p_values.shape[-1], 0, -1)
+    adjusted = np.empty(p_values.shape)
+    rising = np.maximum.accumulate(scaled, axis=-1)
+    np.put_along_axis(adjusted, order, np.minimum(rising, 1), -1)
     return adjusted
 
 
@@ -442,10 +533,10 @@ def _geometric_averages(scores: Floats, counts: Floats, cut: float = 0.0) -> Flo
     """As `_averages`, of nothing cut: the geometric mean over conditions of that over seeds."""
     total = float(counts[:, 0].sum())
     if not total:
-        return np.full((len(scores), counts.shape[1]), np.nan)
+        return np.full((*scores.shape[:2], counts.shape[1]), np.nan)
     means = scores @ counts / total
     with np.errstate(divide="ignore"):  # a metric of 0 somewhere is 0 in all
-        return np.exp(np.log(means).mean(axis=1))
+        return np.exp(np.log(means).mean(axis=-2))
 
 
 def _batches(samples: int) -> list[tuple[int, int]]:
@@ -454,30 +545,39 @@ def _batches(samples: int) -> list[tuple[int, int]]:
     return [(first, min(size, samples - first)) for first in range(0, samples, size)]
 
 
+_VALUES = 2**20
+"""Numbers that are at work at a time where values are sorted."""
+
+
 def _averages(scores: Floats, counts: Floats, cut: float) -> Floats:
     """Averages when, in the r-th sample, seed s counts ``counts[s, r]`` times.
 
     Args:
-        scores: Shape ``(policies, conditions, seeds)``.
+        scores: Shape ``(groups, policies, conditions, seeds)``.
         counts: Shape ``(seeds, samples)``, with the same sum in every sample.
         cut: Share of the values to leave out at either end, rounded down to whole values.
 
     Returns:
-        Shape ``(policies, samples)``; NaN without seeds.
+        Shape ``(groups, policies, samples)``; NaN without seeds.
     """
-    policies, conditions, seeds = scores.shape
+    groups, policies, conditions, seeds = scores.shape
+    samples = counts.shape[1]
     total = conditions * float(counts[:, 0].sum())
     if not total:
-        return np.full((policies, counts.shape[1]), np.nan)
+        return np.full((groups, policies, samples), np.nan)
     left_out = int(cut * total)
     if not left_out:
-        return scores.sum(axis=1) @ counts / total
-    averages = np.empty((policies, counts.shape[1]))
-    for policy, values in enumerate(scores.reshape(policies, -1)):
-        order = np.argsort(values)
+        return scores.sum(axis=-2) @ counts / total
+    averages = np.empty((groups * policies, samples))
+    rows = scores.reshape(groups * policies, -1)
+    some = max(1, _VALUES // (rows.shape[1] * samples))
+    for first in range(0, len(rows), some):
+        values = rows[first : first + some]
+        order = np.argsort(values, axis=-1)
         # In a sorted sample the k-th least value takes the places ends[k] to ends[k + 1].
-        ends = np.zeros((len(values) + 1, counts.shape[1]))
-        np.cumsum(counts[order % seeds], axis=0, out=ends[1:])
+        ends = np.zeros((len(values), values.shape[1] + 1, samples))
+        np.cumsum(counts[order % seeds], axis=1, out=ends[:, 1:])
         np.clip(ends, left_out, total - left_out, out=ends)
-        averages[policy] = values[order] @ np.diff(ends, axis=0)
-    return averages / (total - 2 * left_out)
+        ranked = np.take_along_axis(values, order, -1)[:, None]
+        averages[first : first + some] = (ranked @ np.diff(ends, axis=1))[:, 0]
+    return averages.reshape(groups, policies, samples) / (total - 2 * left_out)

@@ -184,8 +184,8 @@ def test_what_is_beside_a_store_is_regular(refused, store, suffix):
 def test_the_lock_of_a_store_is_no_link(tmp_path, refused, store):
     (store / "writer.sqlite").unlink(missing_ok=True)
     (store / "writer.sqlite").symlink_to(tmp_path / "elsewhere")
-    with refused("writer.sqlite", "is not a regular file"):
-        created(store, {})
+    with opened(store) as there, refused("writer.sqlite", "is not a regular file"):
+        created(store, there.about)
     assert not (tmp_path / "elsewhere").exists()
 
 

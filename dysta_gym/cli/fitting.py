@@ -86,8 +86,10 @@ def comparison(tables: Sequence[Table], width: int, sign: str) -> tuple[Form, li
     return form, formed
 
 
-def what_is_left_out(tables: Sequence[Table], form: Form, width: int) -> Iterator[str]:
-    """Lines on what there was no room for, and where all of it is."""
+def what_is_left_out(
+    tables: Sequence[Table], form: Form, width: int, whole_in: str
+) -> Iterator[str]:
+    """Lines on what there was no room for, and the options that have all of it."""
     if form == WHOLE:
         return
     there = {name for table in tables for name in table.head}
@@ -100,7 +102,7 @@ def what_is_left_out(tables: Sequence[Table], form: Form, width: int) -> Iterato
     if lost:
         yield f"No room at {width} columns for: {', '.join(lost)}."
     needed = max(map(width_of, tables))
-    yield f"All of it takes {needed} columns; --out, --report and --json have it, too."
+    yield f"All of it takes {needed} columns; {whole_in} it, too."
 
 
 # --- any tables ----------------------------------------------------------------------------------

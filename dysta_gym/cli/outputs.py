@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 PAGE_SUFFIXES = (".html", ".htm")
 
+MOST_SHOWN = 200
+"""Conditions that are printed, a table each: nobody reads more."""
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -103,19 +106,37 @@ class Found:
         reference: Policies that others are compared with.
         statistic: How seeds are averaged.
         split: Inputs that requests were drawn from.
+        whole_in: Options that have what a terminal has no room for, and their verb.
+        all_in: Those that have the conditions that are not printed.
     """
 
     results: pd.DataFrame
     reference: Sequence[str]
     statistic: str
     split: str
+    whole_in: str = "--out, --report and --json have"
+    all_in: str = "--out, --report and --json have"
 
     @cached_property
     def tables(self) -> list[Table]:
         """A table a condition, and of several the one over all."""
+        return self._tables_of(self.results)
+
+    def first_tables(self) -> tuple[list[Table], int]:
+        """Those of the first conditions, and of several the one over all; how many are left out."""
+        from dysta_gym.comparison import CELL
+
+        conditions = self.results.groupby(CELL, sort=False)
+        more = conditions.ngroups - MOST_SHOWN
+        if more <= 0:
+            return self.tables, 0
+        return self._tables_of(self.results[conditions.ngroup() < MOST_SHOWN]), more
+
+    def _tables_of(self, some: pd.DataFrame) -> list[Table]:
+        """Tables of some conditions, and the one over all."""
         from dysta_gym.cli.results import condition_tables, overall_table
 
-        tables = condition_tables(self.results, self.reference, self.statistic)
+        tables = condition_tables(some, self.reference, self.statistic)
         if len(tables) > 1:
             tables.append(overall_table(self.results, self.reference, self.statistic))
         return tables
@@ -216,11 +237,14 @@ def deliver(
 
 def _show(found: Found) -> None:
     width, sign = terminal.console().width, terminal.sign()
-    form, tables = fitting.comparison(found.tables, width, sign)
+    whole, more = found.first_tables()
+    form, tables = fitting.comparison(whole, width, sign)
     for table in tables:
         terminal.show(table)
+    if more:
+        terminal.say(f"Left out are the tables of {more} more conditions; {found.all_in} them.")
     notes = [note.replace("±", sign) for note in found.notes(printable, form)]
-    for note in [*notes, *fitting.what_is_left_out(found.tables, form, width)]:
+    for note in [*notes, *fitting.what_is_left_out(whole, form, width, found.whole_in)]:
         terminal.say(note.replace("\n", " "))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -27,9 +28,10 @@ def condition_tables(
     summary = summarise(results, [*METRICS, *bounds], reference, statistic)
     way = [WAY] if bounds else []
     head = ["policy", "violations (%)", DIFFERENCE, *way, "ANTT", DIFFERENCE, *way, P99]
-    for condition, panel in summary.groupby(CELL, sort=False):
+    every = summary.to_dict("records")
+    for condition, panel in groupby(every, lambda row: [row[name] for name in CELL]):
         rows = []
-        records = panel.to_dict("records")
+        records = list(panel)
         for row in records:
             late, slow = (row["policy"] == row[f"{each}_reference"] for each in METRICS[:2])
             rows.append(

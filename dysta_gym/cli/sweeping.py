@@ -153,7 +153,10 @@ def results(
         terminal.note(f"{there} of {total} cells are there{said}")
     if len(shown):
         to = reference or comparison.references(policies)
-        deliver(Found(shown, to, statistic, split), Outputs(as_json=as_json), lambda path: None)
+        found = Found(
+            shown, to, statistic, split, whole_in="--json has", all_in="--csv and --json have"
+        )
+        deliver(found, Outputs(as_json=as_json), lambda path: None)
 
 
 def _comparable(rows: pd.DataFrame, seeds: Sequence[int]) -> tuple[pd.DataFrame, str]:

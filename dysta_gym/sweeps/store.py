@@ -27,6 +27,7 @@ from dysta_gym.errors import DystaError, shown
 from dysta_gym.files import is_file
 from dysta_gym.metrics import METRICS
 from dysta_gym.sweeps.grid import MOST_CELLS
+from dysta_gym.sweeps.packing import packed, unpacked
 from dysta_gym.traces import SPLITS
 from dysta_gym.writers import WRITER, check_beside, only_writer
 
@@ -34,8 +35,8 @@ FILE = "cells.sqlite"
 FILES = (FILE, f"{FILE}-wal", f"{FILE}-shm", WRITER)
 """What a store takes in its folder."""
 
-FORMAT = 1
-"""Version of the store's format."""
+FORMAT = 2
+"""Version of the store's format; the first said conditions at length, and is read, too."""
 
 _APPLICATION = 0x64797374
 """What SQLite files of this kind are marked with: ``dyst``."""
@@ -78,6 +79,7 @@ class Store:
         self._layouts: dict[tuple[str, ...], int] = {}
         self._lock: sqlite3.Connection | None = None
         self._about_text: object = ()
+        self._seen: object = None
 
     def __enter__(self) -> Store:
         return self
@@ -207,6 +209,10 @@ class Store:
             left = itertools.count(_STEPS * size // 1000 + 100, -1)
             self._database.set_progress_handler(lambda: next(left) < 0, 1000)
             yield from self._database.execute(query)
+            if self._seen is not None and self._seen != _state(self.path):
+                raise DystaError(
+                    f"{str(self.path)!r} was written meanwhile; give the same command again"
+                )
         except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
             raise _unreadable(self.path, error) from None
         finally:
@@ -293,9 +299,10 @@ def created(folder: Path, about: Mapping[str, Any]) -> Store:
     One without a cell becomes a store of what is given, whatever it was of.
 
     Raises:
-        DystaError: If it cannot be written, another process writes it, or it has cells of something
-            else.
+        DystaError: If it cannot be written, another process writes it, it has cells of something
+            else, or there is more to say than a store keeps.
     """
+    _text(about)  # before anything is made
     path = folder / FILE
     lock = None
     try:
@@ -321,12 +328,12 @@ def created(folder: Path, about: Mapping[str, Any]) -> Store:
                 database.execute("BEGIN IMMEDIATE")
                 for statement in filter(str.strip, _SCHEMA.split(";")):
                     database.execute(statement)
-                database.execute("INSERT INTO about VALUES (?)", (json.dumps(about),))
+                database.execute("INSERT INTO about VALUES (?)", (_text(about),))
                 database.execute(f"PRAGMA application_id = {_APPLICATION}")
                 database.execute(f"PRAGMA user_version = {FORMAT}")
         elif without_cells:  # as a rule leaves it that cannot be compiled
             with database:
-                database.execute("UPDATE about SET content = ?", (json.dumps(about),))
+                _tell(database, about)
         elif grown:
             _add_seeds(database, fewer, grown)
     except OSError as error:
@@ -358,9 +365,8 @@ def opened(folder: str | Path) -> Store:
     store = None
     try:
         check_beside(path)
-        database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)
-        _restrict(database)
-        store = Store(path, database, {})
+        store = _readable(path)
+        database = store._database
         (kind,), (form,) = (
             database.execute(f"PRAGMA {name}").fetchone()
             for name in ("application_id", "user_version")
@@ -369,8 +375,8 @@ def opened(folder: str | Path) -> Store:
             if not kind and next(store._ask("SELECT count(*) FROM sqlite_schema"))[0] == 0:
                 raise _Empty(f"{str(folder)!r} holds no sweep: nothing is in {FILE} yet")
             raise store._damaged("it is not marked as one")
-        if form != FORMAT:
-            raise DystaError(f"{str(path)!r} is of format {form}; this version reads {FORMAT}")
+        if not 1 <= form <= FORMAT:
+            raise DystaError(f"{str(path)!r} is of format {form}; this version reads 1 to {FORMAT}")
         query = "SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"
         tables = list(itertools.islice(store._ask(query), 10))
         wanted = [(text.split()[2], text) for text in map(str.strip, _SCHEMA.split(";")) if text]
@@ -386,6 +392,52 @@ def opened(folder: str | Path) -> Store:
         if store:
             store.__exit__(None, None, None)
         raise
+
+
+def _readable(path: Path) -> Store:
+    """A store whose database can be read, for all that is known.
+
+    Where it cannot be by somebody who may not write beside it, it is taken for one that does not
+    change, and looked at after each query whether it has (https://sqlite.org/wal.html).
+
+    Raises:
+        DystaError: If some of it is in a log, which SQLite reads only where it may write.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    database = sqlite3.connect(uri, uri=True, timeout=30)
+    try:
+        database.execute("PRAGMA application_id")  # which looks at what is beside it
+        _restrict(database)
+        return Store(path, database, {})
+    except sqlite3.Error as error:
+        database.close()
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+            raise
+    seen = _state(path)
+    for log in seen[1:]:
+        if log:
+            raise DystaError(
+                f"{str(path)!r} has cells in a log beside it, which only somebody who may write to "
+                f"{str(path.parent)!r} can read; copy that folder to where you may"
+            )
+    database = sqlite3.connect(f"{uri}&immutable=1", uri=True)
+    try:
+        _restrict(database)
+    except sqlite3.Error:
+        database.close()
+        raise
+    store = Store(path, database, {})
+    store._seen = seen
+    return store
+
+
+def _state(path: Path) -> tuple[object, int, int]:
+    """What changes when somebody writes a database, and the sizes of the logs beside it."""
+    about = path.stat()
+    logs = [Path(f"{path.resolve()}{suffix}") for suffix in ("-wal", "-journal")]
+    wal, journal = (log.stat().st_size if log.exists() else 0 for log in logs)
+    return (about.st_ino, about.st_size, about.st_mtime_ns), wal, journal
 
 
 def _restrict(database: sqlite3.Connection) -> None:
@@ -405,12 +457,17 @@ def _is_text(value: object) -> bool:
 def _checked(about: Any, store: Store) -> dict[str, Any]:
     """What a store says of itself, if it is all there."""
     kinds = {"version": str, "policies": dict, "seeds": list, "conditions": list, "split": str}
+    if isinstance(about, dict) and isinstance(about.get("conditions"), dict):
+        try:
+            about = unpacked(about)
+        except ValueError as error:
+            raise store._damaged(str(error)) from None
     if not isinstance(about, dict) or any(
         not isinstance(about.get(key), kind) for key, kind in kinds.items()
     ):
         raise store._damaged("it does not say what it is of")
     for condition in about["conditions"]:
-        where = condition.get("where") if isinstance(condition, dict) else None
+        where: Any = condition.get("where") if isinstance(condition, dict) else None
         ok = (
             isinstance(where, list)
             and len(where) == len(CELL)
@@ -423,6 +480,7 @@ def _checked(about: Any, store: Store) -> dict[str, Any]:
         )
         if not ok:
             raise store._damaged("a condition is not whole")
+        condition["where"] = [where[0], *map(float, where[1:])]
     origin = about.get("origin")
     if not isinstance(origin, dict) or not {"version", "date", "packages"} <= set(origin):
         raise store._damaged("it does not say what it was made with")
@@ -481,7 +539,31 @@ def _add_seeds(database: sqlite3.Connection, before: int, about: Mapping[str, An
         moved = f"-1 - (at / {before} * {after} + at % {before})"
         database.execute(f"UPDATE cells SET at = {moved}")
         database.execute("UPDATE cells SET at = -1 - at")
-        database.execute("UPDATE about SET content = ?", (json.dumps(about),))
+        _tell(database, about)
+
+
+def _tell(database: sqlite3.Connection, about: Mapping[str, Any]) -> None:
+    """Have a store say what it is of, within a transaction."""
+    database.execute("UPDATE about SET content = ?", (_text(about),))
+    database.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _text(about: Mapping[str, Any]) -> str:
+    """What a store says it is of.
+
+    Raises:
+        DystaError: If that is more than it keeps.
+    """
+    try:
+        text = json.dumps(packed(about), separators=(",", ":"))
+    except ValueError as error:
+        raise DystaError(f"sweep: {error}; give fewer conditions, or shorter names") from None
+    if len(text) > MOST_TEXT - 1000:  # a row and its head are no longer, either
+        raise DystaError(
+            f"sweep: what is to be kept of its {len(about['conditions'])} conditions, seeds and "
+            f"policies is {len(text)} bytes, and may be {MOST_TEXT - 1000}; give fewer of them"
+        )
+    return text
 
 
 def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
@@ -510,14 +592,8 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
         return f"seeds: they are {_range(there['seeds'])} there, {_range(here['seeds'])} here"
     old, new = ([each["where"] for each in about["conditions"]] for about in (there, here))
     told = _field_difference(there, here)
-    if old != new and told is None:
-        only = [_said(each) for each in new if each not in old]
-        gone = [_said(each) for each in old if each not in new]
-        each_told = [f"{each} is only here" for each in only[:1]]
-        each_told += [f"{each} only there" for each in gone[:1]]
-        return f"conditions: {', '.join(each_told) or 'their order differs'}"
     if old != new:
-        return told
+        return told or _condition_difference(old, new)
     for was, now in zip(there["conditions"], here["conditions"], strict=True):
         if was["workloads"] != now["workloads"]:
             return told or (
@@ -568,8 +644,29 @@ def _short(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:100]} ... {text[-90:]}"
 
 
-def _said(where: Sequence[Any]) -> str:
+def _condition_difference(there: Sequence[Any], here: Sequence[Any]) -> str:
+    """The first condition in which two stores differ, in words."""
+    for (name, load, rate, slo), (its, *other) in zip(there, here, strict=False):
+        # Traces say what load a rate is, or what rate a load is.
+        if name == its and slo == other[2] and (load == other[0]) != (rate == other[1]):
+            if load == other[0]:
+                given, was, now = f"load {load!r}", f"rate {rate!r}", f"{other[1]!r}"
+            else:
+                given, was, now = f"rate {rate!r}", f"load {load!r}", f"{other[0]!r}"
+            return f"traces or scenario: {given} of {name!r} was {was} there, and is {now} here"
+    old, new = set(map(tuple, there)), set(map(tuple, here))
+    gone = next((each for each in there if tuple(each) not in new), None)
+    only = next((each for each in here if tuple(each) not in old), None)
+    same = gone is not None and only is not None and _said(gone) == _said(only)
+    told = [] if only is None else [f"{_said(only, exactly=same)} is only here"]
+    told += [] if gone is None else [f"{_said(gone, exactly=same)} only there"]
+    return f"conditions: {', '.join(told) or 'their order differs'}"
+
+
+def _said(where: Sequence[Any], *, exactly: bool = False) -> str:
     name, load, _, slo = where
+    if exactly:
+        return f"{name!r} at load {load!r} and SLO multiplier {slo!r}"
     return f"{name!r} at load {load:.3g} and SLO multiplier {slo:g}"
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -881,6 +882,32 @@ def test_results_of_a_part_are_of_what_can_be_compared(file, run, store_of):
     assert "with 2 of 4 seeds" in said
     status, _, said = run("results", store_of("none", []), "--csv", "none.csv")
     assert status == 2 and "there is no cell yet" in said and not Path("none.csv").exists()
+
+
+def test_of_many_conditions_the_first_are_printed_and_all_exported(file, run):
+    path = file(
+        scenarios=["arvr-hands"], policies=["fcfs"], loads=[], slos=[], seeds={"count": 1},
+        vary={"queue_limit": list(range(1, 206))}, requests=2,
+    )  # fmt: skip
+    sweep(path, "many", jobs=1)
+    status, text, _ = run("results", "many", "--csv", "many.csv")
+    assert status == 0 and len(pd.read_csv("many.csv")) == 205
+    assert text.count("arvr-hands:queue_limit=") == 200 and "queue_limit=201:" not in text
+    assert text.count("all conditions: means") == 1
+    assert "Left out are the tables of 5 more conditions; --csv and --json have them." in text
+    assert "205 x 1 workloads" in text
+    status, text, _ = run("results", "many", "--json")
+    assert len(json.loads(text)) == 205
+
+
+def test_steps_of_pandas_do_not_copy_what_a_table_was_made_with(file):
+    # There is a digest of each scenario, and tables are made in a step a condition.
+    sweep(file(), "out", jobs=1)
+    frame = read("out")
+    told = frame.attrs["provenance"]
+    assert frame[["antt"]].head(3).attrs["provenance"] is told
+    again = pickle.loads(pickle.dumps(frame)).attrs["provenance"]
+    assert again == told and type(again) is dict  # for whoever has no such package
 
 
 DAMAGE = {
