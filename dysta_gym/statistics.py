@@ -367,15 +367,19 @@ def _described(
         )
 
     average, without_one = averages(scores)
+    least, most = _limits(metric, scores)
     p = _p_values(without_one, metric, average)
     columns: dict[str, NDArray[Any]] = {
-        **_with_interval(metric, average, without_one, _limits(metric, scores)),
+        **_with_interval(metric, average, without_one, (least, most)),
         f"{metric}_p": p,
         f"{metric}_best": (p >= ALPHA) & (seeds >= FEWEST_MARKED),
     }
     if base is not None:
         its, its_without_one = averages(_reference_scores(scores, base))
-        columns |= _with_interval(f"{metric}_diff", average - its, without_one - its_without_one)
+        difference, widest = average - its, most - least
+        columns |= _with_interval(
+            f"{metric}_diff", difference, without_one - its_without_one, (-widest, widest)
+        )
     return columns
 
 

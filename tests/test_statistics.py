@@ -130,7 +130,7 @@ def test_intervals_of_skewed_values_cover_as_well(seeds):
 def test_intervals_stay_within_what_a_metric_can_be():
     few = described(table([[[0.9, 0.1]], [[0.0, 0.3]]]), reference="a")
     assert few["low"].tolist() == [0, 0] and few["high"].tolist() == [1, 1]
-    assert few["diff_low"][1] < -1
+    assert few["diff_low"][1] == -1
     slow = described(table([[[1.5, 9.0]]], "antt"), "antt")
     assert slow["low"] == [1] and slow["high"] > 9
 
