@@ -37,6 +37,9 @@ ENTRY_POINTS = "dysta_gym.policies"
 _LEAST, _GREATEST = 1e-15, 1e15
 """Parameters are no smaller and no larger, so that what scores are made of stays finite."""
 
+_MOST_WRAPPED = 100
+"""Times that a name may say to make another policy of one."""
+
 FILE_ENTRY_POINTS = "dysta_gym.policy_files"
 """Entry-point group for policies in files: ``suffix = "module:function"``, without the dot."""
 
@@ -269,8 +272,12 @@ def _is_there(name: str) -> bool:
 
 def _leads_to_file(name: str) -> bool:
     """Whether there is a file of this name, or of what another policy is made of."""
-    first, _, base = name.partition("-")
-    return _is_there(name) or (first in entries(OVER_ENTRY_POINTS) and _leads_to_file(base))
+    makers = entries(OVER_ENTRY_POINTS)
+    while not _is_there(name):
+        first, _, name = name.partition("-")
+        if first not in makers:
+            return False
+    return True
 
 
 def from_folder(spec: str, folder: Path) -> str:
@@ -278,16 +285,18 @@ def from_folder(spec: str, folder: Path) -> str:
 
     What a policy in a file is wrapped in stays; names of installed policies stand for themselves.
     """
-    path = in_file(split(str(folder / spec))[0])[0]
-    name = in_file(split(spec)[0])[0]
-    first, _, base = spec.partition("-")
-    if _reader(path) and _is_there(path):
-        return str(folder / spec)
-    if name in entries(ENTRY_POINTS):
-        return spec
-    if base and first in entries(OVER_ENTRY_POINTS):
-        return f"{first}-{from_folder(base, folder)}"
-    return str(folder / spec) if _reader(name) else spec
+    wrapped = ""
+    while True:
+        path = in_file(split(str(folder / spec))[0])[0]
+        name = in_file(split(spec)[0])[0]
+        first, _, base = spec.partition("-")
+        if _reader(path) and _is_there(path):
+            return f"{wrapped}{folder / spec}"
+        if name in entries(ENTRY_POINTS) or not _reader(name):
+            return wrapped + spec
+        if first not in entries(OVER_ENTRY_POINTS):
+            return f"{wrapped}{folder / spec}"
+        wrapped, spec = f"{wrapped}{first}-", base
 
 
 def _reader(name: str) -> EntryPoint | None:
@@ -357,6 +366,10 @@ def _named(name: str) -> Policy:
     maker = entries(OVER_ENTRY_POINTS).get(first)
     there = reader is not None and _is_there(name)
     if maker and not entry and not there and (base in registered or _reader(base)):
+        if name.count(f"{first}-") > _MOST_WRAPPED:
+            raise DystaError(
+                f"policy {shown(name)}: {first!r} stands there too often; give it once"
+            )
         made: Policy = load(maker)(_named(base))
         return made
     if agent_reader(name):

@@ -53,6 +53,8 @@ def policy_of_file(name: str) -> Policy:
             source = Source(path, full, content, tuple(_modules(full, content).items()))
     except OSError as error:
         raise DystaError(f"{where}: the file cannot be read ({error.strerror})") from None
+    except ValueError as error:  # of a name that none can have
+        raise DystaError(f"{where}: the file cannot be read ({error})") from None
     module, read = _module(source, where)
     if any(map(_differs, read)):
         _module.cache_clear()

@@ -14,12 +14,12 @@ import os
 import pickle
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,12 @@ from dysta_gym.policies import Policy
 
 _RUN = {"__init__", "__new__", "__post_init__", "__call__", "__getitem__", "__len__", "__iter__"}
 """Methods with names of Python's that a class may have for its rules; the others are seldom its."""
+
+_PICKLED = {"numpy", "pandas", "scipy"}
+"""Libraries beside Python's own whose objects are always pickled alike."""
+
+_DEEPEST = 30
+"""Objects within objects that are looked into."""
 
 _OF_A_RULE = re.compile(r"^dysta_gym_rule_[0-9a-f]+")
 """Modules of rules in files, which are called by where these lie, too."""
@@ -47,6 +53,7 @@ class _Made(Digest):
     def __init__(self, thing: Any, within: tuple[Any, ...] = ()) -> None:
         if not within:
             cpu_target.typing_context.refresh()  # nothing is compiled, for which more is loaded
+        self._depth = 0
         super().__init__(thing, within or (None,))
 
     def _policy(self, policy: Policy) -> None:
@@ -110,10 +117,11 @@ class _Made(Digest):
         for base in value.__mro__[1:-1]:
             self._class(base)
         for name, part in sorted(vars(value).items()):
-            part = getattr(part, "__func__", getattr(part, "fget", part))  # of what wraps a method
-            part = getattr(part, "__wrapped__", part)
             if name.startswith("__") and name not in _RUN:
                 continue
+            if isinstance(part, staticmethod | classmethod):
+                part = part.__func__
+            part = part.fget if isinstance(part, property) else _unwrapped(part)
             if isinstance(part, FunctionType) and part.__code__.co_filename.startswith("<"):
                 continue  # which Python makes of the fields
             if isinstance(part, FunctionType | bool | int | float | str | tuple | np.ndarray):
@@ -121,51 +129,85 @@ class _Made(Digest):
                 self._value(part)
 
     def _unknown(self, value: Any) -> None:
-        if not self._once(value):
-            return
         kind = type(value)
         self._text("object", kind.__qualname__)
+        if self._depth == _DEEPEST or not self._once(value):
+            return
+        self._depth += 1
+        self._parts(kind, value)
+        self._depth -= 1
+
+    def _parts(self, kind: type, value: Any) -> None:
         if isinstance(value, Policy):
             self._policy(value)
         elif isinstance(value, partial):
             self._values((value.func, value.args, value.keywords))
         elif isinstance(value, MethodType):
             self._values((value.__func__, value.__self__))
-        elif isinstance(value, Mapping):
-            self._unordered(value.items())
-        elif isinstance(value, set | frozenset):
-            self._unordered((each,) for each in value)
+        elif isinstance(value, dict | MappingProxyType):
+            self._mapping(value)
+        elif isinstance(value, set):
+            self._text(len(value), *sorted(repr(each) for each in value if _is_plain(each)))
         elif isinstance(value, list):
             self._values(value)
         elif isinstance(value, PurePath):
             self._text(_place(value))
-        elif hasattr(value, "__wrapped__"):  # of a cache
-            self._value(value.__wrapped__)
+        elif _unwrapped(value) is not value:
+            self._value(_unwrapped(value))
         elif isinstance(value, ModuleType):
             self._text(value.__name__)
         elif is_dataclass(value):
             self._class(kind)
-            self._values(getattr(value, field.name) for field in fields(value))
-        elif hasattr(value, "__dict__") and _version(kind.__module__.partition(".")[0]) is None:
+            self._values(getattr(value, field.name, None) for field in fields(value))
+        elif _state(value) and _version(kind.__module__.partition(".")[0]) is None:
             self._class(kind)
-            self._unordered(vars(value).items())
+            self._mapping(_state(value))
         else:
             self._class(kind)
-            if not kind.__module__.startswith("numba"):
-                with contextlib.suppress(Exception):  # a class may do anything there
-                    self._text(pickle.dumps(value, 5))
+            with contextlib.suppress(Exception):  # a class may do anything there
+                self._of_library(value)
+
+    def _of_library(self, value: Any) -> None:
+        """What an object of somebody else's class holds, as far as that is always written alike."""
+        torch = sys.modules.get("torch")
+        if torch and isinstance(value, torch.nn.Module):
+            self._mapping(value.state_dict())
+        elif torch and isinstance(value, torch.Tensor):
+            self._value(value.detach().cpu().double().numpy())
+        elif type(value).__module__.partition(".")[0] in {*sys.stdlib_module_names, *_PICKLED}:
+            self._text(pickle.dumps(value, 5))
+
+    def _mapping(self, value: Mapping[Any, Any]) -> None:
+        """Its items, in an order of their own if there is one."""
+        items = [*value.items()]
+        if all(map(_is_plain, value)):
+            items.sort(key=lambda each: repr(each[0]))
+        self._values(part for item in items for part in item)
 
     def _value(self, value: Any) -> None:
         if type(value) is str and os.sep in value and PurePath(value).is_absolute():
             value = _place(PurePath(value))
         super()._value(value)
 
-    def _unordered(self, items: Iterable[tuple[Any, ...]]) -> None:
-        """Tuples that begin with what there is one of each of, in an order of their own."""
-        whole = [(type(self)(each[0], self._within).key, each) for each in items]
-        for key, (_, *others) in sorted(whole, key=lambda each: each[0]):
-            self._text(key)
-            self._values(others)
+
+def _is_plain(value: object) -> bool:
+    """Whether it is always written the same."""
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str | bytes)
+
+
+def _state(value: object) -> dict[str, Any]:
+    """What an object holds by names, without asking it anything."""
+    try:
+        return vars(value)
+    except TypeError:
+        return {}
+
+
+def _unwrapped(value: Any) -> Any:
+    """The function that a cache, or what a decorator made of it, goes by."""
+    return _state(value).get("__wrapped__", value)
 
 
 def _place(path: PurePath) -> str:
