@@ -1,14 +1,17 @@
 """A population of recipes on a Ray cluster, the best of them by its validation workloads.
 
-python examples/ray_tune.py [GENERATIONS] [SAMPLES] [ADDRESS]
+python examples/ray_tune.py [GENERATIONS] [SAMPLES] [ADDRESS FOLDER]
 
-pip install 'dysta-gym[agents,ray]' 'ray[tune]'
+pip install 'dysta-gym[agents,rllib]'
 
-A trial whose node is lost goes on elsewhere from where it was, if the nodes share a file system.
+Without an address it starts a cluster on this machine alone. Trials keep their states in the
+folder, which all nodes of a cluster have to share: one whose node is lost goes on elsewhere from
+where it was.
 """
 
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -46,24 +49,28 @@ def trial(config):
     tune.report({"objective": found.record["objective"], "checkpoint": f"{folder}/checkpoint.npz"})
 
 
-def main(generations=50, samples=6, address=None):
+def main(generations=50, samples=6, address="local", folder=None):
     """Train, and show the best."""
+    if folder is None and address != "local":
+        sys.exit("ray_tune.py: with an address, give a folder that all nodes of the cluster share")
     warnings.simplefilter("ignore")
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=False, include_dashboard=False)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() if folder is None else nullcontext(folder) as folder:
         space = {
             "sigma": tune.loguniform(0.1, 1.0),
             "seed": tune.randint(0, 1000),
             "steps": generations,
-            "folder": folder,
+            "folder": str(Path(folder).absolute()),
         }
         tuner = tune.Tuner(
             tune.with_resources(trial, {"cpu": 1}),
             param_space=space,
             tune_config=tune.TuneConfig(num_samples=samples, metric="objective", mode="min"),
             run_config=tune.RunConfig(
-                storage_path=folder, verbose=0, failure_config=tune.FailureConfig(max_failures=3)
+                storage_path=space["folder"],
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=3),
             ),
         )
         best = tuner.fit().get_best_result()
@@ -74,5 +81,5 @@ def main(generations=50, samples=6, address=None):
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:3]), *sys.argv[3:4])
+    main(*map(int, sys.argv[1:3]), *sys.argv[3:5])
     ray.shutdown()

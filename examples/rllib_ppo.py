@@ -2,11 +2,10 @@
 
 python examples/rllib_ppo.py [ITERATIONS] [ADDRESS]
 
-pip install 'dysta-gym[agents,ray]' dm-tree lz4 ormsgpack pyarrow tensorboardX
-(not ray[rllib], which pins an older Gymnasium).
+pip install 'dysta-gym[agents,rllib]' (not ray[rllib], which pins an older Gymnasium).
 
-Without an address it starts a cluster on this machine alone. Runners that are lost with their node
-are started anew on others.
+Without an address it starts a cluster on this machine alone, which needs two processors. Runners
+that are lost with their node are started anew on others.
 """
 
 import sys
@@ -56,7 +55,7 @@ class Scoring(TorchRLModule, ValueFunctionAPI):
         return self.worth(self.see(batch[Columns.OBS]))[:, 0]
 
 
-def main(iterations=20, address=None):
+def main(iterations=20, address="local"):
     """Train, and show what came of it."""
     warnings.simplefilter("ignore")
     if not ray.is_initialized():

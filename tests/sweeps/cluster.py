@@ -138,7 +138,7 @@ def tuned(cluster, folder):
         killing.begun.set()
 
     threading.Thread(target=wait, daemon=True).start()
-    module.main(150, 3)
+    module.main(150, 3, cluster.address, folder / "population")
     assert killing.done
     begun = [line.split() for line in log.read_text().splitlines()]
     first = {name: int(step) for name, step, _ in map(str.split, told.read_text().splitlines())}
