@@ -72,6 +72,10 @@ Reference = str | Sequence[str] | None
 """Policies that others are compared with: in each condition and metric, the best of them."""
 
 
+_quietly = np.errstate(divide="ignore", invalid="ignore", over="ignore")
+"""What is no number, or has no logarithm, gives none: NaN, without a warning."""
+
+
 def share_cut(statistic: str) -> float:
     """Share of the values that ``statistic`` leaves out at either end (`STATISTICS`)."""
     if statistic not in STATISTICS:
@@ -80,6 +84,7 @@ def share_cut(statistic: str) -> float:
     return STATISTICS[statistic]
 
 
+@_quietly
 def summarise(
     results: pd.DataFrame,
     metrics: Sequence[str],
@@ -187,6 +192,7 @@ def _of_conditions(
     return columns
 
 
+@_quietly
 def aggregate(
     results: pd.DataFrame,
     metrics: Sequence[str],
@@ -394,8 +400,9 @@ def _wins(scores: Floats, metric: str, base: NDArray[np.intp]) -> dict[str, Any]
     ahead = _sign(metric) * np.sign(_reference_scores(scores[None], base[None])[0] - scores)
     won = ((1 + ahead) / 2).mean(axis=1)
     low, high = share_interval(won)
+    share = won.mean(axis=1) if won.size else np.full(len(won), np.nan)
     name = f"{metric}_wins"
-    return {name: won.mean(axis=1), f"{name}_low": low, f"{name}_high": high}
+    return {name: share, f"{name}_low": low, f"{name}_high": high}
 
 
 def _sign(metric: str) -> int:
@@ -539,8 +546,7 @@ def _geometric_averages(scores: Floats, counts: Floats, cut: float = 0.0) -> Flo
     if not total:
         return np.full((*scores.shape[:2], counts.shape[1]), np.nan)
     means = scores @ counts / total
-    with np.errstate(divide="ignore"):  # a metric of 0 somewhere is 0 in all
-        return np.exp(np.log(means).mean(axis=-2))
+    return np.exp(np.log(means).mean(axis=-2))  # a metric of 0 somewhere is 0 in all
 
 
 def _batches(samples: int) -> list[tuple[int, int]]:

@@ -139,7 +139,9 @@ def interval(row: Mapping[Any, Any], name: str, spec: str, scale: float = 1) -> 
 
 
 def marked(row: Mapping[Any, Any], name: str, spec: str, scale: float = 1) -> str:
-    """`interval` without the interval."""
+    """`interval` without the interval; nothing where nobody knows."""
+    if row[name] != row[name]:
+        return ""
     return f"{scale * row[name]:{spec}}" + MARK * bool(row.get(f"{name}_best"))
 
 

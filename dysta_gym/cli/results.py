@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
@@ -61,9 +62,10 @@ def _way(row: Mapping[Any, Any], metric: str) -> str:
     """Per cent of the way from the reference to the lower bound that a policy has gone."""
     base = row[metric] - row[f"{metric}_diff"]
     whole = base - row[BOUND_OF[metric]]
-    if row["policy"] == row[f"{metric}_reference"] or not whole > 1e-9 * base:
+    if row["policy"] == row[f"{metric}_reference"] or not whole > max(1e-9 * base, 0):
         return ""
-    return f"{round(-100 * row[f'{metric}_diff'] / whole)}"
+    share = -100 * row[f"{metric}_diff"] / whole
+    return f"{round(share)}" if math.isfinite(share) else ""
 
 
 def overall_table(results: pd.DataFrame, reference: Sequence[str], statistic: str) -> Table:

@@ -116,7 +116,7 @@ def results(
     from dysta_gym.files import check_file
     from dysta_gym.statistics import share_cut
     from dysta_gym.sweeps import frames, opened
-    from dysta_gym.sweeps.export import to_csv, to_parquet
+    from dysta_gym.sweeps.export import check_seeds, to_csv, to_parquet
     from dysta_gym.sweeps.store import FILES, varied
 
     share_cut(statistic)
@@ -135,6 +135,8 @@ def results(
                 raise DystaError(
                     f"reference: {name!r} was not run; choose one of: {', '.join(policies)}"
                 )
+        if parquet is not None:
+            check_seeds(stores[0].seeds)
         parts = list(frames(stores))
         fields, about = varied(stores), stores[0].about
         seeds, total = stores[0].seeds, stores[0].total

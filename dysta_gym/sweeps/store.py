@@ -302,7 +302,7 @@ def created(folder: Path, about: Mapping[str, Any]) -> Store:
         DystaError: If it cannot be written, another process writes it, it has cells of something
             else, or there is more to say than a store keeps.
     """
-    _text(about)  # before anything is made
+    text = _text(about)  # before anything is made
     path = folder / FILE
     lock = None
     try:
@@ -328,12 +328,12 @@ def created(folder: Path, about: Mapping[str, Any]) -> Store:
                 database.execute("BEGIN IMMEDIATE")
                 for statement in filter(str.strip, _SCHEMA.split(";")):
                     database.execute(statement)
-                database.execute("INSERT INTO about VALUES (?)", (_text(about),))
+                database.execute("INSERT INTO about VALUES (?)", (text,))
                 database.execute(f"PRAGMA application_id = {_APPLICATION}")
                 database.execute(f"PRAGMA user_version = {FORMAT}")
         elif without_cells:  # as a rule leaves it that cannot be compiled
             with database:
-                _tell(database, about)
+                _tell(database, text)
         elif grown:
             _add_seeds(database, fewer, grown)
     except OSError as error:
@@ -404,13 +404,16 @@ def _readable(path: Path) -> Store:
         DystaError: If some of it is in a log, which SQLite reads only where it may write.
     """
     uri = f"{path.absolute().as_uri()}?mode=ro"
-    database = sqlite3.connect(uri, uri=True, timeout=30)
     try:
-        database.execute("PRAGMA application_id")  # which looks at what is beside it
-        _restrict(database)
-        return Store(path, database, {})
+        database = sqlite3.connect(uri, uri=True, timeout=30)
+        try:
+            database.execute("PRAGMA application_id")  # which looks at what is beside it
+            _restrict(database)
+            return Store(path, database, {})
+        except sqlite3.Error:
+            database.close()
+            raise
     except sqlite3.Error as error:
-        database.close()
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code not in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
             raise
@@ -539,12 +542,12 @@ def _add_seeds(database: sqlite3.Connection, before: int, about: Mapping[str, An
         moved = f"-1 - (at / {before} * {after} + at % {before})"
         database.execute(f"UPDATE cells SET at = {moved}")
         database.execute("UPDATE cells SET at = -1 - at")
-        _tell(database, about)
+        _tell(database, _text(about))
 
 
-def _tell(database: sqlite3.Connection, about: Mapping[str, Any]) -> None:
+def _tell(database: sqlite3.Connection, text: str) -> None:
     """Have a store say what it is of, within a transaction."""
-    database.execute("UPDATE about SET content = ?", (_text(about),))
+    database.execute("UPDATE about SET content = ?", (text,))
     database.execute(f"PRAGMA user_version = {FORMAT}")
 
 
@@ -650,10 +653,10 @@ def _condition_difference(there: Sequence[Any], here: Sequence[Any]) -> str:
         # Traces say what load a rate is, or what rate a load is.
         if name == its and slo == other[2] and (load == other[0]) != (rate == other[1]):
             if load == other[0]:
-                given, was, now = f"load {load!r}", f"rate {rate!r}", f"{other[1]!r}"
+                given, was, now = f"load {load!r}", f"{rate!r} requests a second", other[1]
             else:
-                given, was, now = f"rate {rate!r}", f"load {load!r}", f"{other[0]!r}"
-            return f"traces or scenario: {given} of {name!r} was {was} there, and is {now} here"
+                given, was, now = f"rate {rate!r}", f"load {load!r}", other[0]
+            return f"traces or scenario: {given} of {name!r} was {was} there, and is {now!r} here"
     old, new = set(map(tuple, there)), set(map(tuple, here))
     gone = next((each for each in there if tuple(each) not in new), None)
     only = next((each for each in here if tuple(each) not in old), None)

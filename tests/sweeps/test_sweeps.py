@@ -1,5 +1,6 @@
 """Sweeps: what is kept is what `compare` gives, however it was interrupted, spread and merged."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,13 +19,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from dysta_gym import compare, find, load_scenario, shipped_trace, shipped_traces
+from dysta_gym import DystaError, compare, find, load_scenario, shipped_trace, shipped_traces
 from dysta_gym.agents.checkpoints import shipped
 from dysta_gym.files import packaged
 from dysta_gym.plugins import entries, load
 from dysta_gym.signals import ENDING
 from dysta_gym.sweeps import frames, load_sweep, opened, sweep
-from dysta_gym.sweeps.store import FILE
+from dysta_gym.sweeps.export import to_parquet
+from dysta_gym.sweeps.store import FILE, created
 from dysta_gym.sweeps.work import TASK_S, TaskQueue, Work
 
 GRID = {
@@ -462,6 +464,11 @@ def test_a_rule_that_fails_is_told_of_as_one_process_does(file, refused, tmp_pat
             {"loads": [0.8]},
             "'multi-attnn' at load 1.05 and SLO multiplier 5 only there",
         ),
+        (
+            {"loads": [0.8, 1.0500000000000003]},
+            "conditions: 'multi-attnn' at load 1.0500000000000003 and SLO multiplier 5.0 is only "
+            "here, 'multi-attnn' at load 1.05 and SLO multiplier 5.0 only there",
+        ),
         ({"split": "train"}, "split: it is 'test' there, 'train' here"),
         ({"bounds": True}, "bounds: it is False there, True here"),
         ({"requests": 21}, "requests: it is 20 there, 21 here, in scenario 'multi-attnn'"),
@@ -471,6 +478,25 @@ def test_a_folder_of_another_grid_is_refused(file, refused, changes, said):
     sweep(file(), "out", jobs=1, shard="1/32")
     with refused("out: 'out' holds other cells", said, "give another folder"):
         sweep(file(**changes), "out", jobs=1)
+
+
+@pytest.mark.parametrize(
+    ("offered", "place", "said"),
+    [
+        ({"loads": [0.8]}, 2, "load 0.8 of 'multi-attnn' was 1.0 requests a second there, and is"),
+        ({"loads": [], "rates": [70]}, 1, "rate 70.0 of 'multi-attnn' was load 1.0 there, and is"),
+    ],
+)
+def test_what_traces_make_of_a_load_or_a_rate_is_told(file, refused, offered, place, said):
+    path = file(**offered)
+    sweep(path, "out", jobs=1, shard="1/16")
+    with sqlite3.connect(Path("out", FILE)) as database:
+        about = json.loads(database.execute("SELECT content FROM about").fetchone()[0])
+        about["conditions"]["rows"][0][place] = 1.0
+        database.execute("UPDATE about SET content = ?", (json.dumps(about),))
+    database.close()
+    with refused("out: 'out' holds other cells: traces or scenario: " + said):
+        sweep(path, "out", jobs=1)
 
 
 def test_an_edited_rule_and_another_version_are_refused(file, refused, tmp_path, monkeypatch):
@@ -898,6 +924,131 @@ def test_of_many_conditions_the_first_are_printed_and_all_exported(file, run):
     assert "205 x 1 workloads" in text
     status, text, _ = run("results", "many", "--json")
     assert len(json.loads(text)) == 205
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of folders")
+def test_a_folder_that_one_may_only_read_is_read(file, command):
+    sweep(file(), "out", jobs=1)
+    shutil.copytree("out", "logged")
+    with contextlib.closing(sqlite3.connect(Path("logged", FILE))) as database:
+        database.execute("DELETE FROM cells WHERE at = 3")
+        database.commit()
+        shutil.copyfile(f"logged/{FILE}-wal", "log")
+    Path("log").replace(f"logged/{FILE}-wal")
+    assert not Path(f"logged/{FILE}-shm").exists()
+
+    # Who may write anywhere drops that; others cannot.
+    start = "import ctypes, os\n"
+    start += "for each in (1, 2) if os.geteuid() == 0 else ():\n"
+    start += "    assert ctypes.CDLL(None).prctl(24, each, 0, 0, 0) == 0\n"
+    start += "import sys; program = 'from dysta_gym_start import main; main()'\n"
+    start += "os.execv(sys.executable, [sys.executable, '-c', program, *sys.argv[1:]])"
+    for folder in ("out", "logged"):
+        Path(folder).chmod(0o555)
+    try:
+        done = {each: command("results", each, "--json", start=start) for each in ("out", "logged")}
+        said = {each: process.communicate() for each, process in done.items()}
+    finally:
+        for folder in ("out", "logged"):
+            Path(folder).chmod(0o755)
+    assert done["out"].returncode == 0, said["out"]
+    assert len(json.loads(said["out"][0])) == 16 and not said["out"][1]
+    assert done["logged"].returncode == 2 and len(said["logged"][1].splitlines()) == 1
+    assert "has cells in a log beside it" in said["logged"][1]
+    assert "copy that folder to where you may" in said["logged"][1]
+
+
+def test_a_store_that_is_taken_not_to_change_is_looked_at_again(file, refused, monkeypatch):
+    sweep(file(), "out", jobs=1)
+    real = sqlite3.connect
+
+    def connect(name, **options):
+        if "immutable" not in str(name):
+            error = sqlite3.OperationalError("attempt to write a readonly database")
+            error.sqlite_errorcode = sqlite3.SQLITE_READONLY
+            raise error
+        return real(name, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    with opened("out") as store:
+        assert store.count() == 32
+        os.utime(store.path, (0, 0))
+        with refused("was written meanwhile"):
+            list(frames([store]))
+
+
+def test_seeds_that_parquet_has_no_numbers_for(file, run):
+    sweep(file(seeds={"first": 2**63 - 1, "count": 2}), "out", jobs=1)
+    status, _, said = run("results", "out", "--csv", "all.csv", "--parquet", "all.parquet")
+    assert status == 2 and len(said.splitlines()) == 1
+    assert f"parquet: seed {2**63} is not allowed" in said and "--csv" in said
+    assert not Path("all.parquet").exists() and not Path("all.csv").exists()
+    assert run("results", "out", "--csv", "all.csv", "--json")[0] == 0
+    assert f",{2**63}," in Path("all.csv").read_text()
+    with pytest.raises(DystaError, match="parquet: seed"):
+        to_parquet(frames([opened("out")]), Path("all.parquet"))
+    assert [each for each in Path().iterdir() if "parquet" in each.name] == []
+
+
+@pytest.mark.parametrize("kind", ["nan", "negative", "extreme"])
+def test_metrics_that_are_no_metrics_are_shown_in_silence(file, run, kind):
+    sweep(file(bounds=True, seeds={"count": 5}), "out", jobs=1)
+    with sqlite3.connect(Path("out", FILE)) as database:
+        for at, metrics in database.execute("SELECT at, metrics FROM cells").fetchall():
+            values = np.frombuffer(metrics)
+            odd = {"nan": values * np.nan, "negative": -values, "extreme": values * 0 - 1e100}
+            query = "UPDATE cells SET metrics = ? WHERE at = ?"
+            database.execute(query, (odd[kind].tobytes(), at))
+        about = json.loads(database.execute("SELECT content FROM about").fetchone()[0])
+        about["conditions"]["rows"][0][1] = 10**99
+        database.execute("UPDATE about SET content = ?", (json.dumps(about),))
+    database.close()
+    for options in ([], ["--statistic", "iqm"], ["--json", "--parquet", "odd.parquet"]):
+        status, text, said = run("results", "out", *options)
+        assert (status, said) == (0, "") and "nan" not in text.lower()
+
+
+def test_a_hundred_thousand_conditions_are_kept(file, refused):
+    sweep(file(), "out", jobs=1)
+    with opened("out") as store:
+        about = store.about
+    fields = [*enumerate(("queue_limit", "decision_cost.fixed_s", "arrivals", "speed"))]
+    named = [
+        {field: f"a name that somebody chose {at // 10**place % 10}" for place, field in fields}
+        for at in range(10_000)
+    ]
+    names = ["multi-attnn:" + ",".join(f"{k}={v}" for k, v in each.items()) for each in named]
+    about["conditions"] = [
+        {"where": [name, 0.95, 186.1234567, float(slo)], "varied": varied, "workloads": "0" * 12}
+        for name, varied in zip(names, named, strict=True)
+        for slo in range(1, 11)
+    ]
+    about["origin"]["scenarios"] = dict.fromkeys(names, "0" * 64)
+    created(Path("many"), about).__exit__(None, None, None)
+    assert Path("many", FILE).stat().st_size < 8 * 2**20
+    with opened("many") as store:
+        assert store.about == about and store.total == 400_000
+    del about["conditions"][10_000:]
+    for at, each in enumerate(about["conditions"]):
+        each["where"][0] = f"{at}".ljust(6800)
+    with refused("sweep: the names of its scenarios have more than", "give fewer conditions"):
+        created(Path("more"), about)
+    assert not Path("more").exists()
+
+
+def test_a_store_of_the_first_format_is_read_and_goes_on(file, run, whole):
+    sweep(file(seeds={"first": 3, "count": 2}), "out", jobs=1)
+    with opened("out") as store:
+        about = json.dumps(store.about)
+    with sqlite3.connect(Path("out", FILE)) as database:
+        database.execute("UPDATE about SET content = ?", (about,))
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+    assert len(read("out")) == 32
+    sweep(file(), "out", jobs=1)
+    pd.testing.assert_frame_equal(read("out"), whole, check_exact=True)
+    with contextlib.closing(sqlite3.connect(Path("out", FILE))) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (2,)
 
 
 def test_steps_of_pandas_do_not_copy_what_a_table_was_made_with(file):
