@@ -78,9 +78,14 @@ def origin_of(path: Path) -> dict[str, Any]:
     used: dict[str, dict[str, str]] = {}
     for each in activity["prov:used"]:
         digests = used.setdefault(each["schema:additionalType"], {})
-        digests[each["schema:name"]] = each["schema:sha256"]
+        digests[each["schema:name"]] = each[_digested(each["schema:additionalType"])]
     version = software.pop("dysta-gym")
     return {"version": version, "date": told["dc:created"]["@value"], "packages": software, **used}
+
+
+def _digested(what: str) -> str:
+    """The term for what says whether something of a kind is the same."""
+    return "schema:identifier" if what == "policies" else "schema:sha256"
 
 
 def _companion(
@@ -97,7 +102,7 @@ def _companion(
         for each, version in software.items()
     ]
     activity["prov:used"] = [
-        {"schema:additionalType": what, "schema:name": each, "schema:sha256": digest}
+        {"schema:additionalType": what, "schema:name": each, _digested(what): digest}
         for what, digests in used.items()
         for each, digest in digests.items()
     ]

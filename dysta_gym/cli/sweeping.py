@@ -143,7 +143,8 @@ def results(
     if not parts:
         raise DystaError(f"{', '.join(map(str, folders))}: there is no cell yet")
     if csv is not None:
-        to_csv(parts, csv, about["origin"], command=terminal.command())
+        origin = {**about["origin"], "policies": about["policies"]}
+        to_csv(parts, csv, origin, command=terminal.command())
     if parquet is not None:
         to_parquet(parts, parquet)
     split = str(about["split"])

@@ -21,6 +21,7 @@ import yaml
 
 from dysta_gym import DystaError, compare, find, load_scenario, shipped_trace, shipped_traces
 from dysta_gym.agents.checkpoints import shipped
+from dysta_gym.companions import origin_of
 from dysta_gym.files import packaged
 from dysta_gym.plugins import entries, load
 from dysta_gym.signals import ENDING
@@ -875,6 +876,8 @@ def test_results_are_shown_and_exported(file, run, whole):
     assert {row["policy"] for row in json.loads(text)} == {"fcfs", "dysta"}
     flat = pd.read_csv("all.csv")
     assert len(flat) == 64
+    with opened("a") as store:
+        assert origin_of(Path("all.csv"))["policies"] == store.about["policies"]
     np.testing.assert_array_equal(flat["antt"], whole["antt"])
     pd.testing.assert_frame_equal(pd.read_parquet("all.parquet"), flat, check_dtype=False)
     status, _, said = run("results", "a", "--reference", "sjf")
