@@ -333,7 +333,7 @@ def flaw_of_way(path: Path) -> str | None:
     Raises:
         OSError: If it cannot be looked at.
     """
-    if sys.platform == "win32":
+    if sys.platform == "win32" or not hasattr(os, "getegid"):
         return None
     parts, way, links = list(reversed(path.absolute().parts)), Path(), 0
     while parts:

@@ -23,6 +23,10 @@ hypothesis.settings.load_profile("tests")
 os.environ.pop("COLUMNS", None)
 os.unsetenv("COLUMNS")
 
+# What nohup has them ignore, processes that are started ignore, too; what is handled they do not.
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
+
 
 def _trace(model, latency_s, sparsity=None, *, pattern="dense", train=None, name=None):
     latency_s = np.array(latency_s, np.float64)

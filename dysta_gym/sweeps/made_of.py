@@ -23,10 +23,9 @@ from types import FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
-from numba.core.registry import cpu_target
 
 from dysta_gym.compiled import digest
-from dysta_gym.compiled.digest import Digest
+from dysta_gym.compiled.digest import Digest, know_all_types
 from dysta_gym.policies import Policy
 
 _RUN = {"__init__", "__new__", "__post_init__", "__call__", "__getitem__", "__len__", "__iter__"}
@@ -52,7 +51,7 @@ class _Made(Digest):
 
     def __init__(self, thing: Any, within: tuple[Any, ...] = ()) -> None:
         if not within:
-            cpu_target.typing_context.refresh()  # nothing is compiled, for which more is loaded
+            know_all_types()  # else a key depends on what has been compiled
         self._depth = 0
         super().__init__(thing, within or (None,))
 
