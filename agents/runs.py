@@ -343,13 +343,13 @@ class Run:
         if due and step > self._validated:
             self._validated = step
             self._validate(step, weights(), candidate or step >= self.steps)
-        stop = self._stopping is not None and step < self.steps
-        if due or stop:
+        asked = self._stopping if step < self.steps else None
+        if due or asked is not None:
             self._save(state())
         self._last = self._last._replace(step=step)
         self._report(self._last)
-        if stop and self._stopping is not None:
-            raise Interrupted(self._stopping)
+        if asked is not None:
+            raise Interrupted(asked)
 
     def _validate(self, step: int, weights: NDArray[np.float64], candidate: bool) -> None:
         policies = self.judge.policies(self.checkpoint(weights))

@@ -37,7 +37,7 @@ from dysta_gym.tables import markdown
 START, END = "<!-- sweeping: python -m benchmarks.sweeping -->\n", "<!-- /sweeping -->"
 PAGE = Path(__file__).parents[1] / "docs" / "sweeps.md"
 
-WORKERS = (1, 2, 4, 16, 64, 256)
+WORKERS = (1, 2, 4, 16, 64, 256, 1024)
 """Workers that are modelled."""
 
 LONGER = 5
@@ -290,7 +290,7 @@ def main() -> None:
             f"{(out / 'cells.sqlite').stat().st_size / 2**20:.0f} MiB.",
             "How it grows with workers: measured as above, on a machine with "
             f"{cores()} cores; and as a model, in which each worker does what one alone does, and "
-            f"the process that hands out and keeps cells needs {1e3 * handing_s:.2f} ms a cell, "
+            f"the process that hands out and keeps cells needs {1e3 * handing_s:.2g} ms a cell, "
             "what it used of a processor in the sweep of small cells. That it needs no more "
             "than that with more workers, whose network and disk keep up, is the assumption. "
             f"Tasks take about {TASK_S:g} s, so that handing over does not count.",
