@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -32,7 +33,7 @@ from dysta_gym.errors import DystaError, shown
 from dysta_gym.files import check_folder, is_file, is_scratch, replacing, visible, write_text
 from dysta_gym.lazy import cached_property
 from dysta_gym.plugins import warn
-from dysta_gym.provenance import file_digest, scenario_digest
+from dysta_gym.provenance import scenario_digest
 from dysta_gym.signals import ENDING
 from dysta_gym.workloads import Scenario, load_scenario
 from dysta_gym.writers import WRITER, only_writer
@@ -557,16 +558,20 @@ def part_of(arrays: Arrays, name: str) -> dict[str, NDArray[Any]]:
 
 def _origin(recipe: Recipe) -> dict[str, str]:
     """Digests of what a recipe names, by what an error calls it."""
-    found = {
-        f"scenario {name!r} (its file, traces or recorded requests)": scenario_digest(
-            load_scenario(name)
-        )
-        for name in recipe.workloads.scenarios
-    }
+    found = {}
+    for name in recipe.workloads.scenarios:
+        scenario = load_scenario(name)
+        if recipe.workloads.requests is not None:
+            scenario = scenario.replaced(requests=recipe.workloads.requests)
+        called = f"scenario {name!r} (its file, traces or recorded requests)"
+        found[called] = scenario_digest(scenario)
     if isinstance(recipe, Reinforcement) and recipe.imitate:
         teacher = recipe.imitate.teacher
         if is_file(teacher):
-            found[f"teacher {teacher!r}"] = file_digest(Path(teacher))
+            network = load(teacher)
+            made = hashlib.sha256(network.weights.tobytes())
+            made.update(repr((network.network, network.width, network.features)).encode())
+            found[f"teacher {teacher!r}"] = made.hexdigest()
     return found
 
 

@@ -261,11 +261,6 @@ class Digest:
         self._value(code.co_consts)
 
 
-def know_all_types() -> None:
-    """Have Numba know what it types, all of it, as when something has been compiled."""
-    cpu_target.typing_context.refresh()
-
-
 def _is_library(module: str | None) -> bool:
     return (module or "").partition(".")[0] in _LIBRARIES
 

@@ -16,6 +16,7 @@ from dysta_gym.comparison import Cell
 from dysta_gym.cores import workers
 from dysta_gym.errors import DystaError, shown
 from dysta_gym.provenance import provenance
+from dysta_gym.sweeps.code import OWN, package_digest
 from dysta_gym.sweeps.engines import in_processes, in_this_process, in_threads
 from dysta_gym.sweeps.grid import Grid, Sweep, load_sweep
 from dysta_gym.sweeps.store import Store, created, frames, opened
@@ -74,7 +75,7 @@ def sweep(
     found, folder = load_sweep(source)
     work = Work(found.grid(folder), tuple(carried(found.specs(folder), trust=trust)), found.bounds)
     engine = _engine(jobs, ray)
-    with created(Path(out), about(work)) as store:
+    with created(Path(out), _with_code(work)) as store:
         run_left(store, work, engine, part_of(shard), progress)
     return Path(out)
 
@@ -108,7 +109,7 @@ def compare_into(
     workers(jobs)  # before anything is written
     specs = [(name, name) for name in policies]
     work = Work(Grid.of(cells), tuple(carried(specs, trust=trust)), bounds)
-    with created(folder, {**about(work), _BY: "compare"}) as store:
+    with created(folder, {**_with_code(work), _BY: "compare"}) as store:
         run_left(store, work, lambda work, left: in_threads(work, left, jobs), progress=progress)
         return pd.concat(list(frames([store])), ignore_index=True)
 
@@ -152,6 +153,10 @@ def part_of(shard: str | tuple[int, int] | None) -> tuple[int, int]:
             f"shard: {shown(shard)} is not allowed; it must be K/N with K from 1 to N, like 1/4"
         ) from None
     return first, of
+
+
+def _with_code(work: Work) -> dict[str, Any]:
+    return {**about(work), "code": package_digest(OWN)}
 
 
 def about(work: Work) -> dict[str, Any]:

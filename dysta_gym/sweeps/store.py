@@ -585,12 +585,15 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
             if told := _file_difference(name, was, now):
                 return f"policies: {told}"
             return (
-                f"policies: {name!r}, its {'file' if now else 'rule'} or its parameters, is not "
-                f"what it was, {new[name]} instead of {old[name]}{_pythons(there, here)}"
+                f"policies: {name!r}, its {'file' if now else 'package'} or its parameters, is not "
+                f"what it was, {new[name]} instead of {old[name]}"
             )
         if old == new:
             continue
         return f"{field}: it is {shown(old)} there, {shown(new)} here"
+    old, new = there.get("code"), here.get("code")
+    if old != new and None not in (old, new):  # who has none keeps no word of it
+        return f"code: the Python files of dysta_gym are {shown(old)} there, {shown(new)} here"
     if there["seeds"] != here["seeds"]:
         return f"seeds: they are {_range(there['seeds'])} there, {_range(here['seeds'])} here"
     old, new = ([each["where"] for each in about["conditions"]] for about in (there, here))
@@ -604,17 +607,6 @@ def difference(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
                 f"were, {now['workloads']} instead of {was['workloads']}"
             )
     return None
-
-
-def _pythons(there: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """Which Pythons have made of rules what two stores compare, where that may be all."""
-    found = []
-    for about in (there, here):
-        packages = about["origin"]["packages"]
-        of = str(packages.get("Python", "")) if isinstance(packages, dict) else ""
-        found.append(of.rpartition(".")[0])
-    old, new = found
-    return f"; Python {new}, which compiles rules otherwise, instead of {old}" * (old != new)
 
 
 def _file_difference(policy: str, there: Mapping[str, str], here: Mapping[str, str]) -> str | None:

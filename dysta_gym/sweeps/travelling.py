@@ -16,7 +16,7 @@ from dysta_gym.comparison import Lineup
 from dysta_gym.errors import DystaError
 from dysta_gym.policies import Policy, find, split
 from dysta_gym.sources import Source, as_they_were, content_of, noting, scratch_folder
-from dysta_gym.sweeps.made_of import made_of
+from dysta_gym.sweeps.code import code_of
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Carried:
         name: What a table calls it.
         spec: How it is found.
         said: Its name, level and parameters; of one in a file, what stands behind its path.
-        made: A digest of what it is made of; of an agent, nobody knows.
+        code: Of one of another package, a digest of that package's code.
         sources: The files that are read for it, its own first.
         agent: Whether it is an agent, whose file is the only one.
     """
@@ -35,7 +35,7 @@ class Carried:
     name: str
     spec: str
     said: str
-    made: str = ""
+    code: str = ""
     sources: tuple[Source, ...] = ()
     agent: bool = False
 
@@ -50,8 +50,10 @@ class Carried:
 
     @property
     def digest(self) -> str:
-        """What says whether it is still the same: what it is made of, and what its files hold."""
-        made = hashlib.sha256(self.made.encode())
+        """What says whether it is still the same: what its files hold, or its package's."""
+        if not self.sources and not self.code:
+            return self.said
+        made = hashlib.sha256(self.code.encode())
         for each in self.sources:
             made.update(each.content)
             for name, content in each.beside:
@@ -83,7 +85,7 @@ def _carried(name: str, spec: str, trust: bool) -> Carried:
         with noting() as sources:
             policy = find(spec)
         said = policy.spec.removeprefix(policy.name) if sources else policy.spec
-        return Carried(name, spec, said, made_of(policy), tuple(sources))
+        return Carried(name, spec, said, "" if sources else code_of(policy), tuple(sources))
     path = split(spec)[0]
     level = spec.removeprefix(path)
     if not name.endswith(f"@{agent.level}"):  # a table calls it by its level, too

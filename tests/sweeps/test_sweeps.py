@@ -19,13 +19,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from dysta_gym import DystaError, compare, find, load_scenario, shipped_trace, shipped_traces
+from dysta_gym import DystaError, compare, load_scenario, shipped_trace, shipped_traces
 from dysta_gym.agents.checkpoints import shipped
 from dysta_gym.companions import origin_of
 from dysta_gym.files import packaged
-from dysta_gym.plugins import entries, load
+from dysta_gym.plugins import entries
 from dysta_gym.signals import ENDING
 from dysta_gym.sweeps import frames, load_sweep, opened, sweep
+from dysta_gym.sweeps.code import package_digest
 from dysta_gym.sweeps.export import to_parquet
 from dysta_gym.sweeps.store import FILE, created
 from dysta_gym.sweeps.work import TASK_S, TaskQueue, Work
@@ -299,88 +300,33 @@ def test_comparing_takes_a_policy_by_its_name(file, run):
 
 
 PLUGGED = """
-from pathlib import Path
-import numba
-import numpy as np
 from dysta_gym import Parameter, Policy
-from dysta_gym.machine.rule import index_of
-import plugged_beside
-
-HERE = Path(__file__).parent
-SCALE = 2.0
-TABLE = {"least": 1.0, "most": [3.0]}
-
-@numba.njit(fastmath={"nsz", "arcp", "contract"})
-def helped(left):
-    return left * 3.0
+from plugged.beside import FACTOR
 
 def score(queue, size, now, parameters, scores):
     for i in range(size):
-        scores[i] = SCALE * helped(queue.remaining[i]) * parameters[0] * plugged_beside.FACTOR
+        scores[i] = queue.remaining[i] * parameters[0] * FACTOR
 
-class Scale:
-    def __init__(self, by):
-        self.by = by
-    def __call__(self, left):
-        return left * self.by
-
-scale = Scale(4.0)
-
-def plain(queue, size, now, parameters, scores):
-    for i in range(size):
-        scores[i] = scale(queue.remaining[i]) * TABLE["most"][0] * len(HERE.name) ** 0
-
-def weight(cells):
-    return cells * 5.0
-
-def index(store, level, reference):
-    return weight(np.ones(sum(each.latency_s.size for each in store.traces)))
-
-def indexed(queue, size, now, parameters, scores):
-    for i in range(size):
-        scores[i] = queue.remaining[i] * parameters[0] + 0.0 * index_of(queue, i, parameters, 2)
-
-SHARE = {"share": Parameter(6.0, "a share", 0, 10)}
-MINE = Policy("mine", score, parameters=SHARE)
-PLAIN = Policy("plain", plain, interpreted=True)
-WEIGHED = Policy("weighed", indexed, parameters=SHARE, weights=(7.0,), index=index)
+MINE = Policy("mine", score, parameters={"share": Parameter(6.0, "a share", 0, 10)})
 """
-
-EDITS = {
-    "mine": {
-        "SCALE = 2.0": "SCALE = 2.5",
-        "left * 3.0": "left * 3.5",
-        '"arcp", ': "",
-        "FACTOR = 1.0": "FACTOR = 1.5",
-        "Parameter(6.0": "Parameter(6.5",
-        "SCALE * helped": "-SCALE * helped",
-    },
-    "plain": {"[3.0]": "[3.5]", "Scale(4.0)": "Scale(4.5)", "left * self.by": "left + self.by"},
-    "weighed": {
-        "cells * 5.0": "cells * 5.5",
-        "each.latency_s": "each.sparsity",
-        "(7.0,)": "(7.5,)",
-        "0.0 * index": "0.5 * index",
-    },
-}
-"""What is edited, of which policy."""
 
 
 @pytest.fixture
 def plugged(tmp_path, monkeypatch):
     """``plugged(old, new)``: a package of policies, in which something is edited."""
     folder = tmp_path / "package"
-    found = [f"{name.lower()} = plugged:{name}" for name in ("MINE", "PLAIN", "WEIGHED")]
 
     def write(old="", new="", folder=folder):
         info = folder / "plugged-1.0.dist-info"  # as an installer makes it
-        info.mkdir(parents=True, exist_ok=True)
+        (folder / "plugged").mkdir(parents=True, exist_ok=True)
+        info.mkdir(exist_ok=True)
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugged\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text("\n".join(["[dysta_gym.policies]", *found]))
-        (folder / "plugged.py").write_text(PLUGGED.replace(old, new))
-        (folder / "plugged_beside.py").write_text("FACTOR = 1.0".replace(old, new))
-        for name in ("plugged", "plugged_beside"):
+        (info / "entry_points.txt").write_text("[dysta_gym.policies]\nmine = plugged:MINE\n")
+        (folder / "plugged" / "__init__.py").write_text(PLUGGED.replace(old, new))
+        (folder / "plugged" / "beside.py").write_text("FACTOR = 1.0".replace(old, new))
+        for name in ("plugged", "plugged.beside"):
             sys.modules.pop(name, None)
+        package_digest.cache_clear()
 
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.syspath_prepend(folder)
@@ -388,27 +334,23 @@ def plugged(tmp_path, monkeypatch):
     entries.cache_clear()
     yield write
     entries.cache_clear()
-    for name in ("plugged", "plugged_beside"):
+    for name in ("plugged", "plugged.beside"):
         sys.modules.pop(name, None)
 
 
-def test_a_policy_of_a_package_is_compared_by_what_it_is_made_of(
+def test_a_package_is_compared_by_what_its_files_hold(
     file, refused, plugged, command, tmp_path, monkeypatch
 ):
-    path = file(policies=[*EDITS, "fcfs"])
+    path = file(policies=["mine", "fcfs"])
     sweep(path, "out", jobs=1, shard="1/32")
-    plugged("HERE =", "# said in more\n# lines\nHERE =")
-    sweep(path, "out", jobs=1, shard="1/32")
-    for name, edits in EDITS.items():
-        for old, new in edits.items():
-            plugged(old, new)
-            with refused(f"policies: '{name}', its rule or its parameters, is not what it was"):
-                sweep(path, "out", jobs=1, shard="1/32")
+    for old, new in (("FACTOR = 1.0", "FACTOR = 1.5"), ("Parameter(6.0", "Parameter(6.5")):
+        plugged(old, new)
+        with refused("policies: 'mine', its package or its parameters, is not what it was"):
+            sweep(path, "out", jobs=1, shard="1/32")
     plugged()
-    fcfs = load(entries("dysta_gym.policies")["fcfs"])
     with monkeypatch.context() as edited:
-        edited.setattr("dysta_gym.baselines.fcfs.FCFS", replace(fcfs, score=find("sjf").score))
-        with refused("policies: 'fcfs', its rule"):
+        edited.setattr("dysta_gym.sweeps.running.package_digest", lambda package: "edited")
+        with refused("code: the Python files of dysta_gym are '", "there, 'edited' here"):
             sweep(path, "out", jobs=1, shard="1/32")
     plugged(folder=tmp_path / "elsewhere")
     asked = ("sweep", path, "--out", "../out", "--jobs", "2", "--shard", "2/32")
@@ -416,6 +358,17 @@ def test_a_policy_of_a_package_is_compared_by_what_it_is_made_of(
     process = command(*asked, cwd=tmp_path / "elsewhere", env={**os.environ, **where})
     _, said = process.communicate()
     assert process.returncode == 0 and kept("out") == 2, said
+
+
+def test_what_a_rule_keeps_while_it_runs_makes_it_no_other(file, whole, tmp_path):
+    rule = RULE.format("seen.setdefault(i, norm.cdf(0.5)) * ").replace("\ndef", "\nseen = {}\ndef")
+    rule = f"from scipy.stats import norm\nfrom dysta_gym import Policy\n{rule}"
+    rule += '\nmine = Policy("mine", score, level="monitored", interpreted=True)\n'
+    (tmp_path / "mine.py").write_text(rule)
+    path = file(policies=["mine.py:mine"])
+    for shard in ("1/4", "2/4"):
+        sweep(path, "out", jobs=1, shard=shard)
+    assert kept("out") == 16
 
 
 def test_a_folder_without_a_cell_takes_what_is_new(file, run, tmp_path):
