@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dysta_gym.plugins import entries
-from dysta_gym.policies import ENTRY_POINTS, Policy, split
+from dysta_gym.policies import ENTRY_POINTS, OVER_ENTRY_POINTS, Policy, split
 
 OWN = "dysta_gym"
 
@@ -25,8 +25,7 @@ def code_of(policy: Policy) -> str:
 
     What is in a file travels and is compared by itself, and what is in this package goes for all.
     """
-    entry = entries(ENTRY_POINTS).get(split(policy.name)[0])
-    found = {entry.module} if entry else set[str]()
+    found = _found_in(split(policy.name)[0])
     for part in (policy.score, policy.index, policy.drift, policy.effort):
         plain = getattr(part, "py_func", part)
         found.add(str(getattr(plain, "__module__", None) or type(plain).__module__))
@@ -35,13 +34,26 @@ def code_of(policy: Policy) -> str:
     return " ".join(filter(None, map(package_digest, others)))
 
 
+def _found_in(name: str) -> set[str]:
+    """The modules of packages that a policy, and what it is wrapped in, are found in."""
+    entry = entries(ENTRY_POINTS).get(name)
+    if entry:
+        return {entry.module}
+    first, _, base = name.partition("-")
+    over = entries(OVER_ENTRY_POINTS).get(first)
+    return {over.module, *_found_in(base)} if over and base else set()
+
+
 @lru_cache(maxsize=256)
 def package_digest(package: str) -> str:
     """Sixteen hexadecimal digits of the Python files of a package; empty if it has none."""
     files: dict[str, Path] = {}
     for name in (package, *(f"{OWN}.{room}" for room in _ROOMS if package == OWN)):
-        spec = find_spec(name) if "_rule_" not in name else None  # those are of files
         below = name.partition(".")[2]
+        try:
+            spec = find_spec(name)
+        except (ImportError, ValueError):  # of a module that is made as one goes
+            spec = None
         if spec is None:
             continue
         if spec.submodule_search_locations is None:

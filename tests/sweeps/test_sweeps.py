@@ -29,6 +29,7 @@ from dysta_gym.sweeps import frames, load_sweep, opened, sweep
 from dysta_gym.sweeps.code import package_digest
 from dysta_gym.sweeps.export import to_parquet
 from dysta_gym.sweeps.store import FILE, created
+from dysta_gym.sweeps.travelling import carried
 from dysta_gym.sweeps.work import TASK_S, TaskQueue, Work
 
 GRID = {
@@ -341,12 +342,15 @@ def plugged(tmp_path, monkeypatch):
 def test_a_package_is_compared_by_what_its_files_hold(
     file, refused, plugged, command, tmp_path, monkeypatch
 ):
-    path = file(policies=["mine", "fcfs"])
+    path, seen = file(policies=["mine", "fcfs"]), {"rollout-mine@monitored"}
     sweep(path, "out", jobs=1, shard="1/32")
     for old, new in (("FACTOR = 1.0", "FACTOR = 1.5"), ("Parameter(6.0", "Parameter(6.5")):
         plugged(old, new)
         with refused("policies: 'mine', its package or its parameters, is not what it was"):
             sweep(path, "out", jobs=1, shard="1/32")
+        (over,) = carried([("rollout-mine", "rollout-mine")])
+        assert over.digest not in seen
+        seen.add(over.digest)
     plugged()
     with monkeypatch.context() as edited:
         edited.setattr("dysta_gym.sweeps.running.package_digest", lambda package: "edited")
