@@ -47,9 +47,7 @@ def train(
     goes_on = f"interrupted; {shlex.join(words)} --resume goes on"
     with resumable(lambda: goes_on), _shown() as report:
         try:
-            checkpoint = training.trained(
-                recipe, folder, steps=steps, seed=seed, resume=resume, report=report
-            )
+            checkpoint = training.trained(recipe, folder, steps, seed, resume, report)
         except Interrupted as asked:
             signal.raise_signal(asked.number)  # it is the command's again
             raise

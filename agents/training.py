@@ -56,20 +56,15 @@ def train(
             no run, damaged, or of another recipe or seed, or another process trains there.
     """
     try:
-        return trained(recipe, out, steps=steps, seed=seed, resume=resume, report=report)
+        return trained(recipe, out, steps, seed, resume, report)
     except Interrupted:
         return None
 
 
 def trained(
-    recipe: str | Path | Mapping[str, Any],
-    out: str | Path,
-    *,
-    steps: int | None = None,
-    seed: int = 0,
-    resume: bool = False,
-    report: Callable[[Report], None] = lambda report: None,
-) -> Checkpoint:
+    recipe: str | Path | Mapping[str, Any], out: str | Path, steps: int | None, seed: int,
+    resume: bool, report: Callable[[Report], None],
+) -> Checkpoint:  # fmt: skip
     """What `train` returns.
 
     Raises:

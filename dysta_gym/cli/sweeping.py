@@ -154,12 +154,11 @@ def results(
     shown, said = (whole, "") if as_json or there == total else _comparable(whole, seeds)
     if there < total:
         terminal.note(f"{there} of {total} cells are there{said}")
-    if len(shown):
-        to = reference or comparison.references(policies)
-        found = Found(
-            shown, to, statistic, split, whole_in="--json has", all_in="--csv and --json have"
-        )
-        deliver(found, Outputs(as_json=as_json), lambda path: None)
+    to = reference or comparison.references(policies)
+    found = Found(
+        shown, to, statistic, split, whole_in="--json has", all_in="--csv and --json have"
+    )
+    deliver(found, Outputs(as_json=as_json), lambda path: None)
 
 
 def _comparable(rows: pd.DataFrame, seeds: Sequence[int]) -> tuple[pd.DataFrame, str]:

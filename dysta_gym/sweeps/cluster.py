@@ -19,7 +19,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Generator, Iterator, Sequence
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -29,6 +29,7 @@ from dysta_gym.errors import DystaError
 from dysta_gym.extras import extra
 from dysta_gym.files import temporary_folder
 from dysta_gym.signals import Leaving, interrupts_held
+from dysta_gym.sweeps.code import OWN, own_folders
 from dysta_gym.sweeps.work import Done, TaskQueue, Work, Worker
 
 AHEAD = 2
@@ -242,16 +243,10 @@ def _first_line(error: BaseException) -> str:
 
 def _packed(folder: Path) -> Path:
     """The package as it would be installed, in a folder from which Python imports it."""
-    import dysta_gym.agents
-    import dysta_gym.baselines
-    import dysta_gym.envs
-
     skipped = shutil.ignore_patterns("__pycache__", "*.pyc")
-    with resources.as_file(resources.files("dysta_gym")) as own:
-        shutil.copytree(own, folder / "dysta_gym", ignore=skipped)
-    for part in (dysta_gym.agents, dysta_gym.baselines, dysta_gym.envs):
-        source, target = Path(part.__path__[0]), folder / "dysta_gym" / part.__name__.split(".")[1]
-        if not target.exists():  # as it is in a checkout
+    for below, source in own_folders().items():
+        target = folder / OWN / below
+        if not target.exists():  # as some are in a checkout
             shutil.copytree(source, target, ignore=skipped)
     about = metadata.distribution("dysta-gym")
     described = folder / f"dysta_gym-{about.version}.dist-info"

@@ -13,9 +13,6 @@ from dysta_gym.policies import ENTRY_POINTS, OVER_ENTRY_POINTS, Policy, split
 
 OWN = "dysta_gym"
 
-_ROOMS = ("agents", "baselines", "envs")
-"""Rooms of this package that a checkout has beside it."""
-
 _ELSEWHERE = ("cli", "profiling", "report", "reproduction", "timeline")
 """Rooms in which nothing decides on a number of a sweep."""
 
@@ -44,25 +41,37 @@ def _found_in(name: str) -> set[str]:
     return {over.module, *_found_in(base)} if over and base else set()
 
 
+def own_folders() -> dict[str, Path]:
+    """Folders of this package, by where they are in it once it is installed.
+
+    Some a checkout has beside it.
+    """
+    rooms = {room: f"{OWN}.{room}" for room in ("agents", "baselines", "envs")}
+    return {below: place for below, name in {"": OWN, **rooms}.items() for place in _places(name)}
+
+
+def _places(package: str) -> list[Path]:
+    """The folder of a package, or the file of a module; none of what is made as one goes."""
+    try:
+        spec = find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is None:
+        return []
+    return [*map(Path, spec.submodule_search_locations or (spec.origin or "",))]
+
+
 @lru_cache(maxsize=256)
 def package_digest(package: str) -> str:
     """Sixteen hexadecimal digits of the Python files of a package; empty if it has none."""
+    own = package == OWN
+    places = own_folders().items() if own else [("", place) for place in _places(package)]
     files: dict[str, Path] = {}
-    for name in (package, *(f"{OWN}.{room}" for room in _ROOMS if package == OWN)):
-        below = name.partition(".")[2]
-        try:
-            spec = find_spec(name)
-        except (ImportError, ValueError):  # of a module that is made as one goes
-            spec = None
-        if spec is None:
-            continue
-        if spec.submodule_search_locations is None:
-            files[""] = Path(spec.origin or "")
-        for place in spec.submodule_search_locations or ():
-            for path in Path(place).rglob("*.py"):
-                within = path.relative_to(place)
-                if package != OWN or below or within.parts[0] not in _ELSEWHERE:
-                    files[Path(below, within).as_posix()] = path
+    for below, place in places:
+        for path in place.rglob("*.py") if place.is_dir() else [place]:
+            within = Path(below, path.relative_to(place))
+            if not own or within.parts[0] not in _ELSEWHERE:
+                files[within.as_posix()] = path
     made = hashlib.sha256()
     for name, path in sorted(files.items()):
         if path.is_file():

@@ -55,8 +55,8 @@ def sweep(
         out: The folder; `dysta_gym.sweeps.frames` reads what is in it, at any time.
         jobs: Processes to work in, None for one a core; 1 for this process. The result does not
             depend on it.
-        shard: ``"K/N"`` or ``(K, N)``: do only every Nth cell, the Kth of N parts, counted from 1.
-            Which part a cell is of does not depend on how many seeds there are.
+        shard: ``"K/N"`` or ``(K, N)``: do only the Kth of N parts, counted from 1. Which part
+            a cell is of does not depend on how many seeds there are.
         ray: Address of a Ray cluster to work on instead, ``"auto"`` for the one that is found,
             ``"local"`` for one that is started.
         trust: As of `dysta_gym.compare`.
